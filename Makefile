@@ -1,0 +1,79 @@
+# Each target that needs the virtual environment makes it first, so that any of them works on a fresh machine.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+EXTRAS ?= test
+WORKDIR ?= runs/demo
+# The first interpreter that is new enough; override with `make PYTHON=... setup`.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+  $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+
+# A program is compiled once per machine, not once per process.
+export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/runs/.jax_cache
+# Test processes share the cores: one thread each, and always on the CPU.
+TEST_WORKERS ?= 2
+TEST_ENV := JAX_PLATFORMS=cpu XLA_FLAGS=--xla_cpu_multi_thread_eigen=false OMP_NUM_THREADS=1 MPLBACKEND=Agg
+
+.PHONY: help setup demo smoke report test test-fast test-lower lint format typecheck tensorboard clean distclean
+
+help:  ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | \
+	  while IFS='|' read -r name text; do printf '  \033[1m%-12s\033[0m %s\n' "$$name" "$$text"; done
+
+setup: $(VENV)/.stamp  ## make .venv (EXTRAS=test,cuda or test,tpu for an accelerator)
+
+# uv installs in a fifth of pip's time; pip is the way where uv has no wheel or cannot reach the index.
+$(VENV)/.stamp: setup.py
+	@test -n "$(PYTHON)" || { echo 'No Python 3.11 or newer was found: install one, or name it: make PYTHON=/path/to/python3'; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	($(PIP) uv && $(BIN)/uv pip install --quiet --python $(BIN)/python -e '.[$(EXTRAS)]') || $(PIP) -e '.[$(EXTRAS)]'
+	@touch $@
+
+demo: $(VENV)/.stamp  ## train and evaluate everything, then write runs/demo/report.html
+	$(BIN)/python -m experiments.demo --config=configs/demo.py --workdir=runs/demo
+
+smoke: $(VENV)/.stamp  ## the same program at the smallest size, into runs/smoke
+	$(BIN)/python -m experiments.demo --config=configs/smoke.py --workdir=runs/smoke
+
+report: $(VENV)/.stamp  ## rewrite the report of a finished run: make report WORKDIR=runs/demo
+	$(BIN)/python -m mass_jax.reporting.report --workdir=$(WORKDIR)
+
+test: lint typecheck  ## lint, type-check and test
+	$(TEST_ENV) $(BIN)/python -m pytest -n $(TEST_WORKERS)
+
+test-fast: $(VENV)/.stamp  ## the tests that failed last time first; stop at the first failure
+	$(TEST_ENV) $(BIN)/python -m pytest -n $(TEST_WORKERS) --failed-first --exitfirst
+
+test-lower: .venv-lower/.stamp  ## test with the oldest versions that setup.py allows, in .venv-lower
+	$(TEST_ENV) .venv-lower/bin/python -m pytest -n $(TEST_WORKERS)
+
+.venv-lower/.stamp: setup.py
+	test -x .venv-lower/bin/python || $(PYTHON) -m venv .venv-lower
+	.venv-lower/bin/python -m pip install --quiet --disable-pip-version-check uv
+	.venv-lower/bin/uv pip install --python .venv-lower/bin/python --resolution lowest-direct -e '.[test]'
+	@touch $@
+
+lint: $(VENV)/.stamp  ## check style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/.stamp  ## put style and formatting right
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+typecheck: $(VENV)/.stamp  ## check types
+	$(BIN)/mypy
+
+tensorboard: $(VENV)/.stamp  ## browse the curves of all runs
+	$(BIN)/python -c 'import tensorboard' 2>/dev/null || $(PIP) tensorboard
+	$(BIN)/tensorboard --logdir runs
+
+clean:  ## remove caches and build output; runs are kept
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache runs/.jax_cache
+	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
+
+distclean: clean  ## and the virtual environments
+	rm -rf $(VENV) .venv-lower

@@ -1,0 +1,1 @@
+"""MASS: Meta-Adaptation with Self-Synthesis, in JAX."""

@@ -1,0 +1,98 @@
+"""First-order attribution: every inner step's Jacobian taken as the identity. A control, not an estimator to trust."""
+
+import dataclasses
+from typing import ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from mass_jax.metagrad.base import CotangentEstimator, InnerRun, inner_loop
+from mass_jax.metagrad.checks import check_cotangent, check_inputs, check_steps
+from mass_jax.metagrad.microbatch import sum_over_microbatches
+from mass_jax.types import Array, Batch, InnerProblem, Meta, MetaGradient, OptState, Params
+
+
+class FirstOrderResiduals(NamedTuple):
+    """The parameters before each step, and how far each step was from −scale · gradient: both float [K]."""
+
+    params_K: Params
+    cosine_K: Array
+    ratio_K: Array
+
+
+@dataclasses.dataclass(frozen=True)
+class FirstOrder(CotangentEstimator):
+    """Approximate: the run is treated as φ_{t+1} = φ_t − scale · ∇_φ ℓ(φ_t, w), and its curvature is dropped.
+
+    The cotangent λ = ∂L_outer/∂φ_K is used unchanged at every step:
+
+        dL/dw ≈ −scale · Σ_t ∂/∂w ⟨λ, ∇_φ ℓ(φ_t, w)⟩,      so dL/dw_{t,i} ≈ −scale · ⟨λ, ∇ℓ_i(φ_t)⟩ for example weights,
+        dL/dφ_0 ≈ λ.
+
+    The φ_t are those of the true run, whatever its optimiser. Dropped, in order of what they usually cost:
+      - the optimiser's Jacobian: momentum carries no cotangent, Adam's rescaling is ignored;
+      - its hyper-parameters: a learning rate in ``meta`` gets no gradient, and zero if only the optimiser reads it;
+      - the Hessian of every step after the first.
+    Exact for K = 1 with SGD, ``scale`` its rate, and nothing of ``meta`` in the optimiser. The sign and the
+    direction of the result do not depend on ``scale``; its size does.
+
+    Sources: first-order MAML (Finn et al. 2017, arXiv 1703.03400, sec. 5.2) for the initial point; for the example
+    weights it is TracIn (Pruthi et al. 2020, arXiv 2002.08484) with every step a checkpoint and the final gradient.
+
+    Memory: K · φ kept between ``adapt`` and ``pullback``, plus one jvp of ∂ℓ/∂w (on ``microbatch`` examples).
+
+    Diagnostics, means over the K steps, both 1 when the update is the SGD step it is treated as, 0 for a step without
+    gradient. They see the optimiser, not the dropped curvature:
+      ``update_cosine``: cosine between the true update and −gradient.
+      ``update_ratio``: length of the true update over the length of scale · gradient.
+
+    Attributes:
+      scale: the rate of the SGD step that stands in for the optimiser's.
+      init_grad: whether to return the gradient with respect to ``init`` too; it is the cotangent itself.
+      microbatch: as for ``Adjoint``.
+    """
+
+    scale: float = 1.0
+    init_grad: bool = False
+    microbatch: int | None = None
+    exact: ClassVar[bool] = False
+
+    def adapt(self, problem: InnerProblem, init: Params, meta: Meta, batches: Batch) -> InnerRun:
+        """See ``CotangentEstimator.adapt``. The residuals are ``FirstOrderResiduals``."""
+        check_inputs(init, meta, batches)
+
+        def keep(params: Params, state: OptState, grads: Params, new_params: Params) -> FirstOrderResiduals:
+            update = jax.tree.map(jnp.subtract, new_params, params)
+            update_norm, grads_norm = jnp.sqrt(optax.tree.vdot(update, update)), jnp.sqrt(optax.tree.vdot(grads, grads))
+            tiny = jnp.finfo(grads_norm.dtype).tiny
+            cosine = -optax.tree.vdot(update, grads) / jnp.maximum(update_norm * grads_norm, tiny)
+            return FirstOrderResiduals(params, cosine, update_norm / jnp.maximum(self.scale * grads_norm, tiny))
+
+        params, losses_K, kept = inner_loop(problem, init, meta, batches, keep=keep, microbatch=self.microbatch)
+        return InnerRun(params, losses_K, kept)
+
+    def pullback(
+        self, problem: InnerProblem, residuals: FirstOrderResiduals, meta: Meta, batches: Batch, cotangent: Params
+    ) -> MetaGradient:
+        """See ``CotangentEstimator.pullback``."""
+        init = jax.tree.map(lambda leaf: leaf[0], residuals.params_K)
+        steps = check_inputs(init, meta, batches)
+        check_steps(residuals, steps)
+        check_cotangent(cotangent, init)
+        along = jax.tree.map(lambda leaf: (-self.scale * leaf).astype(leaf.dtype), cotangent)
+
+        def mixed(params: Params, batch: Batch) -> Meta:
+            return jax.jvp(lambda p: jax.grad(problem.loss, argnums=1)(p, meta, batch), (params,), (along,))[1]
+
+        def add(total: Meta, step: tuple[Params, Batch]) -> tuple[Meta, None]:
+            params, batch = step
+            term = sum_over_microbatches(lambda part: mixed(params, part), batch, self.microbatch)
+            return jax.tree.map(jnp.add, total, term), None
+
+        total, _ = jax.lax.scan(add, jax.tree.map(jnp.zeros_like, meta), (residuals.params_K, batches))
+        diagnostics = {
+            "update_cosine": residuals.cosine_K.mean(),
+            "update_ratio": residuals.ratio_K.mean(),
+        }
+        return MetaGradient(total, cotangent if self.init_grad else None, diagnostics)

@@ -1,0 +1,55 @@
+"""Sum a function over slices of a batch, so that only one slice's activations are alive at a time."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import jax
+import jax.numpy as jnp
+
+from mass_jax.types import Batch, PyTree
+
+Out = TypeVar("Out", bound=PyTree)
+
+
+def sum_over_microbatches(fn: Callable[[Batch], Out], batch: Batch, size: int | None) -> Out:
+    """Σ fn(part) over consecutive parts of ``size`` examples, one after another.
+
+    Exact for what is additive over examples: a loss that is a sum, its gradients and Hessian-vector products. It must
+    run *inside* the differentiation (each part is differentiated and dropped); outside it saves nothing.
+
+    Args:
+      fn: a function of a batch that returns a pytree of arrays.
+      batch: leaves [N, ...], which are split, and scalars (a step index, say), which every part is given whole.
+      size: examples a part; None for ``fn(batch)`` as it is.
+
+    Raises:
+      ValueError: ``size`` does not divide N, leaves disagree on N, or no leaf has an example axis.
+    """
+    if size is None:
+        return fn(batch)
+    leaves, treedef = jax.tree.flatten(batch)
+    counts = sorted({leaf.shape[0] for leaf in leaves if leaf.ndim})
+    if len(counts) != 1:
+        raise ValueError(
+            f"microbatch = {size} needs one example axis shared by every leaf of a step's batch; found lengths "
+            f"{counts}: give each leaf the same leading axis within a step, or use microbatch=None."
+        )
+    if size < 1 or counts[0] % size:
+        raise ValueError(
+            f"microbatch = {size} does not divide the {counts[0]} examples of an inner step; use a divisor of "
+            f"{counts[0]}, or None."
+        )
+    if size == counts[0]:
+        return fn(batch)
+    split = [leaf.reshape(-1, size, *leaf.shape[1:]) for leaf in leaves if leaf.ndim]
+
+    def part_of(pieces: list[jax.Array]) -> Batch:
+        remaining = iter(pieces)
+        return jax.tree.unflatten(treedef, [next(remaining) if leaf.ndim else leaf for leaf in leaves])
+
+    def add(total: Out, pieces: list[jax.Array]) -> tuple[Out, None]:
+        return jax.tree.map(jnp.add, total, fn(part_of(pieces))), None
+
+    shapes = jax.eval_shape(lambda: fn(part_of([leaf[0] for leaf in split])))
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    return jax.lax.scan(add, zeros, split)[0]

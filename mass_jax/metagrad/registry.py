@@ -1,0 +1,30 @@
+"""Estimators by name."""
+
+import dataclasses
+from typing import Any
+
+from mass_jax.metagrad.adjoint import Adjoint
+from mass_jax.metagrad.base import Estimator
+from mass_jax.metagrad.first_order import FirstOrder
+from mass_jax.metagrad.unroll import Unroll
+
+ESTIMATORS: dict[str, type[Estimator]] = {"adjoint": Adjoint, "first_order": FirstOrder, "unroll": Unroll}
+
+
+def make(name: str, **options: Any) -> Estimator:
+    """Makes an estimator, e.g. ``make("adjoint", microbatch=2)``.
+
+    Args:
+      name: a key of ``ESTIMATORS``.
+      **options: fields of the estimator's dataclass.
+
+    Raises:
+      ValueError: an unknown name or option; the sentence lists the valid ones.
+    """
+    if name not in ESTIMATORS:
+        raise ValueError(f"estimator {name!r} is unknown; choose one of {', '.join(sorted(ESTIMATORS))}.")
+    valid = [field.name for field in dataclasses.fields(ESTIMATORS[name])]  # type: ignore[arg-type]
+    unknown = sorted(set(options) - set(valid))
+    if unknown:
+        raise ValueError(f"estimator {name!r} has no option {', '.join(unknown)}; its options are {', '.join(valid)}.")
+    return ESTIMATORS[name](**options)

@@ -1,0 +1,1 @@
+"""Tables, figures and the page of a finished run, from the files in its directory."""

@@ -1,0 +1,116 @@
+"""The page of a run: one self-contained HTML file, made from the files in the run's directory.
+
+``python -m mass_jax.reporting.report --workdir=runs/demo`` writes ``runs/demo/report.html``.
+"""
+
+import argparse
+import logging
+from collections.abc import Callable
+from html import escape
+from pathlib import Path
+
+from mass_jax.reporting import sections
+from mass_jax.reporting.run import Run, dig, interval, load_run
+from mass_jax.reporting.table import number, percent
+from mass_jax.reporting.targets import judge, points
+
+SECTIONS: tuple[tuple[str, str, Callable[[Run], str]], ...] = (
+    ("methods", "Methods", sections.methods),
+    ("paired", "Paired differences", sections.paired),
+    ("targets", "Targets and checks", sections.targets),
+    ("controls", "Controls", sections.controls),
+    ("learning", "Learning curves", sections.learning),
+    ("synthesis", "Practice problems", sections.synthesis),
+    ("attribution", "Attribution and scorer", sections.attribution),
+    ("examples", "Test problems, one by one", sections.examples),
+    ("cost", "Time and cost", sections.cost),
+    ("gate", "Headroom", sections.gate),
+    ("config", "Configuration", sections.config),
+)
+
+
+def write_report(workdir: str | Path) -> Path:
+    """Writes the page of a run.
+
+    What is missing in the directory is named on the page; a section that cannot be drawn says why and leaves the others
+    alone, because a long run must not lose its report to one bad file.
+
+    Args:
+      workdir: the run directory.
+
+    Returns:
+      The path of ``report.html`` in it.
+
+    Raises:
+      FileNotFoundError: if the directory does not exist.
+    """
+    run = load_run(workdir)
+    path = run.workdir / "report.html"
+    path.write_text(_page(run), encoding="utf-8")
+    return path
+
+
+def _page(run: Run) -> str:
+    style = Path(__file__).with_name("style.css").read_text(encoding="utf-8")
+    links = "".join(f'<a href="#{name}">{escape(title)}</a>' for name, title, _ in SECTIONS)
+    body = "".join(
+        f'<section id="{name}"><h2>{escape(title)}</h2>{_guarded(build, run)}</section>'
+        for name, title, build in SECTIONS
+    )
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>MASS: {escape(run.workdir.name)}</title><style>{style}</style></head><body>"
+        f"<header><h1>Meta-Adaptation with Self-Synthesis</h1>{_headline(run)}<nav>{links}</nav></header>"
+        f"<main>{body}</main><footer>Made from the files of this run by mass_jax.reporting; "
+        "no number was typed by hand.</footer></body></html>\n"
+    )
+
+
+def _guarded(build: Callable[[Run], str], run: Run) -> str:
+    try:
+        return build(run)
+    except Exception as error:
+        logging.exception("A section of the report could not be drawn.")
+        return f'<p class="missing">This section could not be drawn: {escape(f"{type(error).__name__}: {error}")}</p>'
+
+
+def _headline(run: Run) -> str:
+    """One sentence with the main result, and what identifies the run."""
+    mass, base = (dig(run.results, "methods", name, "accuracy") for name in ("mass", "base"))
+    count = dig(run.results, "methods", "mass", "n")
+    if mass is None or base is None:
+        lead = run.missing.get("results.json", "This run has not measured both MASS and Base.")
+    else:
+        lead = f"MASS solves {percent(mass)} % of {number(count and int(count))} test problems, Base {percent(base)} %"
+        pair = (run.results.get("paired") or {}).get("mass-base")
+        bounds, diff = interval(pair), dig(pair, "diff")
+        if bounds is not None and diff is not None:
+            lead += f": {points(diff)} points, 95 % interval {points(bounds[0])} to {points(bounds[1])}"
+        lead += "."
+    verdicts = [verdict.passed for verdict in judge(run.results)]
+    total = dig(run.results, "timing", "total_seconds")
+    facts = {
+        "targets reached": f"{verdicts.count(True)} of {len(verdicts)}",
+        "seed": run.results.get("seed"),
+        "time": None if total is None else f"{total / 60:.1f} min",
+        "commit": str(run.results["commit"])[:12] if run.results.get("commit") else None,
+        "run": run.workdir.name,
+    }
+    chips = "".join(
+        f'<span class="chip">{escape(name)} {escape(str(value))}</span>'
+        for name, value in facts.items()
+        if value is not None
+    )
+    return f'<p class="lead">{escape(lead)}</p><div>{chips}</div>'
+
+
+def main() -> None:
+    """Writes the page of a run and prints where it is."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--workdir", required=True, help="the run directory")
+    print(write_report(parser.parse_args().workdir))
+
+
+if __name__ == "__main__":
+    main()

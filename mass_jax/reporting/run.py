@@ -1,0 +1,122 @@
+"""Reading a run directory: whatever of its files is there, and a sentence for whatever is not."""
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Run:
+    """The files of one run.
+
+    Attributes:
+      workdir: the run directory.
+      results: ``results.json``: methods, controls, paired differences, checks, timing, config. Empty if missing.
+      metrics: the rows of ``<arm>/metrics.jsonl`` by arm, one dictionary a step.
+      examples: ``examples.jsonl``: test problems with their practice sets.
+      scorer: ``scorer.json``: parallel lists over practice examples. Empty if missing.
+      missing: a sentence for every file that is absent or could not be read, by file name.
+    """
+
+    workdir: Path
+    results: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    examples: list[dict[str, Any]] = field(default_factory=list)
+    scorer: dict[str, list[Any]] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+
+
+def load_run(workdir: str | Path) -> Run:
+    """Reads a run directory; a missing or broken file is noted, not fatal.
+
+    Args:
+      workdir: the directory that ``--workdir`` of the run named.
+
+    Returns:
+      The run.
+
+    Raises:
+      FileNotFoundError: if the directory does not exist.
+    """
+    root = Path(workdir)
+    if not root.is_dir():
+        raise FileNotFoundError(f"There is no run directory {root}: give the --workdir of a run.")
+    missing: dict[str, str] = {}
+    metrics = {
+        path.parent.relative_to(root).as_posix(): _read_lines(path, root, missing)
+        for path in sorted(root.rglob("metrics.jsonl"), key=lambda p: p.stat().st_mtime)
+    }
+    if not metrics:
+        missing["metrics.jsonl"] = "No arm has written a metrics.jsonl: nothing was trained in this directory."
+    return Run(
+        workdir=root,
+        results=_read_object(root / "results.json", missing),
+        metrics={arm: rows for arm, rows in metrics.items() if rows},
+        examples=_read_lines(root / "examples.jsonl", root, missing),
+        scorer=_read_object(root / "scorer.json", missing),
+        missing=missing,
+    )
+
+
+def dig(tree: Any, *path: str) -> float | None:
+    """The number at a path of nested dictionaries, or None where the path ends early or holds no finite number."""
+    for key in path:
+        tree = tree.get(key) if isinstance(tree, dict) else None
+    return float(tree) if isinstance(tree, int | float) and math.isfinite(tree) else None
+
+
+def interval(entry: Any) -> tuple[float, float] | None:
+    """The ``ci95`` of an entry, or None where it has none."""
+    match entry:
+        case {"ci95": [int() | float() as low, int() | float() as high]}:
+            return float(low), float(high)
+    return None
+
+
+def flatten(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of nested dictionaries as ``("outer.inner", value)``."""
+    if isinstance(tree, dict):
+        for key, value in tree.items():
+            yield from flatten(value, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, tree
+
+
+def _read_object(path: Path, missing: dict[str, str]) -> dict[str, Any]:
+    if not path.is_file():
+        missing[path.name] = f"{path.name} is not in this run: the step that writes it has not finished."
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        missing[path.name] = f"{path.name} is not valid JSON ({error}): run the step that writes it again."
+        return {}
+    if not isinstance(content, dict):
+        missing[path.name] = f"{path.name} holds a {type(content).__name__}, not an object."
+        return {}
+    return content
+
+
+def _read_lines(path: Path, root: Path, missing: dict[str, str]) -> list[dict[str, Any]]:
+    name = path.relative_to(root).as_posix()
+    if not path.is_file():
+        missing[name] = f"{name} is not in this run: the step that writes it has not finished."
+        return []
+    rows, broken = [], 0
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            row = None
+        if isinstance(row, dict):
+            rows.append(row)
+        elif line.strip():
+            broken += 1  # A killed run leaves its last line half written.
+    if broken:
+        missing[name] = f"{broken} of the lines of {name} could not be read and were left out."
+    elif not rows:
+        missing[name] = f"{name} is empty."
+    return rows

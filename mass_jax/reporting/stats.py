@@ -1,0 +1,257 @@
+"""Statistics of the tables: accuracies and paired differences with intervals, ROC curves, correlation.
+
+All functions take flat host arrays with one entry per problem (or per practice example) and use NumPy only.
+
+Problems of one family are not independent: a model that knows a rule solves most of its problems. Intervals therefore
+take ``clusters``, the family of each problem, and then describe the spread over *families*, which is what a claim about
+unseen families needs. They are wider than the intervals over problems.
+"""
+
+from statistics import NormalDist
+from typing import TypedDict
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+_Z95 = NormalDist().inv_cdf(0.975)
+
+
+class Accuracy(TypedDict):
+    """A share of right answers: its value, its 95 % interval, and the number of problems."""
+
+    accuracy: float
+    ci95: list[float]
+    n: int
+
+
+class Difference(TypedDict):
+    """The mean of a paired difference and its 95 % interval."""
+
+    diff: float
+    ci95: list[float]
+
+
+def wilson_interval(share: float, n: float) -> list[float]:
+    """95 % score interval of a proportion (Wilson, 1927).
+
+    Args:
+      share: the observed proportion, in [0, 1].
+      n: the number of independent observations behind it.
+
+    Returns:
+      ``[low, high]``.
+    """
+    centre = share + _Z95**2 / (2 * n)
+    spread = _Z95 * np.sqrt(share * (1 - share) / n + _Z95**2 / (4 * n**2))
+    low, high = (centre - spread) / (1 + _Z95**2 / n), (centre + spread) / (1 + _Z95**2 / n)
+    return [float(max(low, 0.0)), float(min(high, 1.0))]
+
+
+def accuracy(correct: ArrayLike, clusters: ArrayLike | None = None, resamples: int = 10_000, seed: int = 0) -> Accuracy:
+    """Share of right answers with a 95 % interval.
+
+    Args:
+      correct: one verdict per problem, boolean or in [0, 1] (a mean over samples).
+      clusters: the family of each problem. Without it the interval is Wilson's; with it, a bootstrap over families.
+      resamples: bootstrap samples.
+      seed: of the bootstrap.
+
+    Returns:
+      A dictionary as ``results.json`` holds it.
+
+    Raises:
+      ValueError: if there is no problem, a verdict is not a number, or ``clusters`` has another length.
+    """
+    values = _vector(correct, "correct")
+    share, n = float(values.mean()), len(values)
+    if clusters is None:
+        interval = wilson_interval(share, n)
+    elif share in (0.0, 1.0):
+        # Every bootstrap sample would agree; the number of families is the cautious count of observations.
+        interval = wilson_interval(share, len(np.unique(np.asarray(clusters))))
+    else:
+        interval = _bootstrap_interval(values, clusters, resamples, seed)
+    return {"accuracy": share, "ci95": interval, "n": n}
+
+
+def paired_difference(
+    a: ArrayLike, b: ArrayLike, clusters: ArrayLike | None = None, resamples: int = 10_000, seed: int = 0
+) -> Difference:
+    """Mean of ``a - b`` over the same problems, with a 95 % bootstrap interval.
+
+    Args:
+      a: one verdict per problem of the first method.
+      b: of the second method, on the same problems in the same order.
+      clusters: the family of each problem; the bootstrap then draws families instead of problems.
+      resamples: bootstrap samples.
+      seed: of the bootstrap.
+
+    Returns:
+      A dictionary as ``results.json`` holds it. Where all differences are equal the interval has no width.
+
+    Raises:
+      ValueError: if the lengths differ, there is no problem, or a verdict is not a number.
+    """
+    first, second = _vector(a, "a"), _vector(b, "b")
+    if len(first) != len(second):
+        raise ValueError(
+            f"A paired difference needs the same problems on both sides, but got {len(first)} and {len(second)}."
+        )
+    difference = first - second
+    return {"diff": float(difference.mean()), "ci95": _bootstrap_interval(difference, clusters, resamples, seed)}
+
+
+def roc_curve(scores: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Points of the ROC curve, one per distinct score, from (0, 0) to (1, 1).
+
+    Args:
+      scores: higher means more likely positive.
+      labels: boolean, True for positive.
+
+    Returns:
+      False-positive rates and true-positive rates, both increasing.
+
+    Raises:
+      ValueError: if the lengths differ or one class is missing.
+    """
+    values, positive = _scores_and_labels(scores, labels)
+    if not 0 < positive.sum() < len(positive):
+        raise ValueError(f"A ROC curve needs both classes, but all {len(positive)} labels are {bool(positive[0])}.")
+    order = np.argsort(-values, kind="stable")
+    last_of_tie = np.append(np.diff(values[order]) != 0, True)
+    true, false = np.cumsum(positive[order])[last_of_tie], np.cumsum(~positive[order])[last_of_tie]
+    return np.append(0.0, false / false[-1]), np.append(0.0, true / true[-1])
+
+
+def roc_auc(scores: ArrayLike, labels: ArrayLike) -> float:
+    """Area under the ROC curve: the chance that a positive outscores a negative, ties counting half.
+
+    Args:
+      scores: higher means more likely positive.
+      labels: boolean, True for positive.
+
+    Returns:
+      The area, or NaN where one class is missing.
+
+    Raises:
+      ValueError: if the lengths differ or a score is not a number.
+    """
+    values, positive = _scores_and_labels(scores, labels)
+    if not 0 < positive.sum() < len(positive):
+        return float("nan")
+    false_rate, true_rate = roc_curve(values, positive)
+    return float(np.trapezoid(true_rate, false_rate))
+
+
+def task_aucs(scores: ArrayLike, labels: ArrayLike, task: ArrayLike) -> NDArray[np.float64]:
+    """The area under the ROC curve within each task that has both classes.
+
+    Args:
+      scores: one per practice example.
+      labels: one per practice example.
+      task: the task that each example was written for.
+
+    Returns:
+      One area per task with both classes; empty where there is none.
+
+    Raises:
+      ValueError: if the lengths differ or a score is not a number.
+    """
+    values, positive = _scores_and_labels(scores, labels)
+    groups = _groups(task, len(values))
+    areas = np.array([roc_auc(values[groups == g], positive[groups == g]) for g in range(groups.max() + 1)])
+    return areas[~np.isnan(areas)]
+
+
+def within_task_auc(scores: ArrayLike, labels: ArrayLike, task: ArrayLike) -> float:
+    """Mean of :func:`task_aucs`; the overall area would also reward knowing which *tasks* are easy.
+
+    Args:
+      scores: one per practice example.
+      labels: one per practice example.
+      task: the task that each example was written for.
+
+    Returns:
+      The mean over tasks with both classes, or NaN where there is none.
+
+    Raises:
+      ValueError: if the lengths differ or a score is not a number.
+    """
+    areas = task_aucs(scores, labels, task)
+    return float(areas.mean()) if len(areas) else float("nan")
+
+
+def correlation(x: ArrayLike, y: ArrayLike) -> float:
+    """Pearson's correlation.
+
+    Args:
+      x: numbers.
+      y: as many numbers.
+
+    Returns:
+      The correlation, or NaN where either side is constant.
+
+    Raises:
+      ValueError: if the lengths differ, there is nothing, or a value is not a number.
+    """
+    first, second = _vector(x, "x"), _vector(y, "y")
+    if len(first) != len(second):
+        raise ValueError(f"A correlation needs pairs, but got {len(first)} and {len(second)} values.")
+    first, second = first - first.mean(), second - second.mean()
+    norm = np.sqrt((first**2).sum() * (second**2).sum())
+    return float((first * second).sum() / norm) if norm > 0 else float("nan")
+
+
+def _bootstrap_interval(
+    values: NDArray[np.float64], clusters: ArrayLike | None, resamples: int, seed: int
+) -> list[float]:
+    """Expanded percentile interval of the mean (Hesterberg, 2015, "What Teachers Should Know About the Bootstrap").
+
+    The plain percentile interval is too short for few observations, and families are few: the tails are therefore cut
+    where Student's t, with one degree of freedom less than there are clusters, says.
+    """
+    groups = np.arange(len(values)) if clusters is None else _groups(clusters, len(values))
+    sums, sizes = np.bincount(groups, values), np.bincount(groups).astype(float)
+    count = len(sums)
+    if count < 2:
+        raise ValueError("A bootstrap needs at least 2 problems, or 2 families where clusters are given, but got 1.")
+    drawn = np.random.default_rng(seed).integers(count, size=(resamples, count), dtype=np.int32)
+    means = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
+    tail = NormalDist().cdf(-np.sqrt(count / (count - 1)) * _student_quantile(count - 1))
+    low, high = np.quantile(means, [tail, 1 - tail])
+    return [float(low), float(high)]
+
+
+def _student_quantile(degrees: int) -> float:
+    """The 97.5 % quantile of Student's t, by the Cornish-Fisher series (within 1 % from 3 degrees of freedom on)."""
+    z, v = _Z95, degrees
+    return (
+        z
+        + (z**3 + z) / (4 * v)
+        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v**2)
+        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * v**3)
+    )
+
+
+def _vector(values: ArrayLike, name: str) -> NDArray[np.float64]:
+    vector = np.asarray(values, dtype=float)
+    if vector.ndim != 1 or not len(vector):
+        raise ValueError(f"{name} must be a flat list with at least one entry, but has shape {vector.shape}.")
+    if np.isnan(vector).any():
+        raise ValueError(f"{name} holds {int(np.isnan(vector).sum())} entries that are not a number: drop them first.")
+    return vector
+
+
+def _groups(labels: ArrayLike, length: int) -> NDArray[np.intp]:
+    """The labels renumbered 0, 1, ... without gaps."""
+    names = np.asarray(labels)
+    if names.shape != (length,):
+        raise ValueError(f"There must be one group per value, but there are {length} values and shape {names.shape}.")
+    return np.unique(names, return_inverse=True)[1]
+
+
+def _scores_and_labels(scores: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    values, positive = _vector(scores, "scores"), np.asarray(labels, dtype=bool)
+    if positive.shape != values.shape:
+        raise ValueError(f"There must be one label per score, but there are {len(positive)} and {len(values)}.")
+    return values, positive

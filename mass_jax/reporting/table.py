@@ -1,0 +1,140 @@
+"""The tables of a run, and their Markdown for the docs.
+
+``python -m mass_jax.reporting.table --workdir=runs/demo`` prints them.
+"""
+
+import argparse
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from mass_jax.reporting.labels import CONTROLS, METHODS, label, meaning, pair_label
+from mass_jax.reporting.run import dig, flatten, interval, load_run
+from mass_jax.reporting.targets import judge, points
+
+MARKS = {True: "reached", False: "missed", None: "–"}
+
+
+class Table(NamedTuple):
+    """A table of text.
+
+    Attributes:
+      columns: the headings.
+      align: one letter per column, ``l`` or ``r``.
+      rows: one tuple of cells per row.
+    """
+
+    columns: tuple[str, ...]
+    align: str
+    rows: Sequence[tuple[str, ...]]
+
+
+def methods_table(results: dict[str, Any]) -> Table:
+    """The paper's table: accuracy of every method, with its interval and its gain over Base."""
+    return _accuracies(results, "methods", METHODS, "Method")
+
+
+def controls_table(results: dict[str, Any]) -> Table:
+    """The same for the controls."""
+    return _accuracies(results, "controls", CONTROLS, "Control")
+
+
+def paired_table(results: dict[str, Any]) -> Table:
+    """Differences over the same problems, in points, with their intervals."""
+    rows = []
+    for name, entry in (results.get("paired") or {}).items():
+        bounds, diff = interval(entry), dig(entry, "diff")
+        rows.append((pair_label(name), "–" if diff is None else points(diff), _range(bounds, signed=True)))
+    return Table(("Difference", "Points", "95 % interval"), "lrr", rows)
+
+
+def synthesis_table(results: dict[str, Any]) -> Table:
+    """Shares of practice problems that are well-formed, on-family and correct, before and after meta-training."""
+    synthesis = results.get("synthesis") or {}
+    names = dict.fromkeys(name for side in ("before", "after") for name in synthesis.get(side) or {})
+    rows = [
+        (name.replace("_", " "), *(percent(dig(synthesis, side, name)) for side in ("before", "after")))
+        for name in names
+    ]
+    return Table(("Practice problems", "Before, %", "After, %"), "lrr", rows)
+
+
+def targets_table(results: dict[str, Any]) -> Table:
+    """What the run has to show, and whether it did."""
+    rows = [(verdict.claim, verdict.measured, MARKS[verdict.passed]) for verdict in judge(results)]
+    return Table(("Target", "Measured", ""), "lrl", rows)
+
+
+def time_table(results: dict[str, Any]) -> Table:
+    """Seconds of every phase, the longest first."""
+    phases = [(name, dig({"x": value}, "x")) for name, value in flatten((results.get("timing") or {}).get("phases"))]
+    timed = sorted(((name, s) for name, s in phases if s is not None), key=lambda item: -item[1])
+    total = dig(results, "timing", "total_seconds")
+    rows = [(name.replace("_", " "), f"{seconds:,.1f}") for name, seconds in timed]
+    return Table(("Phase", "Seconds"), "lr", rows + ([("whole run", f"{total:,.1f}")] if total is not None else []))
+
+
+def values_table(tree: Any, columns: tuple[str, str]) -> Table:
+    """The leaves of nested dictionaries by their dotted names."""
+    return Table(columns, "lr", [(name, number(value)) for name, value in flatten(tree) if name])
+
+
+def to_markdown(table: Table) -> str:
+    """A table in GitHub's Markdown."""
+    rule = {"l": "---", "r": "---:"}
+    lines: list[Iterable[str]] = [table.columns, [rule[letter] for letter in table.align], *table.rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def percent(share: float | None) -> str:
+    """A share in percent."""
+    return "–" if share is None else f"{100 * share:.1f}"
+
+
+def number(value: Any) -> str:
+    """Any leaf of a JSON file as a reader wants it."""
+    match value:
+        case None:
+            return "–"
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            return f"{value:.4g}"
+        case int():
+            return f"{value:,}"
+    return str(value)
+
+
+def _accuracies(results: dict[str, Any], key: str, order: dict[str, tuple[str, str]], heading: str) -> Table:
+    entries = results.get(key) or {}
+    base = dig(results, "methods", "base", "accuracy")
+    rows = []
+    for name in [*(name for name in order if name in entries), *(name for name in entries if name not in order)]:
+        share, count = dig(entries, name, "accuracy"), dig(entries, name, "n")
+        gain = "–" if share is None or base is None else points(share - base)
+        cells = (percent(share), _range(interval(entries[name])), gain, "–" if count is None else f"{count:.0f}")
+        rows.append((label(name), meaning(name), *cells))
+    return Table((heading, "What it is", "Accuracy, %", "95 % interval", "Over Base", "n"), "llrrrr", rows)
+
+
+def _range(bounds: tuple[float, float] | None, signed: bool = False) -> str:
+    if bounds is None:
+        return "–"
+    low, high = (points(bound) if signed else percent(bound) for bound in bounds)
+    return f"{low} to {high}"
+
+
+def main() -> None:
+    """Prints the tables of a run as Markdown."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--workdir", required=True, help="the run directory")
+    run = load_run(parser.parse_args().workdir)
+    if "results.json" in run.missing:
+        raise SystemExit(run.missing["results.json"])
+    for build in (methods_table, controls_table, paired_table, targets_table, synthesis_table, time_table):
+        table = build(run.results)
+        if table.rows:
+            print(to_markdown(table), end="\n\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""Families: hidden polynomial rules over the residues mod 11, and problems about them.
+
+A rule is x -> a x^2 + b x + c (mod 11). A problem shows a few `x>y` pairs of one rule and asks for two more. All rules
+are known to the pretrained model, none is named in a problem: the solver must recognise it and recall it at once, while
+the generator may first write the rule's name (its worked step) and then a practice problem about it.
+"""
+
+import dataclasses
+
+import numpy as np
+
+MODULUS = 11
+QUERIES = 2
+GIVEN = (2, 3, 4)
+"""Pairs shown in a problem, hardest first: two pairs fit several rules, four single one out."""
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class Rule:
+    """x -> a x^2 + b x + c (mod 11); affine where a = 0."""
+
+    a: int
+    b: int
+    c: int
+
+    def __call__(self, x: int) -> int:
+        """The output, 0 to 10."""
+        return (self.a * x * x + self.b * x + self.c) % MODULUS
+
+    @property
+    def name(self) -> str:
+        """One word, such as ``f2,0,5``."""
+        return f"f{self.a},{self.b},{self.c}"
+
+    def pair(self, x: int) -> str:
+        """One word, such as ``8>5``."""
+        return f"{x}>{self(x)}"
+
+
+def make_rules(count: int, seed: int) -> tuple[Rule, ...]:
+    """``count`` different non-constant rules, drawn without replacement.
+
+    Raises:
+      ValueError: if there are fewer than ``count`` such rules.
+    """
+    rules = [
+        Rule(a, b, c) for a in range(MODULUS) for b in range(MODULUS) for c in range(MODULUS) if (a, b) != (0, 0)
+    ]
+    if not 1 <= count <= len(rules):
+        raise ValueError(f"task.rules = {count}: there are 1 to {len(rules)} quadratic and affine rules mod {MODULUS}.")
+    order = np.random.default_rng(seed).permutation(len(rules))
+    return tuple(rules[i] for i in order[:count])
+
+
+def vocabulary(rules: tuple[Rule, ...]) -> tuple[str, ...]:
+    """A word for every residue, pair and rule name, and the marks ``? = : ;``."""
+    residues = [str(x) for x in range(MODULUS)]
+    pairs = [f"{x}>{y}" for x in range(MODULUS) for y in range(MODULUS)]
+    return ("?", "=", ":", ";", *residues, *pairs, *(rule.name for rule in rules))

@@ -1,0 +1,107 @@
+"""What a domain offers to the method: problems, prompts, a parser for written practice, and a grader.
+
+The method never looks inside a domain. It asks for a prompt, samples text, and asks for a verdict.
+"""
+
+import dataclasses
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """One problem.
+
+    Attributes:
+      prompt: what a solver reads.
+      solution: the reference solution, as a solver should write it.
+      facts: what the prompt states to be true, in a form that a solution could also contain (worked examples); used to
+        verify practice, never to read the answer.
+      difficulty: 0 is the easiest level.
+      family: the hidden rule. Privileged: only the oracle controls and the diagnostics may read it.
+    """
+
+    prompt: str
+    solution: str
+    facts: tuple[str, ...]
+    difficulty: int
+    family: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Practice:
+    """One practice example that a model wrote for a problem.
+
+    Attributes:
+      prompt: a problem in the form that a solver reads.
+      solution: the solution that the model wrote for it.
+      steps: the working written before the practice, or the empty string; not part of the inner loss.
+      well_formed: False where the text could not be parsed; ``prompt`` and ``solution`` are then empty.
+    """
+
+    prompt: str
+    solution: str
+    steps: str
+    well_formed: bool
+
+
+MALFORMED = Practice("", "", "", False)
+
+
+class Verdict(NamedTuple):
+    """A grader's answer: is it right, and why (not)."""
+
+    correct: bool
+    reason: str
+
+
+class Check(NamedTuple):
+    """A question to the model whose answer bears on whether a practice example is right.
+
+    Attributes:
+      context: what the model reads.
+      target: the text whose mean token log-probability after ``context`` is the check's outcome.
+    """
+
+    context: str
+    target: str
+
+
+class Task(Protocol):
+    """One domain."""
+
+    vocabulary: tuple[str, ...]
+    """Every word that a text of the domain may contain."""
+
+    check_names: tuple[str, ...]
+    """One name for each of the checks that `checks` returns, in order."""
+
+    def solve_prompt(self, prompt: str) -> str:
+        """What the solver reads; its completion is a solution."""
+
+    def synthesis_prompt(self, problem: Problem) -> str:
+        """What the generator reads before it writes one practice example for ``problem``."""
+
+    def parse(self, text: str) -> Practice:
+        """Read a generator's completion. Never raises: what cannot be read is `MALFORMED`."""
+
+    def grade(self, problem: Problem, text: str) -> Verdict:
+        """Judge a solver's completion of the solve prompt of ``problem``."""
+
+    def checks(self, problem: Problem, practice: Practice) -> tuple[Check, ...]:
+        """What a verification scorer asks the model; always as many checks as `check_names`, in that order."""
+
+    def is_correct(self, problem: Problem, practice: Practice) -> bool:
+        """Privileged: every statement of the practice holds in the family of ``problem``."""
+
+    def is_on_family(self, problem: Problem, practice: Practice) -> bool:
+        """Privileged: what the practice states as given holds in the family of ``problem``."""
+
+    def leaks(self, problem: Problem, practice: Practice) -> bool:
+        """The practice mentions something that ``problem`` asks for, whether right or wrong."""
+
+    def gold_practice(
+        self, problem: Problem, count: int, rng: np.random.Generator, strict: bool
+    ) -> tuple[Practice, ...]:
+        """Privileged: correct practice of the problem's family; where ``strict``, none of it leaks."""

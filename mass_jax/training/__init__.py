@@ -1,0 +1,1 @@
+"""What every run needs: its directory, command line, checkpoints, metrics and guards."""

@@ -1,0 +1,262 @@
+"""Save and restore: the only module that knows orbax.
+
+A checkpoint of step ``s`` holds the state after ``s`` completed steps, as two items: ``state``, every array of the
+pytree under its path, and ``manifest``, a JSON with the shape and dtype of every array, the position of the data
+iterator, and whatever small values the caller adds. The manifest lets a foreign checkpoint be refused by name before
+an array is read; the template's shardings say where the arrays go, whatever devices they were saved from.
+"""
+
+import base64
+import json
+import os
+from collections.abc import Mapping
+from logging import INFO, LogRecord
+from typing import Any, NamedTuple
+
+import jax
+import orbax.checkpoint as ocp
+from absl import logging
+from etils import epath
+from jax.experimental import multihost_utils
+
+from mass_jax.training import array_tree
+from mass_jax.training.errors import InputError
+from mass_jax.types import PyTree
+
+_FORMAT = 1
+
+
+class CheckpointError(InputError):
+    """A checkpoint is missing, damaged, foreign, or cannot be written."""
+
+
+class Restored(NamedTuple):
+    """What ``Checkpointer.restore`` returns.
+
+    Attributes:
+      step: the number of completed steps.
+      state: the structure of the template, bitwise what was saved.
+      data: the data iterator's state as it was given to ``save``.
+      extra: the small values that were given to ``save``, after a round trip through JSON (tuples are lists).
+    """
+
+    step: int
+    state: PyTree
+    data: Any
+    extra: dict[str, Any]
+
+
+class Checkpointer:
+    """The checkpoints of one run: atomic, written in the background, the newest ``keep`` kept.
+
+    Nothing is made on disk before the first ``save``. Close it, or use it as a context manager, so that the last save
+    is on disk. With several processes every process makes the same calls.
+    """
+
+    def __init__(self, directory: str | os.PathLike[str], *, keep: int = 3) -> None:
+        """Takes note of the place.
+
+        Args:
+          directory: where the checkpoints lie; one subdirectory a step.
+          keep: how many to keep, at least 1.
+        """
+        if keep < 1:
+            raise CheckpointError(f"keep={keep} would leave no checkpoint to resume from; give at least 1.")
+        self.directory = epath.Path(directory).expanduser().resolve()
+        self._keep = keep
+        logging.get_absl_logger().addFilter(_without_orbax_chatter)
+        self._damaged: list[int] = []
+        self._writer: ocp.CheckpointManager | None = None
+
+    def __enter__(self) -> "Checkpointer":
+        """Returns itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Closes it."""
+        self.close()
+
+    def steps(self) -> list[int]:
+        """Returns the steps that have a finished checkpoint, oldest first."""
+        self.wait()
+        return sorted(ocp.utils.checkpoint_steps(self.directory)) if self.directory.is_dir() else []
+
+    def latest_step(self) -> int | None:
+        """Returns the newest step that has a finished checkpoint, or None before the first."""
+        return max(self.steps(), default=None)
+
+    def save(self, step: int, state: PyTree, *, data: Any = None, extra: Mapping[str, Any] | None = None) -> bool:
+        """Starts to write the checkpoint of ``step``; the arrays are copied before it returns and may be donated.
+
+        Args:
+          step: the number of completed steps.
+          state: a pytree of arrays (JAX, typed PRNG keys among them, or NumPy) and Python numbers.
+          data: the data iterator's state: JSON-able, as of a grain ``DatasetIterator``, or bytes. With several
+            processes it must be the same on each, that is a global position.
+          extra: small JSON-able values.
+
+        Returns:
+          False if ``step`` is the newest checkpoint already, which is then left as it is.
+
+        Raises:
+          CheckpointError: a later step was saved before, ``data`` or ``extra`` is not JSON-able, or this checkpoint or
+            the previous one could not be written.
+        """
+        if isinstance(data, bytes):
+            data = {"__bytes__": base64.b64encode(data).decode()}
+        arrays, layout = array_tree.encode(state), array_tree.layout(state)
+        manifest = {"format": _FORMAT, "step": step, "layout": layout, "data": data, "extra": dict(extra or {})}
+        try:
+            json.dumps(manifest)
+        except TypeError as e:
+            raise CheckpointError(f"The data state and the extra values of step {step} must be JSON-able: {e}.") from e
+        self._move_damaged_aside()
+        latest = self.latest_step()
+        if latest is not None and latest >= step:
+            if latest == step:
+                return False
+            raise CheckpointError(
+                f"Step {step} cannot be saved in '{self.directory}': step {latest} is there already. Resume from step "
+                f"{latest}, choose another --workdir, or remove the later checkpoints."
+            )
+        items = ocp.args.Composite(state=ocp.args.StandardSave(arrays), manifest=ocp.args.JsonSave(manifest))
+        try:
+            if self._writer is None:
+                options = ocp.CheckpointManagerOptions(max_to_keep=self._keep, cleanup_tmp_directories=True)
+                self._writer = ocp.CheckpointManager(self.directory, options=options)
+            self._writer.save(step, args=items, force=True)
+        except Exception as e:
+            raise self._write_error(e) from e
+        return True
+
+    def wait(self) -> None:
+        """Waits until the last save is on disk.
+
+        Raises:
+          CheckpointError: it could not be written.
+        """
+        if self._writer is not None:
+            try:
+                self._writer.wait_until_finished()
+            except Exception as e:
+                raise self._write_error(e) from e
+
+    def close(self) -> None:
+        """Waits, and frees the background threads; a later ``save`` starts them again."""
+        try:
+            self.wait()
+        finally:
+            if self._writer is not None:
+                writer, self._writer = self._writer, None
+                writer.close()
+
+    def restore(self, template: PyTree, step: int | None = None) -> Restored:
+        """Reads the newest checkpoint, or that of ``step``, into the structure of ``template``.
+
+        If the newest is damaged, the next older good one is taken and a warning logged; the damaged ones are moved to
+        ``<directory>-damaged`` at the next ``save``.
+
+        Args:
+          template: the pytree to restore, as arrays or as ``jax.ShapeDtypeStruct``. Its shapes and dtypes are checked,
+            its shardings obeyed (default: the first device); NumPy leaves and Python numbers come back as such.
+          step: which checkpoint; None for the newest good one.
+
+        Raises:
+          CheckpointError: there is none, none can be read, or its arrays are not those of ``template``.
+        """
+        steps = self.steps()
+        if not steps:
+            raise CheckpointError(
+                f"There is no checkpoint in '{self.directory}'. Give the directory of a run with one, or start anew."
+            )
+        if step is not None and step not in steps:
+            raise CheckpointError(f"There is no checkpoint of step {step} in '{self.directory}'. There are: {steps}.")
+        reasons: dict[int, str] = {}
+        for candidate in reversed(steps) if step is None else [step]:
+            try:
+                restored = self._read(candidate, template)
+            except CheckpointError:
+                raise
+            except Exception as e:  # orbax, tensorstore and json each have their own ways to fail on a damaged file
+                reasons[candidate] = str(e).strip().split("\n")[0][:200]
+                continue
+            if reasons:
+                logging.warning(
+                    "Damaged checkpoints in '%s': %s. Continuing from step %d, the newest that is whole.",
+                    self.directory,
+                    reasons,
+                    candidate,
+                )
+                self._damaged = list(reasons)
+            return restored
+        others = [s for s in steps if s not in reasons]
+        way_out = f"Try another step, one of {others}" if others else "Give another directory, or move this one away"
+        raise CheckpointError(
+            f"No checkpoint can be read in '{self.directory}', damaged or of another program: {reasons}. {way_out}."
+        )
+
+    def read_extra(self, step: int) -> dict[str, Any]:
+        """Returns the small values of the checkpoint of ``step`` without reading its arrays.
+
+        Raises:
+          CheckpointError: it cannot be read.
+        """
+        try:
+            with self._reader() as reader:
+                return _manifest(reader, step)["extra"]
+        except Exception as e:
+            raise CheckpointError(f"The checkpoint of step {step} in '{self.directory}' cannot be read: {e}.") from e
+
+    def _reader(self) -> ocp.CheckpointManager:
+        return ocp.CheckpointManager(self.directory, options=ocp.CheckpointManagerOptions(create=False))
+
+    def _read(self, step: int, template: PyTree) -> Restored:
+        with self._reader() as reader:
+            manifest = _manifest(reader, step)
+            wanted = array_tree.layout(template)
+            if mismatch := array_tree.describe_mismatch(manifest["layout"], wanted):
+                raise CheckpointError(
+                    f"Checkpoint {step} in '{self.directory}' is of another model or optimiser:\n{mismatch}\n"
+                    "Give the config it was saved with, or another directory."
+                )
+            items = ocp.args.Composite(state=ocp.args.StandardRestore(array_tree.abstract(template)))
+            arrays = reader.restore(step, args=items).state
+        data = manifest["data"]
+        if isinstance(data, dict) and data.keys() == {"__bytes__"}:
+            data = base64.b64decode(data["__bytes__"])
+        return Restored(step, array_tree.decode(arrays, template), data, manifest["extra"])
+
+    def _move_damaged_aside(self) -> None:
+        if self._damaged:
+            self.close()
+            aside = self.directory.with_name(f"{self.directory.name}-damaged")
+            if jax.process_index() == 0:
+                for step in self._damaged:
+                    aside.mkdir(exist_ok=True)
+                    target = aside / str(step)
+                    while target.exists():
+                        target = target.with_name(f"{target.name}-again")
+                    (self.directory / str(step)).rename(target)
+                    logging.warning("Moved the damaged checkpoint of step %d to '%s'.", step, target)
+            multihost_utils.sync_global_devices("damaged checkpoints moved")
+            self._damaged = []
+
+    def _write_error(self, error: Exception) -> CheckpointError:
+        good = sorted(ocp.utils.checkpoint_steps(self.directory)) if self.directory.is_dir() else []
+        kept = f"Step {good[-1]} is the last good one" if good else "There is no earlier one"
+        return CheckpointError(
+            f"A checkpoint could not be written in '{self.directory}' ({error}). {kept}. Free space there or make it "
+            "writable, and run the same command again to resume."
+        )
+
+
+def _manifest(reader: ocp.CheckpointManager, step: int) -> dict[str, Any]:
+    manifest = reader.restore(step, args=ocp.args.Composite(manifest=ocp.args.JsonRestore())).manifest
+    if not isinstance(manifest, dict) or manifest.get("format") != _FORMAT:
+        raise ValueError(f"its manifest is not of format {_FORMAT}")
+    return manifest
+
+
+def _without_orbax_chatter(record: LogRecord) -> bool:
+    # Some fifty lines a save, in which a run's own would drown.
+    return record.levelno > INFO or f"{os.sep}orbax{os.sep}" not in record.pathname

@@ -1,0 +1,31 @@
+"""Keep compiled programs between runs."""
+
+import os
+from pathlib import Path
+
+import jax
+from absl import logging
+
+
+def enable_compilation_cache(directory: str | os.PathLike[str]) -> bool:
+    """Makes every later compilation of this process look in ``directory`` first, and store its result there.
+
+    A cache only saves time: a directory that cannot be written is a warning, not an error.
+
+    Returns:
+      Whether the cache is on.
+    """
+    path = Path(directory).expanduser().absolute()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if not os.access(path, os.W_OK):
+            raise PermissionError(13, "Permission denied")
+    except OSError as e:
+        logging.warning(
+            "No compilation cache, programs are compiled anew: '%s' cannot be written: %s", path, e.strerror
+        )
+        return False
+    jax.config.update("jax_compilation_cache_dir", str(path))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    return True

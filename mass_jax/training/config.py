@@ -1,0 +1,71 @@
+"""The command line of a main: ``--config=configs/x.py --config.field=value --workdir=...``."""
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+from absl import app, flags
+from ml_collections import ConfigDict, config_flags
+
+from mass_jax.training.errors import InputError
+from mass_jax.training.workdir import flatten, nearest
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "Config file; change a field by --config.name=value.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run: checkpoints, metrics, results.")
+
+
+class ConfigError(InputError):
+    """The command line does not give a config."""
+
+
+def run(main: Callable[[ConfigDict, Path], None]) -> NoReturn:
+    """Parses the flags, calls ``main(config, workdir)`` and exits.
+
+    The config is locked: a field that ``get_config`` does not set can be neither set by a flag nor by the program.
+    Every ``InputError`` of the flags or of ``main`` is printed as a sentence and ends with exit status 2, so that a
+    launcher can tell it from a crash (1), which keeps its traceback.
+    """
+
+    def sentences_only(_: list[str]) -> None:
+        try:
+            main(_CONFIG.value, Path(_WORKDIR.value or ""))
+        except InputError as e:
+            _exit(e)
+
+    app.run(sentences_only, flags_parser=_parse)
+
+
+def _parse(argv: list[str]) -> list[str]:
+    try:
+        _check_overrides(argv)
+        rest = flags.FLAGS(argv)
+        for flag, example in ((_CONFIG, "configs/x.py"), (_WORKDIR, "runs/x")):
+            if not flag.value:
+                raise ConfigError(f"--{flag.name} is missing. Give one, for instance --{flag.name}={example}.")
+        return rest
+    except (InputError, flags.Error) as e:
+        _exit(e)
+
+
+def _check_overrides(argv: list[str]) -> None:
+    """Raises a sentence where the flag parser would fail with an AttributeError or a KeyError of its own making."""
+    words = " ".join(argv[1:])
+    path = re.search(r"(?:^|\s)--?config[=\s](\S+)", words)
+    if path is None:
+        return
+    config = flags.FLAGS["config"].parser.parse(path[1])
+    if not isinstance(config, ConfigDict):
+        raise ConfigError(f"The config file '{path[1]}' cannot be read. Give --config a Python file with get_config().")
+    valid = sorted(flatten(config))
+    for name in re.findall(r"(?:^|\s)--?(?:no)?config\.([\w.]+)", words):
+        if name not in valid and not any(v.startswith(f"{name}.") for v in valid):
+            near = nearest(name, valid)
+            hint = f"Did you mean {' or '.join(near)}?" if near else f"The fields are: {', '.join(valid)}."
+            raise ConfigError(f"The config '{path[1]}' has no field '{name}'. {hint}")
+
+
+def _exit(error: Exception) -> NoReturn:
+    print(f"{error}", file=sys.stderr)
+    sys.exit(2)

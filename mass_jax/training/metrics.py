@@ -1,0 +1,136 @@
+"""Numbers out of a run: JSON lines, TensorBoard, seconds a phase."""
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TextIO, TypeVar
+
+import jax
+import numpy as np
+from absl import logging
+from tensorboardX import SummaryWriter
+
+from mass_jax.training.workdir import write_atomically
+
+METRICS_FILE = "metrics.jsonl"
+T = TypeVar("T")
+
+
+class MetricsWriter:
+    """Appends ``{"step": 3, "name": 0.5, ...}`` lines to ``metrics.jsonl``, and the same to TensorBoard.
+
+    Each line is handed to the operating system before ``write`` returns, so a killed process loses none. Opened again
+    with the step of the restored checkpoint, it drops the lines that the resumed run writes anew: the file then ends
+    the same as that of a run never killed, apart from ``time/*``. For this, write the metrics of every step before
+    ``s`` before saving checkpoint ``s``. NaN and infinity are written as Python's ``json`` does: ``NaN``, ``Infinity``.
+
+    With several processes only the first writes.
+    """
+
+    def __init__(self, directory: str | os.PathLike[str], *, resume_step: int) -> None:
+        """Opens the files.
+
+        Args:
+          directory: the workdir; TensorBoard's files go to its ``tensorboard`` subdirectory.
+          resume_step: the number of completed steps: lines of this step and later ones are dropped, 0 drops all.
+        """
+        self._file: TextIO | None = None
+        if jax.process_index() == 0:
+            path = Path(directory) / METRICS_FILE
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _drop_from(path, resume_step)
+            self._file = path.open("a")
+            # The suffix keeps a run resumed within a second from writing over its own file, which the second names.
+            self._tensorboard = SummaryWriter(
+                str(path.parent / "tensorboard"), purge_step=resume_step, filename_suffix=f".from{resume_step}"
+            )
+
+    def __enter__(self) -> "MetricsWriter":
+        """Returns itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Closes the files."""
+        self.close()
+
+    def write(self, step: int, metrics: Mapping[str, Any]) -> dict[str, float]:
+        """Writes one line.
+
+        Args:
+          step: the index of the step, counted from 0: less than the next checkpoint's number of completed steps.
+          metrics: scalars by name: JAX arrays (fetched together in one transfer), NumPy or Python numbers.
+
+        Returns:
+          The metrics as floats.
+
+        Raises:
+          ValueError: a metric is not a scalar.
+        """
+        values = jax.device_get(dict(metrics))
+        for name, value in values.items():
+            if np.size(value) != 1:
+                raise ValueError(f"Metric '{name}' has shape {list(np.shape(value))}; write a scalar, as its mean.")
+        floats = {name: float(np.asarray(value).item()) for name, value in values.items()}
+        if self._file is not None:
+            self._file.write(json.dumps({"step": step, **floats}) + "\n")
+            self._file.flush()
+            for name, value in floats.items():
+                self._tensorboard.add_scalar(name, value, step)
+        return floats
+
+    def close(self) -> None:
+        """Closes both files."""
+        if self._file is not None:
+            self._file.close()
+            self._tensorboard.close()
+
+
+def read_metrics(directory: str | os.PathLike[str]) -> list[dict[str, float]]:
+    """Returns the lines of ``metrics.jsonl`` in ``directory``, without a last one torn by a kill."""
+    return [line for line in map(_parse, (Path(directory) / METRICS_FILE).read_text().splitlines()) if line is not None]
+
+
+def _parse(line: str) -> dict[str, float] | None:
+    with contextlib.suppress(json.JSONDecodeError):
+        return json.loads(line)
+    return None
+
+
+def _drop_from(path: Path, step: int) -> None:
+    if not path.exists():
+        return
+    text = path.read_text()
+    lines = text.splitlines(keepends=True)
+    kept = [line for line in lines if line.endswith("\n") and (parsed := _parse(line)) and parsed["step"] < step]
+    if len(kept) < len(lines):
+        logging.info("Dropped %d lines from step %d on, of '%s'.", len(lines) - len(kept), step, path)
+        write_atomically(path, "".join(kept))
+
+
+class PhaseTimer:
+    """Adds up the seconds of each phase: ``with timer("adapt") as ready: adapted = ready(adapt(...))``.
+
+    ``ready`` waits for the arrays it is given and returns them: without it, the time of a jitted call would be counted
+    to whichever phase first waits for its result. A phase entered more than once adds up; one that raises counts too.
+    """
+
+    def __init__(self) -> None:
+        """Starts at zero."""
+        self._seconds: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def __call__(self, phase: str) -> Iterator[Callable[[T], T]]:
+        """Times the body of a ``with`` statement; yields ``jax.block_until_ready``."""
+        start = time.perf_counter()
+        try:
+            yield jax.block_until_ready
+        finally:
+            self._seconds[phase] = self._seconds.get(phase, 0.0) + time.perf_counter() - start
+
+    def pop(self) -> dict[str, float]:
+        """Returns ``{"time/<phase>": seconds}`` since the last call, and starts from zero."""
+        seconds, self._seconds = self._seconds, {}
+        return {f"time/{phase}": value for phase, value in seconds.items()}

@@ -1,0 +1,69 @@
+"""The vocabulary: every pytree and callable that the folders exchange.
+
+Shape letters, used in docstrings and as array suffixes throughout the package:
+
+    P  problems in a batch            M  practice examples a problem
+    K  inner steps                    N  practice examples used in one inner step
+    B  sequences in a batch           T  tokens in a sequence
+    D  model width                    H  attention heads (G key-value heads, C channels a head)
+    L  layers                         V  vocabulary
+    S  samples drawn for one prompt   R  adapter rank
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+
+Array = jax.Array
+PyTree = Any
+
+Params = PyTree
+"""What an inner run trains: a pytree of floating arrays (an adapter, or a whole model)."""
+
+Meta = PyTree
+"""What is meta-learned: any pytree of floating arrays that enters the inner loss or the inner optimiser."""
+
+Batch = PyTree
+"""The data of one inner step. Stacked over steps, every leaf gains a leading axis K."""
+
+OptState = PyTree
+
+
+class InnerOptimizer(NamedTuple):
+    """A differentiable optimiser whose hyper-parameters may be meta-learned.
+
+    Attributes:
+      init: ``init(params) -> state``. State leaves may be floating (moments) or integer (step counts).
+      update: ``update(grads, state, params, meta) -> (new_params, new_state)``: one step, already applied.
+    """
+
+    init: Callable[[Params], OptState]
+    update: Callable[[Params, OptState, Params, Meta], tuple[Params, OptState]]
+
+
+class InnerProblem(NamedTuple):
+    """What is differentiated: a short training run, described by its loss and its optimiser.
+
+    Attributes:
+      loss: ``loss(params, meta, batch) -> scalar``. Every operation in it needs a jvp of its vjp. A loss that is a sum
+        over the examples of ``batch`` may be microbatched.
+      optimizer: the inner optimiser.
+    """
+
+    loss: Callable[[Params, Meta, Batch], Array]
+    optimizer: InnerOptimizer
+
+
+class MetaGradient(NamedTuple):
+    """What an estimator returns.
+
+    Attributes:
+      meta: d L_outer / d meta, the structure of ``meta``.
+      init: d L_outer / d init, the structure of ``params``, or None where it was not asked for.
+      diagnostics: scalars that tell how far the estimate can be trusted; empty for exact estimators.
+    """
+
+    meta: Meta
+    init: Params | None
+    diagnostics: dict[str, Array]

@@ -1,0 +1,49 @@
+"""Packaging of mass_jax: what it needs, and for what."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+# Lower bounds are versions that `make test-lower` installs and tests.
+REQUIREMENTS = [
+    "jax>=0.10.2",  # arrays, autodiff, compilation
+    "flax>=0.12.8",  # the transformer's modules
+    "optax>=0.2.8",  # optimisers, inner and outer
+    "orbax-checkpoint>=0.12.8",  # atomic, asynchronous checkpoints
+    "tensorflow-datasets>=4.9.10",  # dataset builders; used without TensorFlow
+    "array-record>=0.8.6",  # the file format of those datasets
+    "grain>=0.2.18",  # checkpointable input pipelines
+    "ml-collections>=1.1.0",  # locked configs with command-line overrides
+    "chex>=0.1.92",  # shape and type assertions
+    "absl-py>=2.5.1",  # flags, logging and the mains of the experiments
+    "numpy>=2.4.6",  # host-side arrays, statistics of the report
+    "rich>=15.0.0",  # progress bar with the time left
+    "matplotlib>=3.11.2",  # figures of the report
+    "tensorboardX>=2.6.5",  # TensorBoard event files; flax.metrics.tensorboard would need TensorFlow
+]
+
+EXTRAS = {
+    "test": [
+        "pytest>=9.2.0",  # the test runner
+        "pytest-xdist>=3.8.0",  # tests in parallel processes
+        "ruff>=0.17.6",  # linter and formatter
+        "mypy>=2.4.1",  # type checker
+    ],
+    "cuda": ["jax[cuda12]>=0.10.2"],  # NVIDIA GPUs; CUDA comes with the wheels
+    "tpu": ["jax[tpu]>=0.10.2"],  # Cloud TPU; brings libtpu
+}
+
+setup(
+    name="mass_jax",
+    version="0.1.0",
+    description="MASS: test-time meta-adaptation with self-synthesis, in JAX",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["mass_jax", "mass_jax.*"]),
+    package_data={"mass_jax.reporting": ["style.css"]},
+    install_requires=REQUIREMENTS,
+    extras_require=EXTRAS,
+    classifiers=["Programming Language :: Python :: 3", "Topic :: Scientific/Engineering :: Artificial Intelligence"],
+)

@@ -1,0 +1,175 @@
+"""One table for every exact estimator: closed forms, finite differences, and what callers may do around them."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mass_jax import metagrad
+from mass_jax.metagrad import optimizers
+from mass_jax.types import InnerOptimizer, InnerProblem
+from tests.metagrad import problems
+from tests.metagrad.problems import flat, lora_case, meta_gradient, plain_run, quick_jit
+
+EXACT = {
+    "unroll": metagrad.make("unroll", init_grad=True),
+    "unroll-remat": metagrad.make("unroll", init_grad=True, remat="step"),
+    "adjoint": metagrad.make("adjoint", init_grad=True),
+    "adjoint-microbatch": metagrad.make("adjoint", init_grad=True, microbatch=2),
+}
+exact = pytest.mark.parametrize("name", EXACT)
+both = pytest.mark.parametrize("name", ["unroll", "adjoint"])
+
+
+@functools.cache
+def finite_difference(optimizer: str, steps: int, part: str, step_size: float) -> tuple[np.ndarray, float]:
+    """A random direction, and the central difference of the outer loss along it."""
+    problem, outer, (init, meta, batches) = lora_case(optimizer, steps)
+    place = init if part == "init" else meta[part]
+    rng = np.random.default_rng(0)
+    direction = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape), place)
+
+    def value(h: float) -> float:
+        moved = jax.tree.map(lambda leaf, along: leaf + h * along, place, direction)
+        start, changed = (moved, meta) if part == "init" else (init, meta | {part: moved})
+        return float(outer(plain_run(problem, start, changed, batches)))
+
+    return flat(direction), (value(step_size) - value(-step_size)) / (2 * step_size)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5])
+@pytest.mark.parametrize("optimizer", problems.OPTIMIZERS)
+@both
+def test_agrees_with_finite_differences_from_a_fresh_lora(name, optimizer, steps):
+    _, gradient = meta_gradient(EXACT[name], optimizer, steps)
+    parts = gradient.meta | {"init": gradient.init}
+    for part, found in parts.items():
+        for step_size in (2e-6, 5e-7):
+            direction, expected = finite_difference(optimizer, steps, part, step_size)
+            np.testing.assert_allclose(flat(found) @ direction, expected, rtol=1e-5, atol=1e-9, err_msg=part)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5])
+@pytest.mark.parametrize("optimizer", problems.OPTIMIZERS)
+def test_exact_estimators_agree_to_rounding(optimizer, steps):
+    value, reference = meta_gradient(EXACT["unroll"], optimizer, steps)
+    assert not np.any(reference.meta["weights_KxN"][steps:])
+    assert np.all(np.abs(reference.meta["weights_KxN"][:steps]) > 1e-8)
+    others = EXACT if optimizer == "adam" and steps == 2 else ["adjoint"]
+    for name in others:
+        other_value, other = meta_gradient(EXACT[name], optimizer, steps)
+        np.testing.assert_allclose(other_value, value, rtol=1e-12)
+        for leaf, expected in zip(jax.tree.leaves(other), jax.tree.leaves(reference), strict=True):
+            np.testing.assert_allclose(leaf, expected, rtol=1e-10, atol=1e-10 * np.abs(expected).max(), err_msg=name)
+
+
+@exact
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_closed_form_of_a_quadratic(name, steps):
+    """SGD on ½ Σ w_i ‖φ − x_i‖² contracts by r = 1 − lr Σ w to the weighted mean: φ_K = r^K φ_0 + (1 − r^K) x̄."""
+    rng = np.random.default_rng(4)
+    start, direction, x_NxD, w_N, lr = (
+        rng.normal(size=3),
+        rng.normal(size=3),
+        rng.normal(size=(4, 3)),
+        rng.random(4),
+        0.3,
+    )
+    problem = InnerProblem(
+        lambda params, meta, batch: 0.5 * jnp.sum(meta["w_N"][:, None][batch["i"]] * (params - batch["x"]) ** 2),
+        optimizers.sgd(lambda meta: meta["lr"]),
+    )
+    batches = {"x": np.tile(x_NxD, (steps, 1, 1)), "i": np.tile(np.arange(4), (steps, 1))}
+    joined = EXACT[name].value_and_grad(problem, lambda params: direction @ params)
+    # Without jit and on numpy batches it must work as well.
+    value, gradient = (joined if (name, steps) == ("adjoint", 2) else quick_jit(joined))(
+        jnp.asarray(start), {"w_N": jnp.asarray(w_N), "lr": jnp.asarray(lr)}, batches
+    )
+    total, mean = w_N.sum(), w_N @ x_NxD / w_N.sum()
+    r = 1 - lr * total
+    slope = steps * r ** (steps - 1)
+    by_weight_NxD = -lr * slope * (start - mean) + (1 - r**steps) / total * (x_NxD - mean)
+    np.testing.assert_allclose(value, direction @ (r**steps * start + (1 - r**steps) * mean), rtol=1e-12)
+    np.testing.assert_allclose(gradient.meta["w_N"], by_weight_NxD @ direction, rtol=1e-12)
+    np.testing.assert_allclose(gradient.meta["lr"], -total * slope * direction @ (start - mean), rtol=1e-12)
+    np.testing.assert_allclose(gradient.init, r**steps * direction, rtol=1e-12)
+
+
+@both
+def test_adapt_and_pullback_compiled_apart_equal_the_joined_form(name):
+    """And without ``init_grad`` the rest is the same."""
+    estimator, (problem, outer, (init, meta, batches)) = metagrad.make(name), lora_case("adam", 2)
+    run = quick_jit(lambda *arguments: estimator.adapt(problem, *arguments))(init, meta, batches)
+    np.testing.assert_allclose(flat(run.params), flat(plain_run(problem, init, meta, batches)), rtol=1e-10, atol=1e-13)
+    first = problem.loss(init, meta, jax.tree.map(lambda leaf: leaf[0], batches))
+    assert run.losses_K.shape == (2,)
+    np.testing.assert_allclose(run.losses_K[0], first, rtol=1e-12)
+    pullback = quick_jit(lambda *arguments: estimator.pullback(problem, *arguments))
+    gradient = pullback(run.residuals, meta, batches, jax.grad(outer)(run.params))
+    _, joined = meta_gradient(EXACT[name], "adam", 2)
+    assert gradient.init is None
+    np.testing.assert_allclose(flat(gradient.meta), flat(joined.meta), rtol=1e-9, atol=1e-13)
+
+
+def test_without_init_grad_the_adjoint_leaves_out_the_first_hessian_vector_product():
+    problem, outer, arguments = lora_case("sgd", 1)
+    flops, full_flops = (
+        jax.jit(estimator.value_and_grad(problem, outer)).lower(*arguments).cost_analysis()["flops"]
+        for estimator in (metagrad.make("adjoint"), EXACT["adjoint"])
+    )
+    assert flops < 0.8 * full_flops
+
+
+@both
+def test_vmap_and_map_over_problems_with_a_traced_base_equal_one_by_one(name):
+    """The loss closes over base parameters that are arguments of the jitted function, as a large model's must be."""
+    tasks, steps = 2, 2
+    inits = jax.tree.map(lambda *leaves: jnp.stack(leaves), *[problems.fresh_lora(seed) for seed in range(tasks)])
+    metas = jax.tree.map(lambda *leaves: jnp.stack(leaves), *[problems.make_meta(0.05, s) for s in range(tasks)])
+    batches = jax.tree.map(lambda *leaves: jnp.stack(leaves), *[problems.make_batches(steps, s) for s in range(tasks)])
+
+    def per_task(base):
+        problem = problems.lora_problem(base, problems.OPTIMIZERS["adam"])
+        return EXACT[name].value_and_grad(problem, problems.outer_loss(base))
+
+    arguments = (problems.base_parameters(), (inits, metas, batches))
+    vmapped = quick_jit(lambda base, args: jax.vmap(per_task(base))(*args))(*arguments)
+    mapped = quick_jit(lambda base, args: jax.lax.map(lambda a: per_task(base)(*a), args))(*arguments)
+    alone = problems.compiled(EXACT[name], "adam")  # here the base is a constant
+    singles = [alone(*jax.tree.map(lambda leaf, i=i: leaf[i], arguments[1])) for i in range(tasks)]
+    stacked = flat(jax.tree.map(lambda *leaves: jnp.stack(leaves), *singles))
+    np.testing.assert_allclose(flat(vmapped), stacked, rtol=1e-9, atol=1e-13)
+    np.testing.assert_allclose(flat(mapped), stacked, rtol=1e-9, atol=1e-13)
+
+
+def test_an_optimizer_whose_state_starts_at_the_parameters_and_holds_integers_and_keys():
+    """The gradient reaches ``init`` through ``optimizer.init`` too; leaves without a gradient are no obstacle."""
+
+    def update(grads, state, params, meta):
+        slow = 0.5 * state["slow"] + 0.5 * params
+        pull = 1.0 / (1.0 + state["count"])
+        new = params - jnp.exp(meta["log_lr"]) * grads - 0.1 * pull * (params - slow) * params
+        return new, {"slow": slow, "count": state["count"] + 1, "key": jax.random.split(state["key"])[0]}
+
+    anchored = InnerOptimizer(lambda p: {"slow": p**2, "count": jnp.int32(0), "key": jax.random.key(0)}, update)
+    problem = InnerProblem(lambda p, meta, x: jnp.sum(jnp.sin(p * x)) * jnp.exp(meta["log_lr"]), anchored)
+    arguments = (jnp.array([0.3, -0.7]), {"log_lr": jnp.array(-1.0)}, jnp.arange(6.0).reshape(3, 2))
+    outer = lambda p: jnp.sum(p**3)  # noqa: E731
+    found, expected = (
+        quick_jit(EXACT[name].value_and_grad(problem, outer))(*arguments)[1] for name in ("adjoint", "unroll")
+    )
+    np.testing.assert_allclose(flat(found), flat(expected), rtol=1e-10)
+
+
+@both
+def test_float32_stays_float32_and_close(name):
+    arguments = lora_case("adam", 2).arguments
+    narrow = jax.tree.map(lambda leaf: leaf.astype(jnp.float32) if leaf.dtype == jnp.float64 else leaf, arguments)
+    narrow_base = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), problems.base_parameters())
+    problem = problems.lora_problem(narrow_base, problems.OPTIMIZERS["adam"])
+    _, gradient = quick_jit(EXACT[name].value_and_grad(problem, problems.outer_loss(narrow_base)))(*narrow)
+    assert {leaf.dtype for leaf in jax.tree.leaves(gradient)} == {jnp.dtype("float32")}
+    _, expected = meta_gradient(EXACT["unroll"], "adam", 2)
+    assert problems.cosine(gradient.meta, expected.meta) > 1 - 1e-6

@@ -1,0 +1,119 @@
+"""The arrows between folders point one way: experiments → training → mass → {metagrad, models, tasks} → types."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# What each part may import of the others. A part may always import itself.
+ARROWS: dict[str, set[str]] = {
+    "types": set(),
+    "metagrad": {"types"},
+    "models": {"types"},
+    "tasks": {"types"},
+    "mass": {"types", "metagrad", "models", "tasks"},
+    "training": {"types", "metagrad", "models", "tasks", "mass"},
+    "reporting": set(),
+    "configs": set(),
+    "experiments": {"types", "metagrad", "models", "tasks", "mass", "training", "reporting", "configs"},
+    "mass_jax": set(),
+}
+
+
+def part_of(module: str) -> str | None:
+    """The part of the project that a dotted module name belongs to, or None for other libraries."""
+    head, _, rest = module.partition(".")
+    if head == "mass_jax":
+        return rest.partition(".")[0] or "mass_jax"
+    return head if head in ("experiments", "configs", "tests") else None
+
+
+def imported_modules(source: str, module: str, is_package: bool) -> set[str]:
+    """The dotted names that a module imports, at its top or inside its functions; relative ones made absolute."""
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                package = module.split(".")
+                package = package[: len(package) - node.level + is_package]
+                base = ".".join([*package, base] if base else package)
+            # `from mass_jax import metagrad` imports the part, not the package's own names.
+            names.update(f"{base}.{alias.name}" if base == "mass_jax" else base for alias in node.names)
+    return names
+
+
+def violations(source: str, module: str, is_package: bool = False) -> list[str]:
+    """A sentence for every import of ``source`` that goes against the arrows."""
+    part = part_of(module)
+    assert part in ARROWS, f"{module} lies in a new part of the project: give it its arrows in {Path(__file__).name}."
+    allowed = ARROWS[part] | {part}
+    return [
+        f"{module} imports {name}, but {part} may import only {sorted(ARROWS[part]) or 'other libraries'}."
+        for name in sorted(imported_modules(source, module, is_package))
+        if (target := part_of(name)) is not None and target not in allowed
+    ]
+
+
+def project_files() -> list[Path]:
+    return sorted(path for top in ("mass_jax", "experiments", "configs") for path in (ROOT / top).rglob("*.py"))
+
+
+def test_arrows_hold():
+    found = []
+    for path in project_files():
+        names = path.relative_to(ROOT).with_suffix("").parts
+        is_package = names[-1] == "__init__"
+        module = ".".join(names[:-1] if is_package else names)
+        found += violations(path.read_text(encoding="utf-8"), module, is_package)
+    assert not found, "\n".join(found)
+
+
+def test_every_folder_has_its_arrows():
+    folders = {path.parent.name for path in (ROOT / "mass_jax").glob("*/__init__.py")}
+    assert folders <= set(ARROWS), f"Give these folders their arrows: {sorted(folders - set(ARROWS))}."
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("mass_jax.metagrad.adjoint", "from mass_jax.models import lora"),
+        ("mass_jax.metagrad.adjoint", "from mass_jax import models"),
+        ("mass_jax.metagrad.adjoint", "import mass_jax.models.lora as lora"),
+        ("mass_jax.metagrad.adjoint", "from ..models import lora"),
+        ("mass_jax.metagrad.adjoint", "from .. import models"),
+        ("mass_jax.metagrad.adjoint", "def f():\n  from mass_jax.mass import outer"),
+        ("mass_jax.models.lora", "from mass_jax.tasks import arithmetic"),
+        ("mass_jax.mass.outer", "import mass_jax.training.loop"),
+        ("mass_jax.mass.outer", "from mass_jax.reporting import stats"),
+        ("mass_jax.training.loop", "from experiments import demo"),
+        ("mass_jax.reporting.report", "from mass_jax.types import Array"),
+        ("mass_jax.types", "from . import models"),
+        ("configs.demo", "from mass_jax.models import lora"),
+        ("mass_jax.tasks.arithmetic", "from tests import helpers"),
+    ],
+)
+def test_checker_finds_a_violation(module: str, source: str):
+    assert len(violations(source, module)) == 1
+
+
+def test_checker_resolves_relative_imports_of_a_package():
+    assert violations("from .adjoint import Adjoint", "mass_jax.metagrad", is_package=True) == []
+    assert len(violations("from ..models import lora", "mass_jax.metagrad", is_package=True)) == 1
+    assert len(violations("from .models import lora", "mass_jax", is_package=True)) == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("mass_jax.metagrad.adjoint", "import jax\nfrom mass_jax.types import Array\nfrom .inner import run"),
+        ("mass_jax.mass.outer", "from mass_jax import metagrad, models, tasks, types"),
+        ("experiments.demo", "from mass_jax.reporting import stats\nfrom mass_jax.training import loop"),
+    ],
+)
+def test_checker_lets_an_allowed_import_pass(module: str, source: str):
+    assert violations(source, module) == []

@@ -1,0 +1,126 @@
+"""Metrics survive a kill; times add up; progress can be read."""
+
+import io
+import json
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from rich.console import Console
+
+from mass_jax.training.metrics import MetricsWriter, PhaseTimer, read_metrics
+from mass_jax.training.progress import Progress, duration
+
+
+def write(directory, steps, resume_step=0):
+    with MetricsWriter(directory, resume_step=resume_step) as writer:
+        for step in steps:
+            writer.write(step, {"loss": jnp.float32(1 / (step + 1)), "count": step, "eval/acc": np.float64(step)})
+
+
+def test_lines_are_scalars_by_name(tmp_path):
+    with MetricsWriter(tmp_path, resume_step=0) as writer:
+        returned = writer.write(3, {"loss": jnp.array([0.1]), "n": 2, "bad": jnp.nan})
+        # Read before the writer is closed: every line is already on its way to disk.
+        (line,) = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert line["step"] == 3 and line["loss"] == float(np.float32(0.1)) == returned["loss"]
+    assert line["n"] == 2.0 and np.isnan(line["bad"])
+
+
+def test_one_transfer_a_line(tmp_path, monkeypatch):
+    calls = []
+    device_get = jax.device_get
+    monkeypatch.setattr(jax, "device_get", lambda x: calls.append(x) or device_get(x))
+    write(tmp_path, range(2))
+    assert len(calls) == 2
+
+
+def test_arrays_are_refused(tmp_path):
+    with MetricsWriter(tmp_path, resume_step=0) as writer, pytest.raises(ValueError, match=r"'tau' has shape \[3\]"):
+        writer.write(0, {"tau": jnp.ones(3)})
+
+
+def test_killed_and_resumed_file_equals_the_undisturbed_one(tmp_path):
+    write(tmp_path / "whole", range(10))
+    write(tmp_path / "killed", range(8))
+    with (tmp_path / "killed" / "metrics.jsonl").open("a") as f:
+        f.write('{"step": 8, "lo')  # torn by the kill
+    write(tmp_path / "killed", range(5, 10), resume_step=5)
+    whole, killed = ((tmp_path / name / "metrics.jsonl").read_bytes() for name in ("whole", "killed"))
+    assert whole == killed and whole.count(b"\n") == 10
+
+
+def test_torn_line_is_dropped_even_if_nothing_else_is(tmp_path):
+    write(tmp_path, range(3))
+    with (tmp_path / "metrics.jsonl").open("a") as f:
+        f.write('{"step": 1}')  # parses, but its newline is missing
+    write(tmp_path, [3], resume_step=3)
+    assert [line["step"] for line in read_metrics(tmp_path)] == [0, 1, 2, 3]
+
+
+def test_starting_anew_drops_all(tmp_path):
+    write(tmp_path, range(3))
+    write(tmp_path, range(1), resume_step=0)
+    assert [line["step"] for line in read_metrics(tmp_path)] == [0]
+
+
+def test_tensorboard_holds_the_same_numbers(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    write(tmp_path, range(6))
+    write(tmp_path, range(4, 8), resume_step=4)
+    accumulator = EventAccumulator(str(tmp_path / "tensorboard"))
+    accumulator.Reload()
+    assert [(e.step, e.value) for e in accumulator.Scalars("loss")] == [
+        (s, pytest.approx(1 / (s + 1))) for s in range(8)
+    ]
+
+
+def test_phase_timer_adds_up_waits_and_resets():
+    timer = PhaseTimer()
+    for _ in range(2):
+        with timer("adapt") as ready:
+            time.sleep(0.02)
+            assert float(ready({"x": jnp.ones(())})["x"]) == 1.0
+    with pytest.raises(RuntimeError), timer("grade"):
+        raise RuntimeError
+    seconds = timer.pop()
+    assert seconds.keys() == {"time/adapt", "time/grade"}
+    assert 0.04 <= seconds["time/adapt"] < 1.0
+    assert timer.pop() == {}
+
+
+def progress_text(terminal, **options):
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=160)
+    with Progress(10, start=4, show=["loss"], console=console, **options) as progress:
+        for done in range(4, 11):
+            progress.update(done, {"loss": 0.125, "hidden": 9.0})
+    return console.file.getvalue()
+
+
+def test_progress_without_a_terminal_prints_few_plain_lines():
+    lines = progress_text(False, every_seconds=3600).splitlines()
+    assert len(lines) == 2  # the first and the last
+    assert lines[0] == "train 4/10, loss 0.125"
+    assert lines[1] == "train 10/10, 0:00 gone, 0:00 left, loss 0.125"
+    assert len(progress_text(False, every_seconds=0).splitlines()) == 7
+
+
+def test_progress_on_a_terminal_is_a_bar():
+    text = progress_text(True)
+    assert "━" in text and "10/10" in text and "0:00 left" in text and "hidden" not in text
+
+
+def test_time_left_counts_only_the_steps_of_this_run(monkeypatch):
+    clock = iter([0.0, 0.0, 30.0, 30.0])
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    console = Console(file=io.StringIO(), force_terminal=False, width=160)
+    with Progress(100, start=90, console=console) as progress:
+        progress.update(93)
+    assert "0:30 gone, 1:10 left" in console.file.getvalue()
+
+
+def test_duration():
+    assert [duration(s) for s in (0.4, 65, 3723)] == ["0:00", "1:05", "1:02:03"]
