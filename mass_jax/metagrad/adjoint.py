@@ -76,7 +76,7 @@ class Adjoint(CotangentEstimator):
         check_cotangent(cotangent, init)
 
         def back(
-            carry: tuple[Params, list[Array], Meta], t: Array | int, into_params: bool = True
+            carry: tuple[Params, list[Array], Meta], t: Array | int
         ) -> tuple[tuple[Params, list[Array], Meta], None]:
             params_bar, state_bar, meta_bar = carry
             # Indexed, not scanned over: slicing off the first step would copy the trajectory.
@@ -85,10 +85,9 @@ class Adjoint(CotangentEstimator):
                 problem, grads, state, params, meta, (params_bar, state_bar)
             )
             along_params, along_meta = sum_over_microbatches(
-                lambda part: _second_order(problem, params, meta, part, grads_bar, into_params), batch, self.microbatch
+                lambda part: _second_order(problem, params, meta, part, grads_bar), batch, self.microbatch
             )
-            if into_params:
-                params_bar = jax.tree.map(jnp.add, params_bar, along_params)
+            params_bar = jax.tree.map(jnp.add, params_bar, along_params)
             meta_bar = jax.tree.map(lambda a, b, c: a + b + c, meta_bar, meta_bar_update, along_meta)
             return (params_bar, state_bar, meta_bar), None
 
@@ -102,8 +101,9 @@ class Adjoint(CotangentEstimator):
         if first < steps:
             carry, _ = jax.lax.scan(back, carry, jnp.arange(first, steps), reverse=True)
         if not self.init_grad:
-            carry, _ = back(carry, 0, into_params=False)
-            return MetaGradient(carry[2], None, {})
+            # Outside the scan: nobody reads this step's Hessian-vector product, so the compiler drops it.
+            (_, _, meta_bar), _ = back(carry, 0)
+            return MetaGradient(meta_bar, None, {})
         params_bar, state_bar, meta_bar = carry
         _, pull_init = jax.vjp(lambda params: _split_floating(problem.optimizer.init(params))[0], init)
         (init_bar,) = pull_init(state_bar)
@@ -124,12 +124,10 @@ def _pull_update(
 
 
 def _second_order(
-    problem: InnerProblem, params: Params, meta: Meta, batch: Batch, along: Params, into_params: bool
-) -> tuple[Params | None, Meta]:
-    """∂²ℓ/∂φ∂φ · along (None when not wanted) and ∂²ℓ/∂w∂φ · along."""
-    if into_params:
-        return jax.jvp(lambda p: jax.grad(problem.loss, argnums=(0, 1))(p, meta, batch), (params,), (along,))[1]
-    return None, jax.jvp(lambda p: jax.grad(problem.loss, argnums=1)(p, meta, batch), (params,), (along,))[1]
+    problem: InnerProblem, params: Params, meta: Meta, batch: Batch, along: Params
+) -> tuple[Params, Meta]:
+    """∂²ℓ/∂φ∂φ · along and ∂²ℓ/∂w∂φ · along."""
+    return jax.jvp(lambda p: jax.grad(problem.loss, argnums=(0, 1))(p, meta, batch), (params,), (along,))[1]
 
 
 def _split_floating(tree: PyTree) -> tuple[list[Array], Callable[[list[Array]], PyTree]]:

@@ -239,3 +239,10 @@ def token_log_probs(config: ModelConfig, params: Params, adapter: PyTree, tokens
     hidden, _ = forward(config, params, adapter, tokens_BxT[:, :-1])
     log_probs = jax.nn.log_softmax(logits(config, params, hidden))
     return jnp.take_along_axis(log_probs, tokens_BxT[:, 1:, None], axis=-1)[..., 0]
+
+
+def document_loss(config: ModelConfig, params: Params, documents_BxT: Array, pad_id: int = 0) -> Array:
+    """Mean cross-entropy of the tokens of whole documents, a scalar; padding counts for nothing."""
+    mask = (documents_BxT[:, 1:] != pad_id).astype(jnp.float32)
+    log_probs = token_log_probs(config, params, None, documents_BxT)
+    return -jnp.sum(log_probs * mask) / jnp.sum(mask)

@@ -6,6 +6,7 @@ the generator may first write the rule's name (its worked step) and then a pract
 """
 
 import dataclasses
+import functools
 
 import numpy as np
 
@@ -13,6 +14,8 @@ MODULUS = 11
 QUERIES = 2
 GIVEN = (2, 3, 4)
 """Pairs shown in a problem, hardest first: two pairs fit several rules, four single one out."""
+PAIRS = {f"{x}>{y}": (x, y) for x in range(MODULUS) for y in range(MODULUS)}
+"""Every word that states an input and its output."""
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -27,14 +30,15 @@ class Rule:
         """The output, 0 to 10."""
         return (self.a * x * x + self.b * x + self.c) % MODULUS
 
-    @property
+    @functools.cached_property
     def name(self) -> str:
         """One word, such as ``f2,0,5``."""
         return f"f{self.a},{self.b},{self.c}"
 
-    def pair(self, x: int) -> str:
-        """One word, such as ``8>5``."""
-        return f"{x}>{self(x)}"
+    @functools.cached_property
+    def pairs(self) -> tuple[str, ...]:
+        """One word for each input, such as ``8>1`` at index 8."""
+        return tuple(f"{x}>{self(x)}" for x in range(MODULUS))
 
 
 def make_rules(count: int, seed: int) -> tuple[Rule, ...]:
@@ -43,9 +47,7 @@ def make_rules(count: int, seed: int) -> tuple[Rule, ...]:
     Raises:
       ValueError: if there are fewer than ``count`` such rules.
     """
-    rules = [
-        Rule(a, b, c) for a in range(MODULUS) for b in range(MODULUS) for c in range(MODULUS) if (a, b) != (0, 0)
-    ]
+    rules = [Rule(a, b, c) for a in range(MODULUS) for b in range(MODULUS) for c in range(MODULUS) if (a, b) != (0, 0)]
     if not 1 <= count <= len(rules):
         raise ValueError(f"task.rules = {count}: there are 1 to {len(rules)} quadratic and affine rules mod {MODULUS}.")
     order = np.random.default_rng(seed).permutation(len(rules))
@@ -54,6 +56,4 @@ def make_rules(count: int, seed: int) -> tuple[Rule, ...]:
 
 def vocabulary(rules: tuple[Rule, ...]) -> tuple[str, ...]:
     """A word for every residue, pair and rule name, and the marks ``? = : ;``."""
-    residues = [str(x) for x in range(MODULUS)]
-    pairs = [f"{x}>{y}" for x in range(MODULUS) for y in range(MODULUS)]
-    return ("?", "=", ":", ";", *residues, *pairs, *(rule.name for rule in rules))
+    return ("?", "=", ":", ";", *map(str, range(MODULUS)), *PAIRS, *(rule.name for rule in rules))

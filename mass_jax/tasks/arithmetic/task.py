@@ -1,12 +1,13 @@
 """The arithmetic domain as a `Task`: prompts, parser, grader, checks, and the privileged views for the controls."""
 
 import dataclasses
+import functools
 
 import numpy as np
 
 from mass_jax.tasks.arithmetic import documents
 from mass_jax.tasks.arithmetic.documents import ANSWER, SYNTHESISE, WORKING
-from mass_jax.tasks.arithmetic.rules import GIVEN, MODULUS, QUERIES, Rule, vocabulary
+from mass_jax.tasks.arithmetic.rules import GIVEN, PAIRS, QUERIES, Rule, vocabulary
 from mass_jax.tasks.base import MALFORMED, Check, Practice, Problem, Verdict
 
 
@@ -21,6 +22,10 @@ class ArithmeticTask:
     rules: tuple[Rule, ...]
 
     check_names = ("facts | practice", "facts | steps", "solution | facts", "solution | steps", "steps | facts")
+
+    @functools.cached_property
+    def _names(self) -> frozenset[str]:
+        return frozenset(rule.name for rule in self.rules)
 
     @property
     def vocabulary(self) -> tuple[str, ...]:
@@ -44,7 +49,7 @@ class ArithmeticTask:
         steps, mark, rest = text.partition(" : ")
         given, asked, rest = rest.partition(" ? ")
         queries, equals, solution = rest.partition(" = ")
-        if not (mark and asked and equals) or " " in steps or not steps.startswith("f"):
+        if not (mark and asked and equals) or steps not in self._names:
             return MALFORMED
         given_pairs, query_list, answers = _pairs(given), queries.split(" "), _pairs(solution)
         if given_pairs is None or answers is None or len(given_pairs) not in GIVEN or len(answers) != QUERIES:
@@ -110,11 +115,8 @@ class ArithmeticTask:
 
 
 def _pairs(text: str) -> list[tuple[int, int]] | None:
-    """The pairs of ``8>5 1>4``, each once and each a residue, or None."""
-    pairs = []
-    for word in text.split(" "):
-        x, mark, y = word.partition(">")
-        if not (mark and x.isdecimal() and y.isdecimal() and int(x) < MODULUS and int(y) < MODULUS):
-            return None
-        pairs.append((int(x), int(y)))
-    return pairs if len({x for x, _ in pairs}) == len(pairs) else None
+    """The pairs of ``8>5 1>4``, each input once, or None."""
+    # A word is looked up, never converted: int() would accept the digits of other scripts, and refuse very long ones.
+    pairs = [PAIRS.get(word) for word in text.split(" ")]
+    known = [pair for pair in pairs if pair is not None]
+    return known if len({x for x, _ in known}) == len(pairs) else None

@@ -1,0 +1,257 @@
+"""Baselines and controls (METHOD.md, the paper's table): one evaluation, and arms that differ from it in one thing."""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mass_jax.mass import attribution, scorer
+from mass_jax.mass.generator import Domain, PracticeSets, complete, pack_practice, share, synthesise
+from mass_jax.mass.method import Method
+from mass_jax.mass.outer import fresh_adapter
+from mass_jax.mass.packing import Sequences
+from mass_jax.mass.scorer import Scores
+from mass_jax.metagrad import InnerRun
+from mass_jax.tasks.base import Practice, Problem
+from mass_jax.types import Array, Params
+
+PRACTICE = ("none", "own", "own_majority", "other_problem", "random", "gold", "gold_strict")
+WEIGHTS = ("scorer", "uniform", "shuffled", "correct")
+MAJORITY_VOTES = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Arm:
+    """One row of the table.
+
+    Attributes:
+      model: which trained model and scorer it uses: ``base`` or a training arm's name.
+      practice: where its practice comes from. ``none``: no update; ``own``: written for the problem; ``own_majority``:
+        written, with the majority of 8 sampled solutions as answers; ``other_problem``: written for a problem of
+        another family; ``random``: problems of training families with reference solutions; ``gold``: correct practice
+        of the hidden family (privileged), ``gold_strict`` without anything that the problem asks for.
+      weights: ``scorer``, ``uniform``, ``shuffled`` (the scorer's, permuted among a problem's valid examples), or
+        ``correct``: uniform over the right examples (privileged).
+      strict: examples that mention what the problem asks for count for nothing.
+    """
+
+    model: str
+    practice: str
+    weights: str = "uniform"
+    strict: bool = False
+
+    def __post_init__(self):
+        for field, valid in (("practice", PRACTICE), ("weights", WEIGHTS)):
+            if getattr(self, field) not in valid:
+                raise ValueError(f"arm.{field} = {getattr(self, field)!r} is not one of {', '.join(valid)}.")
+
+
+METHODS = {
+    "base": Arm("base", "none"),
+    "base_ttt": Arm("base", "random"),
+    "tt_ss": Arm("base", "own"),
+    "tt_ss_majority": Arm("base", "own_majority"),
+    "solver_grpo": Arm("solver_grpo", "none"),
+    "mass_gold": Arm("mass_gold", "own", "scorer"),
+    "mass": Arm("mass", "own", "scorer"),
+}
+CONTROLS = {
+    "mass_no_update": Arm("mass", "none"),
+    "mass_uniform_weights": Arm("mass", "own", "uniform"),
+    "mass_shuffled_weights": Arm("mass", "own", "shuffled"),
+    "mass_other_problem": Arm("mass", "other_problem", "scorer"),
+    "mass_strict": Arm("mass", "own", "scorer", strict=True),
+    "oracle_gold_family": Arm("base", "gold"),
+    "oracle_strict": Arm("base", "gold_strict"),
+    "oracle_filter": Arm("base", "own", "correct"),
+    "first_order": Arm("first_order", "own", "scorer"),
+}
+
+
+class WrittenPractice(NamedTuple):
+    """Practice for P problems, with what the generator read and wrote (all padding where nobody wrote it)."""
+
+    sets: PracticeSets
+    written: Sequences
+
+
+class Outcome(NamedTuple):
+    """What an arm did on P problems.
+
+    Attributes:
+      texts: its answers.
+      correct_P: bool.
+      scores: weights and gates; None without an update.
+    """
+
+    texts: list[str]
+    correct_P: np.ndarray
+    scores: Scores | None
+
+
+def obtain_practice(
+    domain: Domain,
+    method: Method,
+    params: Params,
+    problems: Sequence[Problem],
+    source: str,
+    key: Array,
+    pool: Sequence[Problem],
+) -> WrittenPractice:
+    """Practice from one of the sources of `Arm.practice` other than ``none``.
+
+    Args:
+      domain: task and tokenizer.
+      method: number of examples, lengths, temperature.
+      params: the model that writes.
+      problems: P problems.
+      source: see `Arm.practice`.
+      key: PRNG key; equal keys and params give equal practice, so that arms can be paired.
+      pool: training problems, for ``random``.
+    """
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).astype(np.uint32).tolist())
+    if source.startswith("gold") or source == "random":
+        if source == "random":
+            rows = [_as_practice(rng, pool, method.generator.examples) for _ in problems]
+        else:
+            strict = source == "gold_strict"
+            rows = [list(domain.task.gold_practice(p, method.generator.examples, rng, strict)) for p in problems]
+        sets = pack_practice(domain, method, problems, rows)
+        return WrittenPractice(sets, _unwritten(method, sets))
+
+    sets, written = synthesise(domain, method, params, problems, key)
+    if source == "own_majority":
+        sets = pack_practice(domain, method, problems, _majority(domain, method, params, sets, key))
+    if source == "other_problem":
+        source_of = _partners(problems)
+        rows = [sets.examples[i] for i in source_of]
+        sets = pack_practice(domain, method, problems, rows)
+        return WrittenPractice(sets, _unwritten(method, sets))
+    return WrittenPractice(sets, written.sequences)
+
+
+def answer(
+    domain: Domain,
+    method: Method,
+    params: Params,
+    eta: Params,
+    problems: Sequence[Problem],
+    arm: Arm,
+    practice: WrittenPractice | None,
+    key: Array,
+) -> Outcome:
+    """Adapt to every problem as the arm says, and answer it greedily; the adapter is dropped afterwards."""
+    adapters, scores = None, None
+    adapter_key, shuffle_key, solve_key = jax.random.split(key, 3)
+    if practice is not None:
+        sets = practice.sets
+        counts_PxM = sets.valid_PxM
+        if arm.strict:
+            counts_PxM = counts_PxM & ~share(domain.task.leaks, problems, sets)
+        if arm.weights == "correct":
+            counts_PxM = counts_PxM & share(domain.task.is_correct, problems, sets)
+        scores, run = _weigh_and_adapt(
+            dataclasses.replace(method, scorer=dataclasses.replace(method.scorer, kind="uniform"))
+            if arm.weights in ("uniform", "correct")
+            else method,
+            params,
+            eta,
+            fresh_adapter(method.lora, params, adapter_key),
+            practice,
+            counts_PxM,
+            shuffle_key if arm.weights == "shuffled" else None,
+        )
+        adapters = run.params
+    texts, _, _ = complete(
+        domain,
+        method,
+        params,
+        adapters,
+        [domain.task.solve_prompt(problem.prompt) for problem in problems],
+        solve_key,
+        samples=1,
+        max_new_tokens=method.lengths.solution,
+        temperature=0.0,
+        adapter_per_problem=adapters is not None,
+    )
+    correct = [domain.task.grade(problem, row[0]).correct for problem, row in zip(problems, texts, strict=True)]
+    return Outcome([row[0] for row in texts], np.array(correct), jax.device_get(scores))
+
+
+def _weigh_and_adapt(method, params, eta, adapter, practice, counts_PxM, shuffle_key) -> tuple[Scores, InnerRun]:
+    return _weigh_and_adapt_arrays(
+        method,
+        params,
+        eta,
+        adapter,
+        practice.written,
+        practice.sets.checks,
+        practice.sets.sequences,
+        counts_PxM,
+        shuffle_key,
+    )
+
+
+@partial(jax.jit, static_argnames="method")
+def _weigh_and_adapt_arrays(method, params, eta, adapter, written, checks, sequences, counts_PxM, shuffle_key):
+    features = scorer.features(method, params, written, checks, counts_PxM)
+    scores = scorer.apply(method.scorer, eta, features, counts_PxM)
+    if shuffle_key is not None:
+        scores = scores._replace(weights_PxM=_shuffle_valid(shuffle_key, scores.weights_PxM, counts_PxM))
+    return scores, attribution.adapt_with(method, params, adapter, scores, sequences)
+
+
+def _shuffle_valid(key: Array, weights_PxM: Array, valid_PxM: Array) -> Array:
+    """Permute each row's weights among its valid entries: the same weights, on the wrong examples."""
+    noise = jax.random.uniform(key, weights_PxM.shape)
+    # Both orders list the valid entries first, one by index and one at random; the k-th of one takes the k-th's weight.
+    ordered = jnp.argsort(jnp.where(valid_PxM, jnp.arange(weights_PxM.shape[1]), weights_PxM.shape[1]), axis=-1)
+    drawn = jnp.argsort(jnp.where(valid_PxM, noise, 2.0), axis=-1)
+    taken = jnp.take_along_axis(weights_PxM, drawn, axis=-1)
+    shuffled = jnp.zeros_like(weights_PxM)
+    return shuffled.at[jnp.arange(weights_PxM.shape[0])[:, None], ordered].set(taken) * valid_PxM
+
+
+def _as_practice(rng: np.random.Generator, pool: Sequence[Problem], count: int) -> list[Practice]:
+    chosen = [pool[int(i)] for i in rng.integers(len(pool), size=count)]
+    return [Practice(problem.prompt, problem.solution, "", True) for problem in chosen]
+
+
+def _unwritten(method: Method, sets: PracticeSets) -> Sequences:
+    shape = (*sets.valid_PxM.shape, method.lengths.prompt + method.lengths.synthesis)
+    return Sequences(np.zeros(shape, np.int32), np.zeros(shape, bool))
+
+
+def _majority(domain: Domain, method: Method, params: Params, sets: PracticeSets, key: Array) -> list[list[Practice]]:
+    """Replace each solution by the most frequent of several sampled from the un-adapted solver."""
+    prompts = [domain.task.solve_prompt(e.prompt) for row in sets.examples for e in row]
+    texts, _, _ = complete(
+        domain,
+        method,
+        params,
+        None,
+        prompts,
+        jax.random.fold_in(key, 1),
+        samples=MAJORITY_VOTES,
+        max_new_tokens=method.lengths.solution,
+        temperature=1.0,
+    )
+    winners = iter([Counter(row).most_common(1)[0][0] for row in texts])
+    return [[dataclasses.replace(e, solution=next(winners)) for e in row] for row in sets.examples]
+
+
+def _partners(problems: Sequence[Problem]) -> list[int]:
+    """For every problem, the next one of another family."""
+    count = len(problems)
+    return [
+        next(
+            ((i + d) % count for d in range(1, count) if problems[(i + d) % count].family != problem.family),
+            (i + 1) % count,
+        )
+        for i, problem in enumerate(problems)
+    ]

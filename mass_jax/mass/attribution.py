@@ -1,0 +1,207 @@
+"""Attribution (METHOD.md, steps 4 and 5): the outer loss after the inner update, and its gradient for every example.
+
+Both outer losses are a weighted sum of solution log-probabilities under the adapted model theta',
+
+    L_out = -sum_j c_j mean_token log pi_theta'(y_j | T)
+
+    gold       one solution, the reference, c = 1: its cross-entropy
+    verifier   S sampled solutions, c_j = A_j / S with the group-normalised verdicts A: GRPO at the sampling policy
+
+so that one function serves both. tau_i = d L_out / d w_i; a negative tau says that more of this example would help.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mass_jax.mass import inner, scorer
+from mass_jax.mass.generator import Domain, complete
+from mass_jax.mass.method import Method
+from mass_jax.mass.packing import Sequences, mean_log_probs, pack
+from mass_jax.mass.policy import group_normalize
+from mass_jax.mass.scorer import Scores
+from mass_jax.metagrad import InnerRun
+from mass_jax.tasks.base import Problem
+from mass_jax.types import Array, Params, PyTree
+
+VERDICT_STD_FLOOR = 1e-3
+
+
+class Adapted(NamedTuple):
+    """P adapted models and how they came about.
+
+    Attributes:
+      run: the inner run; every leaf has a leading axis P.
+      features_PxMxF: what the scorer read.
+      scores: weights and gates.
+    """
+
+    run: InnerRun
+    features_PxMxF: Array
+    scores: Scores
+
+
+class Solutions(NamedTuple):
+    """Solutions to weigh in the outer loss.
+
+    Attributes:
+      sequences: solve prompt and solution, [P, S, T].
+      coefficients_PxS: c_j; all 0 where the problem carries no signal.
+      verdicts_PxS: bool, right or wrong; None for references.
+    """
+
+    sequences: Sequences
+    coefficients_PxS: np.ndarray
+    verdicts_PxS: np.ndarray | None
+
+
+class Attribution(NamedTuple):
+    """What the outer loss says of every problem's practice.
+
+    Attributes:
+      loss_P: L_out.
+      tau_PxM: d L_out / d weights.
+      dgate_P: d L_out / d gate.
+    """
+
+    loss_P: Array
+    tau_PxM: Array
+    dgate_P: Array
+
+
+@partial(jax.jit, static_argnames="method")
+def score_and_adapt(
+    method: Method,
+    params: Params,
+    eta: Params,
+    adapter: PyTree,
+    written: Sequences,
+    checks: Sequences,
+    practice: Sequences,
+    valid_PxM: Array,
+) -> Adapted:
+    """Score every example, then take the inner steps."""
+    features = scorer.features(method, params, written, checks, valid_PxM)
+    scores = scorer.apply(method.scorer, eta, features, valid_PxM)
+    return Adapted(adapt_with(method, params, adapter, scores, practice), features, scores)
+
+
+def adapt_with(method: Method, params: Params, adapter: PyTree, scores: Scores, practice: Sequences) -> InnerRun:
+    """The inner run of P problems under given weights and gates."""
+    return inner.adapt(method, params, adapter, _meta(scores), practice)
+
+
+def references(domain: Domain, method: Method, problems: Sequence[Problem]) -> Solutions:
+    """Gold mode: the reference solution of every problem."""
+    pairs = [(domain.task.solve_prompt(problem.prompt), problem.solution) for problem in problems]
+    length = method.lengths.prompt + method.lengths.solution
+    packed = pack(domain.tokenizer, pairs, length, "lengths.prompt + lengths.solution")
+    return Solutions(
+        Sequences(packed.tokens[:, None], packed.target[:, None]), np.ones((len(problems), 1), np.float32), None
+    )
+
+
+def attempts(
+    domain: Domain,
+    method: Method,
+    params: Params,
+    adapters: PyTree,
+    problems: Sequence[Problem],
+    key: Array,
+    samples: int,
+) -> tuple[Solutions, np.ndarray]:
+    """Verifier mode: S solutions of every problem, sampled at temperature 1, graded and group-normalised.
+
+    Args:
+      domain: grades them.
+      method: lengths and model.
+      params: the base.
+      adapters: one a problem, or None for the un-adapted model.
+      problems: P problems.
+      key: PRNG key.
+      samples: S.
+
+    Returns:
+      The solutions, and the log-probability of each when it was sampled, [P, S].
+    """
+    texts, sequences, raw = complete(
+        domain,
+        method,
+        params,
+        adapters,
+        [domain.task.solve_prompt(problem.prompt) for problem in problems],
+        key,
+        samples=samples,
+        max_new_tokens=method.lengths.solution,
+        temperature=1.0,
+        adapter_per_problem=adapters is not None,
+    )
+    verdicts = np.array(
+        [
+            [domain.task.grade(problem, text).correct for text in row]
+            for problem, row in zip(problems, texts, strict=True)
+        ]
+    )
+    advantages = group_normalize(jnp.asarray(verdicts, jnp.float32), np.ones_like(verdicts), VERDICT_STD_FLOOR)
+    return (
+        Solutions(sequences, np.asarray(advantages) / samples, verdicts),
+        raw.log_probs_PxSxT.sum(axis=-1),
+    )
+
+
+def outer_loss(
+    method: Method, params: Params, adapter: PyTree, sequences_SxT: Sequences, coefficients_S: Array
+) -> Array:
+    """L_out of one problem under one adapter, a scalar."""
+    return -jnp.sum(coefficients_S * mean_log_probs(method.model, params, adapter, sequences_SxT))
+
+
+@partial(jax.jit, static_argnames="method")
+def outer_losses(
+    method: Method, params: Params, adapters: PyTree, sequences_PxSxT: Sequences, coefficients_PxS: Array
+) -> Array:
+    """L_out of P problems, each under its own adapter, float [P]."""
+    return jax.vmap(partial(outer_loss, method, params))(adapters, sequences_PxSxT, coefficients_PxS)
+
+
+@partial(jax.jit, static_argnames="method")
+def attribute(
+    method: Method,
+    params: Params,
+    adapted: Adapted,
+    practice: Sequences,
+    sequences_PxSxT: Sequences,
+    coefficients_PxS: Array,
+) -> Attribution:
+    """The outer gradient at the adapted weights, pulled back through the inner steps."""
+    loss = jax.vmap(jax.value_and_grad(partial(outer_loss, method, params)))
+    loss_P, cotangent = loss(adapted.run.params, sequences_PxSxT, coefficients_PxS)
+    gradient = inner.pullback(method, params, adapted.run, _meta(adapted.scores), practice, cotangent)
+    return Attribution(loss_P, gradient.meta["weights"], gradient.meta["gate"])
+
+
+def finite_difference_tau(
+    loss_of_weights: Callable[[Array], Array], weights_PxM: Array, width: float
+) -> np.ndarray:
+    """Central differences of per-problem losses for every weight: the oracle that `attribute` is checked against.
+
+    Args:
+      loss_of_weights: ``f(weights [P, M]) -> losses [P]``, where problem p's loss depends on its own weights only.
+      weights_PxM: where to differentiate; float64 for a sharp oracle.
+      width: the change of each weight, in both directions.
+    """
+    columns = []
+    for i in range(weights_PxM.shape[1]):
+        change = np.zeros(weights_PxM.shape)
+        change[:, i] = width
+        up, down = loss_of_weights(weights_PxM + change), loss_of_weights(weights_PxM - change)
+        columns.append(np.asarray((up - down) / (2 * width)))
+    return np.stack(columns, axis=1)
+
+
+def _meta(scores: Scores) -> dict[str, Array]:
+    return {"weights": scores.weights_PxM, "gate": scores.gate_P}

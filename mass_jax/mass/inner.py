@@ -1,0 +1,86 @@
+"""The inner update (METHOD.md, step 3): K steps of a temporary adapter on the weighted practice set.
+
+    inner loss at step t    (1 / N) sum_i w_i CE(a_i | p_i; theta + adapter)      CE is a mean over answer tokens
+
+The weights and the gate are explicit meta-parameters, so that their gradient is what an estimator returns:
+``meta = {"weights": [M], "gate": []}``.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from mass_jax.mass.method import InnerConfig, Method
+from mass_jax.mass.packing import Sequences, mean_log_probs
+from mass_jax.metagrad import InnerRun, optimizers
+from mass_jax.types import Array, InnerOptimizer, InnerProblem, Meta, MetaGradient, Params, PyTree
+
+
+class StepBatch(NamedTuple):
+    """The practice of one inner step (stacked: of K steps, with a leading axis K).
+
+    Attributes:
+      practice: sequences [N, T].
+      index_N: int32, which of the M examples these are.
+    """
+
+    practice: Sequences
+    index_N: Array
+
+
+def schedule(config: InnerConfig, practice: Sequences) -> StepBatch:
+    """Distribute one problem's practice [M, T] over the K steps."""
+    index = jnp.arange(practice.tokens.shape[0])
+    if config.schedule == "fresh":
+        index_KxN = index.reshape(config.steps, -1)
+    else:
+        index_KxN = jnp.broadcast_to(index, (config.steps, index.size))
+    return StepBatch(jax.tree.map(lambda leaf: leaf[index_KxN], practice), index_KxN)
+
+
+def gated(optimizer: InnerOptimizer) -> InnerOptimizer:
+    """Scale every update of ``optimizer`` by ``meta["gate"]``, whatever the optimiser's own scale."""
+
+    def update(grads, state, params, meta):
+        proposed, state = optimizer.update(grads, state, params, meta)
+        return jax.tree.map(lambda old, new: old + meta["gate"] * (new - old), params, proposed), state
+
+    return InnerOptimizer(optimizer.init, update)
+
+
+def make_problem(method: Method, params: Params) -> InnerProblem:
+    """The inner problem of one task on top of the frozen ``params``."""
+    per_step = method.generator.examples
+    if method.inner.schedule == "fresh":
+        per_step //= method.inner.steps
+
+    def loss(adapter: Params, meta: Meta, batch: StepBatch) -> Array:
+        log_probs_N = mean_log_probs(method.model, params, adapter, batch.practice)
+        # Divided by a constant, not by the weights' sum: additive over examples, and the weights keep their scale.
+        return -jnp.sum(meta["weights"][batch.index_N] * log_probs_N) / per_step
+
+    return InnerProblem(loss, gated(getattr(optimizers, method.inner.optimizer)(method.inner.learning_rate)))
+
+
+def adapt(method: Method, params: Params, adapter: PyTree, meta_P: Meta, practice_PxM: Sequences) -> InnerRun:
+    """Adapt to P problems at once, from one fresh adapter; every leaf of the result has a leading axis P."""
+    problem = make_problem(method, params)
+
+    def one(meta, practice):
+        return method.estimator.adapt(problem, adapter, meta, schedule(method.inner, practice))
+
+    return jax.vmap(one)(meta_P, practice_PxM)
+
+
+def pullback(
+    method: Method, params: Params, run: InnerRun, meta_P: Meta, practice_PxM: Sequences, cotangent_P: PyTree
+) -> MetaGradient:
+    """Pull the cotangents of the P adapted adapters back to each problem's weights and gate."""
+    problem = make_problem(method, params)
+
+    def one(residuals, meta, practice, cotangent):
+        batches = schedule(method.inner, practice)
+        return method.estimator.pullback(problem, residuals, meta, batches, cotangent)
+
+    return jax.vmap(one)(run.residuals, meta_P, practice_PxM, cotangent_P)

@@ -1,0 +1,57 @@
+"""Policy gradients (METHOD.md, steps 4 and 6): group-normalised advantages and the clipped surrogate.
+
+GRPO: Shao et al. 2024, arXiv 2402.03300, eq. 3; the clipping is PPO's, Schulman et al. 2017, arXiv 1707.06347, eq. 7.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from mass_jax.mass.method import Method
+from mass_jax.mass.packing import Sequences, target_log_probs
+from mass_jax.models import transformer
+from mass_jax.types import Array, Params
+
+
+def group_normalize(rewards: Array, valid: Array, floor: float) -> Array:
+    """z-scores along the last axis among the valid entries; 0 for the others.
+
+    Args:
+      rewards: float [..., G].
+      valid: bool [..., G].
+      floor: a standard deviation below this counts as none, and the whole group gets 0.
+    """
+    valid = valid.astype(rewards.dtype)
+    count = jnp.maximum(jnp.sum(valid, axis=-1, keepdims=True), 1)
+    centred = (rewards - jnp.sum(rewards * valid, axis=-1, keepdims=True) / count) * valid
+    std = jnp.sqrt(jnp.sum(centred**2, axis=-1, keepdims=True) / count)
+    return jnp.where(std > floor, centred / jnp.maximum(std, floor), 0.0)
+
+
+def clipped_objective(log_ratio: Array, advantages: Array, clip: float) -> Array:
+    """min(rho A, clip(rho, 1 - clip, 1 + clip) A) elementwise, rho = exp(log_ratio); to be maximised."""
+    ratio = jnp.exp(log_ratio)
+    return jnp.minimum(ratio * advantages, jnp.clip(ratio, 1 - clip, 1 + clip) * advantages)
+
+
+def sequence_log_probs(method: Method, params: Params, sequences: Sequences) -> tuple[Array, Array]:
+    """Log-probability of each target and its length under the un-adapted model, for sequences [..., T]."""
+    shape = sequences.tokens.shape[:-1]
+    flat = jax.tree.map(lambda leaf: leaf.reshape(-1, leaf.shape[-1]), sequences)
+    total, count = target_log_probs(method.model, params, None, flat)
+    return total.reshape(shape), count.reshape(shape)
+
+
+def kl_to_base(method: Method, params: Params, base: Params, documents_BxT: Array) -> Array:
+    """Mean KL(base || params) of the next-token distributions over the tokens of ``documents`` (pad id 0), a scalar."""
+    tokens = documents_BxT[:, :-1]
+    mask = (documents_BxT[:, 1:] != 0).astype(jnp.float32)
+
+    def log_probs(params):
+        return jax.nn.log_softmax(
+            transformer.logits(method.model, params, transformer.forward(method.model, params, None, tokens)[0])
+        )
+
+    base_log_probs = jax.lax.stop_gradient(log_probs(base))
+    divergence = jnp.sum(jnp.exp(base_log_probs) * (base_log_probs - log_probs(params)), axis=-1)
+    return jnp.sum(divergence * mask) / jnp.sum(mask)
+

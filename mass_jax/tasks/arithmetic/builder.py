@@ -1,0 +1,199 @@
+"""The domain's data on disk: a TFDS builder (array_record files, no TensorFlow), and `load`, which reads it.
+
+Split by family: `train`, `validation` and `test` share no rule, because what is measured is adaptation to a rule that
+meta-training has not seen. `pretrain` is about all rules, so no prompt of `validation` or `test` is in it (nor in
+`train`), whatever the order of its pairs and queries, and whatever its rule: two pairs may fit two rules.
+"""
+
+import dataclasses
+import hashlib
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from mass_jax.tasks.arithmetic import documents
+from mass_jax.tasks.arithmetic.rules import GIVEN, MODULUS, QUERIES, Rule, make_rules
+from mass_jax.tasks.base import Problem
+
+SPLITS = ("pretrain", "train", "validation", "test")
+HELD_OUT = ("validation", "test")
+"""Splits whose prompts occur in no other split."""
+DATA_DIR = Path("~/.cache/mass_jax/tfds")
+MOST_PER_FAMILY = 200
+"""Problems of a held-out split about one rule, which has some 2,000 of the hardest level and shares most of them."""
+
+# Every configuration of this builder is a custom one; TFDS would warn of that whenever it is opened.
+logging.getLogger("absl").addFilter(lambda record: not str(record.msg).startswith("Using custom data configuration"))
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class ArithmeticConfig(tfds.core.BuilderConfig):
+    """What to draw. The name is made of all fields, so that two configurations never share files.
+
+    Attributes:
+      rules: families in all; those of no held-out split are seen in pretraining only.
+      seed: decides the rules and every problem.
+      train_families, validation_families, test_families: how many rules each of these splits is about.
+      pretrain_problems, train_problems, validation_problems, test_problems: how many problems each split has, spread
+        evenly over its families; only those of a held-out split are all different.
+
+    Raises:
+      ValueError: if a split would be empty, there are fewer rules than families, or a held-out split has more problems
+        than its families can give.
+    """
+
+    name: str = dataclasses.field(init=False, default="")
+    rules: int = 300
+    seed: int = 0
+    train_families: int = 200
+    validation_families: int = 40
+    test_families: int = 60
+    pretrain_problems: int = 20_000
+    train_problems: int = 4_000
+    validation_problems: int = 400
+    test_problems: int = 400
+
+    def __post_init__(self) -> None:
+        own = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        own = {name: own[name] for name in own if name.endswith(("rules", "seed", "_families", "_problems"))}
+        for name, value in own.items():
+            if name != "seed" and value < 1:
+                raise ValueError(f"task.{name} = {value}: every split needs at least 1; give a positive number.")
+        families = sum(own[f"{split}_families"] for split in SPLITS[1:])
+        if families > self.rules:
+            raise ValueError(
+                f"task.rules = {self.rules}, but train, validation and test ask for {families} families of their "
+                "own: raise task.rules or ask for fewer families."
+            )
+        for split in HELD_OUT:
+            problems, families = own[f"{split}_problems"], own[f"{split}_families"]
+            most = families * MOST_PER_FAMILY
+            if problems > most:
+                raise ValueError(
+                    f"task.{split}_problems = {problems}: task.{split}_families = {families} give at most {most} "
+                    f"different problems ({MOST_PER_FAMILY} each); ask for fewer problems or for more families."
+                )
+        make_rules(self.rules, self.seed)
+        constants = (MODULUS, QUERIES, GIVEN)
+        digest = hashlib.sha256(json.dumps([own, constants], sort_keys=True).encode()).hexdigest()[:12]
+        self.name = f"rules{self.rules}_seed{self.seed}_{digest}"
+
+    def families(self, split: str) -> range:
+        """The rules that a split is about, as indices into ``make_rules(rules, seed)``."""
+        if split == "pretrain":
+            return range(self.rules)
+        first = 0
+        for other in SPLITS[1 : SPLITS.index(split)]:
+            first += getattr(self, f"{other}_families")
+        return range(first, first + getattr(self, f"{split}_families"))
+
+
+def draw_splits(config: ArithmeticConfig) -> dict[str, list[Problem]]:
+    """Every problem of every split, a function of ``config`` alone. Problem i is about the split's family i mod F."""
+    rules = make_rules(config.rules, config.seed)
+    held_out: set[str] = set()
+    splits = {}
+    for split in reversed(SPLITS):  # the held-out splits first: the others give way to them
+        rng = np.random.default_rng((config.seed, SPLITS.index(split)))
+        families, problems = config.families(split), []
+        for i in range(getattr(config, f"{split}_problems")):
+            family = families[i % len(families)]
+            problem = documents.draw_problem(rules[family], family, rng)
+            while documents.canonical(problem.prompt) in held_out:
+                problem = documents.draw_problem(rules[family], family, rng)
+            if split in HELD_OUT:
+                held_out.add(documents.canonical(problem.prompt))
+            problems.append(problem)
+        splits[split] = problems
+    return splits
+
+
+class MassArithmetic(tfds.core.GeneratorBasedBuilder):
+    """Hidden polynomial rules mod 11. Build with ``MassArithmetic(config=ArithmeticConfig(...), data_dir=...)``."""
+
+    VERSION = tfds.core.Version("1.0.0")  # raise it whenever the same configuration would draw other problems
+    RELEASE_NOTES = {"1.0.0": "First release."}
+    # Nothing is downloaded. TFDS would look for checksums beside the code, with a package that it does not require.
+    url_infos = None
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return self.dataset_info_from_configs(
+            features=tfds.features.FeaturesDict(
+                {
+                    "prompt": tfds.features.Text(),
+                    "solution": tfds.features.Text(),
+                    "rule": tfds.features.Text(),
+                    "family": np.int32,
+                    "difficulty": np.int32,
+                }
+            ),
+            supervised_keys=("prompt", "solution"),
+            # Written as drawn: the first n problems of a split are then spread evenly over its families.
+            disable_shuffling=True,
+        )
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
+        rules = make_rules(self.builder_config.rules, self.builder_config.seed)
+        splits = draw_splits(self.builder_config)
+        return {split: self._generate_examples(splits[split], rules) for split in SPLITS}
+
+    def _generate_examples(
+        self, problems: Sequence[Problem], rules: tuple[Rule, ...]
+    ) -> Iterator[tuple[int, dict[str, str | int]]]:
+        for i, problem in enumerate(problems):
+            yield (
+                i,
+                {
+                    "prompt": problem.prompt,
+                    "solution": problem.solution,
+                    "rule": rules[problem.family].name,
+                    "family": problem.family,
+                    "difficulty": problem.difficulty,
+                },
+            )
+
+
+def load(config: ArithmeticConfig, split: str, data_dir: str | Path | None = None) -> tuple[Problem, ...]:
+    """One split, in the order in which it was drawn; it is written first if it is not there yet.
+
+    TFDS writes into a folder of another name and renames it when all is there, so a killed writer leaves nothing that
+    would be read, and of two writers the first one wins.
+
+    Args:
+      config: what to draw.
+      split: one of `SPLITS`.
+      data_dir: where TFDS keeps its data; `DATA_DIR` where not given.
+
+    Raises:
+      ValueError: if there is no such split.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"there is no split {split!r}: choose one of {', '.join(SPLITS)}.")
+    root = Path(data_dir or DATA_DIR).expanduser()
+
+    def open_builder() -> MassArithmetic:
+        return MassArithmetic(config=config, data_dir=root, file_format="array_record")
+
+    builder = open_builder()
+    if not builder.data_path.exists():
+        tfds.disable_progress_bar()  # a few seconds of work do not need five nested bars
+        try:
+            builder.download_and_prepare()
+        except OSError:  # the rename fails where another process was faster
+            if not builder.data_path.exists():
+                raise
+    source = open_builder().as_data_source(split=split)  # opened anew: a builder knows only what it found or wrote
+    return tuple(
+        Problem(
+            prompt := row["prompt"].decode(),
+            row["solution"].decode(),
+            documents.facts(prompt),
+            int(row["difficulty"]),
+            int(row["family"]),
+        )
+        for row in source.__getitems__(range(len(source)))  # one read for all: row by row takes half as long again
+    )
