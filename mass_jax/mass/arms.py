@@ -3,20 +3,18 @@
 import dataclasses
 from collections import Counter
 from collections.abc import Sequence
-from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mass_jax.mass import attribution, scorer
+from mass_jax.mass import attribution
 from mass_jax.mass.generator import Domain, PracticeSets, complete, pack_practice, share, synthesise
 from mass_jax.mass.method import Method
 from mass_jax.mass.outer import fresh_adapter
 from mass_jax.mass.packing import Sequences
 from mass_jax.mass.scorer import Scores
-from mass_jax.metagrad import InnerRun
 from mass_jax.tasks.base import Practice, Problem
 from mass_jax.types import Array, Params
 
@@ -155,18 +153,15 @@ def answer(
             counts_PxM = counts_PxM & ~share(domain.task.leaks, problems, sets)
         if arm.weights == "correct":
             counts_PxM = counts_PxM & share(domain.task.is_correct, problems, sets)
-        scores, run = _weigh_and_adapt(
-            dataclasses.replace(method, scorer=dataclasses.replace(method.scorer, kind="uniform"))
-            if arm.weights in ("uniform", "correct")
-            else method,
-            params,
-            eta,
-            fresh_adapter(method.lora, params, adapter_key),
-            practice,
-            counts_PxM,
-            shuffle_key if arm.weights == "shuffled" else None,
-        )
-        adapters = run.params
+        if arm.weights in ("scorer", "shuffled"):
+            scores = attribution.score(method, params, eta, practice.written, sets.checks, counts_PxM)
+        else:
+            weights = counts_PxM.astype(np.float32)
+            scores = Scores(np.zeros_like(weights), weights, np.ones(len(problems), np.float32))
+        if arm.weights == "shuffled":
+            scores = scores._replace(weights_PxM=_shuffle_valid(shuffle_key, scores.weights_PxM, counts_PxM))
+        adapter = fresh_adapter(method.lora, params, adapter_key)
+        adapters = attribution.adapt(method, params, adapter, scores, sets.sequences)
     texts, _, _ = complete(
         domain,
         method,
@@ -183,29 +178,6 @@ def answer(
     return Outcome([row[0] for row in texts], np.array(correct), jax.device_get(scores))
 
 
-def _weigh_and_adapt(method, params, eta, adapter, practice, counts_PxM, shuffle_key) -> tuple[Scores, InnerRun]:
-    return _weigh_and_adapt_arrays(
-        method,
-        params,
-        eta,
-        adapter,
-        practice.written,
-        practice.sets.checks,
-        practice.sets.sequences,
-        counts_PxM,
-        shuffle_key,
-    )
-
-
-@partial(jax.jit, static_argnames="method")
-def _weigh_and_adapt_arrays(method, params, eta, adapter, written, checks, sequences, counts_PxM, shuffle_key):
-    features = scorer.features(method, params, written, checks, counts_PxM)
-    scores = scorer.apply(method.scorer, eta, features, counts_PxM)
-    if shuffle_key is not None:
-        scores = scores._replace(weights_PxM=_shuffle_valid(shuffle_key, scores.weights_PxM, counts_PxM))
-    return scores, attribution.adapt_with(method, params, adapter, scores, sequences)
-
-
 def _shuffle_valid(key: Array, weights_PxM: Array, valid_PxM: Array) -> Array:
     """Permute each row's weights among its valid entries: the same weights, on the wrong examples."""
     noise = jax.random.uniform(key, weights_PxM.shape)
@@ -219,7 +191,7 @@ def _shuffle_valid(key: Array, weights_PxM: Array, valid_PxM: Array) -> Array:
 
 def _as_practice(rng: np.random.Generator, pool: Sequence[Problem], count: int) -> list[Practice]:
     chosen = [pool[int(i)] for i in rng.integers(len(pool), size=count)]
-    return [Practice(problem.prompt, problem.solution, "", True) for problem in chosen]
+    return [Practice(problem.prompt, problem.solution, True) for problem in chosen]
 
 
 def _unwritten(method: Method, sets: PracticeSets) -> Sequences:

@@ -10,7 +10,7 @@ Both outer losses are a weighted sum of solution log-probabilities under the ada
 so that one function serves both. tau_i = d L_out / d w_i; a negative tau says that more of this example would help.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -25,6 +25,7 @@ from mass_jax.mass.packing import Sequences, mean_log_probs, pack
 from mass_jax.mass.policy import group_normalize
 from mass_jax.mass.scorer import Scores
 from mass_jax.metagrad import InnerRun
+from mass_jax.models import lora
 from mass_jax.tasks.base import Problem
 from mass_jax.types import Array, Params, PyTree
 
@@ -87,12 +88,22 @@ def score_and_adapt(
     """Score every example, then take the inner steps."""
     features = scorer.features(method, params, written, checks, valid_PxM)
     scores = scorer.apply(method.scorer, eta, features, valid_PxM)
-    return Adapted(adapt_with(method, params, adapter, scores, practice), features, scores)
+    return Adapted(inner.adapt(method, params, adapter, _meta(scores), practice), features, scores)
 
 
-def adapt_with(method: Method, params: Params, adapter: PyTree, scores: Scores, practice: Sequences) -> InnerRun:
-    """The inner run of P problems under given weights and gates."""
-    return inner.adapt(method, params, adapter, _meta(scores), practice)
+@partial(jax.jit, static_argnames="method")
+def score(
+    method: Method, params: Params, eta: Params, written: Sequences, checks: Sequences, valid_PxM: Array
+) -> Scores:
+    """Weights and gates alone."""
+    features = scorer.features(method, params, written, checks, valid_PxM)
+    return scorer.apply(method.scorer, eta, features, valid_PxM)
+
+
+@partial(jax.jit, static_argnames="method")
+def adapt(method: Method, params: Params, adapter: PyTree, scores: Scores, practice: Sequences) -> PyTree:
+    """The adapted adapters of P problems under given weights and gates."""
+    return inner.adapt(method, params, adapter, _meta(scores), practice).params
 
 
 def references(domain: Domain, method: Method, problems: Sequence[Problem]) -> Solutions:
@@ -184,23 +195,55 @@ def attribute(
     return Attribution(loss_P, gradient.meta["weights"], gradient.meta["gate"])
 
 
-def finite_difference_tau(
-    loss_of_weights: Callable[[Array], Array], weights_PxM: Array, width: float
-) -> np.ndarray:
-    """Central differences of per-problem losses for every weight: the oracle that `attribute` is checked against.
+def compare_with_differences(
+    domain: Domain,
+    method: Method,
+    params: Params,
+    eta: Params,
+    problems: Sequence[Problem],
+    written: Sequences,
+    checks: Sequences,
+    practice: Sequences,
+    valid_PxM: np.ndarray,
+    width: float = 1e-4,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The estimator's attributions of the gold outer loss, and central differences of the same, both in float64.
+
+    The differences know nothing of estimators: they move one weight at a time and adapt again. One problem's loss
+    depends on its own weights only, so all problems are moved at once.
 
     Args:
-      loss_of_weights: ``f(weights [P, M]) -> losses [P]``, where problem p's loss depends on its own weights only.
-      weights_PxM: where to differentiate; float64 for a sharp oracle.
+      domain: task and tokenizer.
+      method: what is differentiated.
+      params: the model.
+      eta: the scorer, which decides where (at which weights) the derivative is taken.
+      problems: P problems.
+      written: see `score_and_adapt`.
+      checks: see `score_and_adapt`.
+      practice: see `score_and_adapt`.
+      valid_PxM: bool.
       width: the change of each weight, in both directions.
+
+    Returns:
+      tau [P, M] of the estimator and of the differences.
     """
-    columns = []
-    for i in range(weights_PxM.shape[1]):
-        change = np.zeros(weights_PxM.shape)
-        change[:, i] = width
-        up, down = loss_of_weights(weights_PxM + change), loss_of_weights(weights_PxM - change)
-        columns.append(np.asarray((up - down) / (2 * width)))
-    return np.stack(columns, axis=1)
+    with jax.enable_x64(True):
+        params, eta = (jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), tree) for tree in (params, eta))
+        adapter = lora.init(method.lora, params, jax.random.key(0))
+        adapter = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), adapter)
+        adapted = score_and_adapt(method, params, eta, adapter, written, checks, practice, valid_PxM)
+        gold = references(domain, method, problems)
+        exact = attribute(method, params, adapted, practice, gold.sequences, gold.coefficients_PxS)
+
+        def losses(weights_PxM: Array) -> Array:
+            adapters = adapt(method, params, adapter, adapted.scores._replace(weights_PxM=weights_PxM), practice)
+            return outer_losses(method, params, adapters, gold.sequences, gold.coefficients_PxS)
+
+        weights, columns = adapted.scores.weights_PxM, []
+        for i in range(weights.shape[1]):
+            change = width * (np.arange(weights.shape[1]) == i)
+            columns.append(np.asarray((losses(weights + change) - losses(weights - change)) / (2 * width)))
+        return np.asarray(exact.tau_PxM), np.stack(columns, axis=1)
 
 
 def _meta(scores: Scores) -> dict[str, Array]:

@@ -112,6 +112,7 @@ class Experience(NamedTuple):
 
 
 Timer = Callable[[str], AbstractContextManager]
+Check = Callable[..., None]
 
 
 def model_optimizer(config: OuterConfig) -> optax.GradientTransformation:
@@ -146,6 +147,7 @@ def outer_step(
     problems: Sequence[Problem],
     documents_BxT: np.ndarray,
     timer: Timer = lambda phase: nullcontext(),
+    check: Check = lambda phase, **trees: None,
 ) -> tuple[TrainState, dict[str, Array | float]]:
     """One step of meta-training.
 
@@ -159,6 +161,7 @@ def outer_step(
       problems: a batch of training problems.
       documents_BxT: int32 pretraining documents for replay and KL.
       timer: ``with timer("phase"): ...``.
+      check: ``check("phase", name=tree)`` is shown what a phase computed, and may raise if it is not finite.
 
     Returns:
       The new state, and metrics as scalars.
@@ -182,7 +185,7 @@ def outer_step(
                 attribution.outer_losses(method, state.params, adapters, gold.sequences, gold.coefficients_PxS)
                 for adapters in (_repeat(adapter, len(repeated)), adapted.run.params)
             ]
-            jax.block_until_ready(losses)
+            check("adapt", losses=losses, weights=adapted.scores.weights_PxM)
         solutions = gold
         if config.mode == "verifier":
             with timer("solve"):
@@ -193,11 +196,12 @@ def outer_step(
             result = attribution.attribute(
                 method, state.params, adapted, sets.sequences, solutions.sequences, solutions.coefficients_PxS
             )
-            jax.block_until_ready(result)
+            check("attribute", attribution=result)
         with timer("scorer"):
             eta, eta_opt_state, eta_norm = _update_scorer(
                 method, config, eta, eta_opt_state, adapted.features_PxMxF, sets.valid_PxM, result
             )
+            check("scorer", scorer=eta)
         alive_P = np.any(solutions.coefficients_PxS != 0, axis=-1)
         rewards = _example_rewards(config, result, solutions, sets.valid_PxM, alive_P)
         if config.attribution_weight:
@@ -244,7 +248,7 @@ def outer_step(
                     method, config, params, opt_state, base, tuple(experience), solve, documents_BxT
                 )
             metrics |= updates
-            jax.block_until_ready(params)
+            check("generator", parameters=params, losses=updates)
     return TrainState(params, opt_state, eta, eta_opt_state, state.key), metrics
 
 
@@ -310,7 +314,8 @@ def model_loss(
         parts["solve/loss"] = -jnp.mean(log_probs / length)
         total += config.solve_weight * parts["solve/loss"]
     if config.replay_weight:
-        parts["replay/loss"] = transformer.document_loss(method.model, params, documents_BxT)
+        loss, count = transformer.document_loss(method.model, params, documents_BxT)
+        parts["replay/loss"] = loss / count
         total += config.replay_weight * parts["replay/loss"]
     if config.kl_weight:
         parts["replay/kl"] = policy.kl_to_base(method, params, base, documents_BxT)

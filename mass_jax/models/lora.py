@@ -1,8 +1,8 @@
 """Low-rank adapters (LoRA, Hu et al. 2021, arXiv 2106.09685) as a pytree of their own.
 
 An adapter is ``{"q_proj": {"a": [L, D_in, R], "b": [L, R, D_out]}, ...}``, stacked over layers like the parameters it
-adds to. With b = 0, as initialised, the adapted model *is* the base. The usual factor alpha / R is 1: a scale belongs to
-the inner learning rate.
+adds to. With b = 0, as initialised, the adapted model *is* the base. The usual factor alpha / R is 1: a scale belongs
+to the inner learning rate.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ class LoraConfig:
     rank: int = 8
     targets: str = ".*_proj"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.rank < 1:
             raise ValueError(f"lora.rank = {self.rank}: an adapter needs rank 1 or more.")
 

@@ -6,7 +6,7 @@ the S samples.
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -68,16 +68,12 @@ def sample(
     problems, prompt_length = prompts_PxT.shape
     temperature = jnp.asarray(temperature, jnp.float32)
 
-    def model(tokens_PxSxT, positions_PxSxT, cache):
-        def one(adapter, tokens, positions, cache):
-            hidden, cache = transformer.forward(config, params, adapter, tokens, positions, cache)
-            return hidden, cache
+    def model(tokens_PxSxT: Array, positions_PxSxT: Array, cache: KVCache) -> tuple[Array, Any]:
+        forward = partial(transformer.forward, config, params)
+        per_problem = (0 if adapter_per_problem else None, 0, 0, 0)
+        return jax.vmap(forward, in_axes=per_problem)(adapter, tokens_PxSxT, positions_PxSxT, cache)
 
-        return jax.vmap(one, in_axes=(0 if adapter_per_problem else None, 0, 0, 0))(
-            adapter, tokens_PxSxT, positions_PxSxT, cache
-        )
-
-    def choose(hidden_PxSxD, key):
+    def choose(hidden_PxSxD: Array, key: Array) -> tuple[Array, Array]:
         log_probs = jax.nn.log_softmax(transformer.logits(config, params, hidden_PxSxD))
         noise = jax.random.gumbel(key, log_probs.shape) * temperature
         token = jnp.argmax(log_probs + noise, axis=-1)  # Gumbel-max: at temperature 0 the noise is 0 and this is greedy
@@ -102,11 +98,11 @@ def sample(
         Samples(jnp.full(shape, pad_id, jnp.int32), jnp.zeros(shape), jnp.zeros(shape, bool)),
     )
 
-    def unfinished(state):
+    def unfinished(state: tuple) -> Array:
         step, _, _, done, _, _ = state
         return (step < max_new_tokens) & ~jnp.all(done)
 
-    def body(state):
+    def body(state: tuple) -> tuple:
         step, token, log_prob, done, cache, out = state
         out = Samples(
             out.tokens_PxSxT.at[..., step].set(jnp.where(done, pad_id, token)),

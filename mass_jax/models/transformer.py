@@ -33,7 +33,8 @@ class ModelConfig:
       norm_eps: added to the mean square in RMSNorm.
       tie_embeddings: the output matrix is the transposed embedding.
       scan_layers: `lax.scan` over the stacked layers in place of a Python loop.
-      remat: recompute each block's activations in the backward pass.
+      remat: recompute each block's activations in the backward pass. XLA's CPU compiler merges the recomputation of
+        unrolled layers with the first computation again: there it saves memory with ``scan_layers`` only.
     """
 
     vocab_size: int
@@ -50,7 +51,7 @@ class ModelConfig:
     scan_layers: bool = False
     remat: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.heads % self.kv_heads:
             raise ValueError(
                 f"model.kv_heads = {self.kv_heads} does not divide model.heads = {self.heads}: choose a divisor."
@@ -94,6 +95,7 @@ class RMSNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
+        """Normalise the last axis."""
         scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
         return x * jax.lax.rsqrt(jnp.mean(x * x, axis=-1, keepdims=True) + self.eps) * scale
 
@@ -105,6 +107,7 @@ class Linear(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, lora: dict[str, Array] | None = None) -> Array:
+        """[..., D_in] to [..., features]; ``lora`` is ``{"a": [D_in, R], "b": [R, features]}``."""
         kernel = self.param("kernel", nn.initializers.lecun_normal(), (x.shape[-1], self.features))
         y = x @ kernel
         if lora is not None:
@@ -126,6 +129,7 @@ class Block(nn.Module):
         lora: dict[str, Any],
         cache: tuple[Array, Array] | None,
     ) -> tuple[Array, tuple[Array, Array] | None]:
+        """See `forward`; one layer's slices of parameters, adapter and cache."""
         c = self.config
         batch, length, _ = x_BxTxD.shape
         h = RMSNorm(c.norm_eps, name="attention_norm")(x_BxTxD)
@@ -158,7 +162,7 @@ class Block(nn.Module):
 
 
 def init(config: ModelConfig, key: Array) -> Params:
-    """Random float32 parameters: ``{"embed" [V, D], "layers": {... stacked along L}, "final_norm" [D], "unembed"?}``."""
+    """Random float32 parameters: ``embed`` [V, D], ``layers`` (stacked along L), ``final_norm`` [D], ``unembed``."""
     embed_key, layer_key, head_key = jax.random.split(key, 3)
     x, positions = jnp.zeros((1, 1, config.width)), jnp.zeros((1, 1), jnp.int32)
     layers = jax.vmap(lambda k: Block(config).init(k, x, positions, {}, None)["params"])(
@@ -209,7 +213,7 @@ def forward(
         positions_BxT = jnp.broadcast_to(jnp.arange(length), (batch, length))
     x = params["embed"][tokens_BxT]
 
-    def layer(x, inputs):
+    def layer(x: Array, inputs: tuple) -> tuple[Array, Any]:
         block_params, lora, kv = inputs
         return Block(config).apply({"params": block_params}, x, positions_BxT, lora, kv)
 
@@ -235,14 +239,14 @@ def logits(config: ModelConfig, params: Params, hidden_BxTxD: Array) -> Array:
 
 
 def token_log_probs(config: ModelConfig, params: Params, adapter: PyTree, tokens_BxT: Array) -> Array:
-    """log p(token_t | tokens before t), float [B, T - 1], for t = 1 .. T - 1."""
+    """Log p(token_t | tokens before t), float [B, T - 1], for t = 1 .. T - 1."""
     hidden, _ = forward(config, params, adapter, tokens_BxT[:, :-1])
     log_probs = jax.nn.log_softmax(logits(config, params, hidden))
     return jnp.take_along_axis(log_probs, tokens_BxT[:, 1:, None], axis=-1)[..., 0]
 
 
-def document_loss(config: ModelConfig, params: Params, documents_BxT: Array, pad_id: int = 0) -> Array:
-    """Mean cross-entropy of the tokens of whole documents, a scalar; padding counts for nothing."""
+def document_loss(config: ModelConfig, params: Params, documents_BxT: Array, pad_id: int = 0) -> tuple[Array, Array]:
+    """Summed cross-entropy of the tokens of whole documents, and their number without padding; two scalars."""
     mask = (documents_BxT[:, 1:] != pad_id).astype(jnp.float32)
     log_probs = token_log_probs(config, params, None, documents_BxT)
-    return -jnp.sum(log_probs * mask) / jnp.sum(mask)
+    return -jnp.sum(log_probs * mask), jnp.sum(mask)

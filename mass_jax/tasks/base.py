@@ -36,17 +36,15 @@ class Practice:
     Attributes:
       prompt: a problem in the form that a solver reads.
       solution: the solution that the model wrote for it.
-      steps: the working written before the practice, or the empty string; not part of the inner loss.
       well_formed: False where the text could not be parsed; ``prompt`` and ``solution`` are then empty.
     """
 
     prompt: str
     solution: str
-    steps: str
     well_formed: bool
 
 
-MALFORMED = Practice("", "", "", False)
+MALFORMED = Practice("", "", False)
 
 
 class Verdict(NamedTuple):

@@ -1,24 +1,63 @@
 """From a config to the objects that a run works with."""
 
-import dataclasses
+from collections.abc import Sequence
+from typing import NamedTuple
 
+import grain
 import ml_collections
 
 from mass_jax import metagrad
 from mass_jax.mass.generator import Domain
 from mass_jax.mass.method import GeneratorConfig, InnerConfig, LengthConfig, Method, ScorerConfig
-from mass_jax.mass.outer import OuterConfig
 from mass_jax.models.lora import LoraConfig
 from mass_jax.models.tokenizer import WordTokenizer
 from mass_jax.models.transformer import ModelConfig
+from mass_jax.tasks import pipeline
+from mass_jax.tasks.arithmetic import builder, documents
 from mass_jax.tasks.arithmetic.rules import make_rules
 from mass_jax.tasks.arithmetic.task import ArithmeticTask
+from mass_jax.tasks.base import Problem
+
+
+class Splits(NamedTuple):
+    """The problems of every split."""
+
+    pretrain: Sequence[Problem]
+    train: Sequence[Problem]
+    validation: Sequence[Problem]
+    test: Sequence[Problem]
 
 
 def make_domain(config: ml_collections.ConfigDict) -> Domain:
     """The task of ``config.task`` and its tokenizer."""
     task = ArithmeticTask(make_rules(config.task.rules, config.task.rules_seed))
     return Domain(task, WordTokenizer(task.vocabulary))
+
+
+def make_splits(config: ml_collections.ConfigDict) -> Splits:
+    """The problems of ``config.task``, written to disk first if they are not there yet."""
+    options = dict(config.task)
+    data_dir = options.pop("data_dir") or None
+    return Splits(*(builder.load(builder.ArithmeticConfig(**options), split, data_dir) for split in Splits._fields))
+
+
+def make_documents(
+    config: ml_collections.ConfigDict,
+    domain: Domain,
+    splits: Splits,
+    kinds: Sequence[str],
+    length: int,
+    batch_size: int,
+    seed: int,
+) -> grain.DatasetIterator:
+    """An endless stream of pretraining documents, int32 [batch_size, length]; see `documents.KINDS`.
+
+    No document poses a problem of the validation or the test split.
+    """
+    write = documents.document_writer(domain.task.rules, kinds, (*splits.validation, *splits.test))
+    return pipeline.document_batches(
+        splits.pretrain, write, domain.tokenizer, length=length, batch_size=batch_size, seed=seed
+    )
 
 
 def make_model(config: ml_collections.ConfigDict, domain: Domain) -> ModelConfig:
@@ -32,14 +71,9 @@ def make_method(config: ml_collections.ConfigDict, domain: Domain) -> Method:
     return Method(
         model=make_model(config, domain),
         lora=LoraConfig(**config.lora),
-        lengths=LengthConfig(**config.lengths),
+        lengths=LengthConfig(**{name: config.lengths[name] for name in LengthConfig.__dataclass_fields__}),
         generator=GeneratorConfig(**config.generator),
         scorer=ScorerConfig(**config.scorer),
         inner=InnerConfig(**config.inner),
         estimator=metagrad.make(options.pop("name"), **options),
     )
-
-
-def make_outer(train: ml_collections.ConfigDict) -> OuterConfig:
-    """The part of ``config.train`` that shapes an outer step."""
-    return OuterConfig(**{field.name: train[field.name] for field in dataclasses.fields(OuterConfig)})

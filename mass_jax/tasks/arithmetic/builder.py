@@ -2,7 +2,7 @@
 
 Split by family: `train`, `validation` and `test` share no rule, because what is measured is adaptation to a rule that
 meta-training has not seen. `pretrain` is about all rules, so no prompt of `validation` or `test` is in it (nor in
-`train`), whatever the order of its pairs and queries, and whatever its rule: two pairs may fit two rules.
+`train`), whatever the order of its pairs and queries.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from mass_jax.tasks.arithmetic import documents
-from mass_jax.tasks.arithmetic.rules import GIVEN, MODULUS, QUERIES, Rule, make_rules
+from mass_jax.tasks.arithmetic.rules import Rule, make_rules
 from mass_jax.tasks.base import Problem
 
 SPLITS = ("pretrain", "train", "validation", "test")
@@ -24,7 +24,7 @@ HELD_OUT = ("validation", "test")
 """Splits whose prompts occur in no other split."""
 DATA_DIR = Path("~/.cache/mass_jax/tfds")
 MOST_PER_FAMILY = 200
-"""Problems of a held-out split about one rule, which has some 2,000 of the hardest level and shares most of them."""
+"""Problems of a held-out split about one rule, which has some thousands of each difficulty."""
 
 # Every configuration of this builder is a custom one; TFDS would warn of that whenever it is opened.
 logging.getLogger("absl").addFilter(lambda record: not str(record.msg).startswith("Using custom data configuration"))
@@ -32,42 +32,43 @@ logging.getLogger("absl").addFilter(lambda record: not str(record.msg).startswit
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class ArithmeticConfig(tfds.core.BuilderConfig):
-    """What to draw. The name is made of all fields, so that two configurations never share files.
+    """What to draw. The name is made of all fields and of a sample of the texts, so that two never share files.
 
     Attributes:
-      rules: families in all; those of no held-out split are seen in pretraining only.
-      seed: decides the rules and every problem.
-      train_families, validation_families, test_families: how many rules each of these splits is about.
+      rules: families in all; `validation` and `test` take theirs, `train` has the rest.
+      rules_seed: decides which rules, and which of them are whose.
+      seed: decides every problem.
+      validation_families, test_families: how many rules each of these splits is about.
       pretrain_problems, train_problems, validation_problems, test_problems: how many problems each split has, spread
         evenly over its families; only those of a held-out split are all different.
 
     Raises:
-      ValueError: if a split would be empty, there are fewer rules than families, or a held-out split has more problems
-        than its families can give.
+      ValueError: if a split would have no problem or no family, or a held-out split has more problems than its families
+        can give.
     """
 
     name: str = dataclasses.field(init=False, default="")
-    rules: int = 300
+    rules: int = 200
+    rules_seed: int = 0
     seed: int = 0
-    train_families: int = 200
     validation_families: int = 40
-    test_families: int = 60
+    test_families: int = 40
     pretrain_problems: int = 20_000
     train_problems: int = 4_000
     validation_problems: int = 400
     test_problems: int = 400
 
     def __post_init__(self) -> None:
-        own = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        own = {name: own[name] for name in own if name.endswith(("rules", "seed", "_families", "_problems"))}
+        inherited = {field.name for field in dataclasses.fields(tfds.core.BuilderConfig)}
+        own = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in inherited}
         for name, value in own.items():
-            if name != "seed" and value < 1:
+            if value < 1 and "seed" not in name:
                 raise ValueError(f"task.{name} = {value}: every split needs at least 1; give a positive number.")
-        families = sum(own[f"{split}_families"] for split in SPLITS[1:])
-        if families > self.rules:
+        make_rules(self.rules, self.rules_seed)
+        if not self.families("train"):
             raise ValueError(
-                f"task.rules = {self.rules}, but train, validation and test ask for {families} families of their "
-                "own: raise task.rules or ask for fewer families."
+                f"task.rules = {self.rules}: validation ({self.validation_families}) and test ({self.test_families}) "
+                "leave no family for train; raise task.rules or lower task.validation_families or task.test_families."
             )
         for split in HELD_OUT:
             problems, families = own[f"{split}_problems"], own[f"{split}_families"]
@@ -77,24 +78,22 @@ class ArithmeticConfig(tfds.core.BuilderConfig):
                     f"task.{split}_problems = {problems}: task.{split}_families = {families} give at most {most} "
                     f"different problems ({MOST_PER_FAMILY} each); ask for fewer problems or for more families."
                 )
-        make_rules(self.rules, self.seed)
-        constants = (MODULUS, QUERIES, GIVEN)
-        digest = hashlib.sha256(json.dumps([own, constants], sort_keys=True).encode()).hexdigest()[:12]
-        self.name = f"rules{self.rules}_seed{self.seed}_{digest}"
+        rng = np.random.default_rng(0)
+        texts = [dataclasses.astuple(documents.draw_problem(Rule(1, 2, 3), 0, rng)) for _ in range(20)]
+        digest = hashlib.sha256(json.dumps([own, texts], sort_keys=True).encode()).hexdigest()
+        self.name = f"rules{self.rules}_seed{self.seed}_{digest[:12]}"
 
     def families(self, split: str) -> range:
-        """The rules that a split is about, as indices into ``make_rules(rules, seed)``."""
-        if split == "pretrain":
-            return range(self.rules)
-        first = 0
-        for other in SPLITS[1 : SPLITS.index(split)]:
-            first += getattr(self, f"{other}_families")
-        return range(first, first + getattr(self, f"{split}_families"))
+        """The rules that a split is about, as indices into ``make_rules(rules, rules_seed)``."""
+        test = self.rules - self.test_families
+        validation = test - self.validation_families
+        ends = {"pretrain": (0, self.rules), "train": (0, validation), "validation": (validation, test)}
+        return range(*ends.get(split, (test, self.rules)))
 
 
 def draw_splits(config: ArithmeticConfig) -> dict[str, list[Problem]]:
     """Every problem of every split, a function of ``config`` alone. Problem i is about the split's family i mod F."""
-    rules = make_rules(config.rules, config.seed)
+    rules = make_rules(config.rules, config.rules_seed)
     held_out: set[str] = set()
     splits = {}
     for split in reversed(SPLITS):  # the held-out splits first: the others give way to them
@@ -115,7 +114,7 @@ def draw_splits(config: ArithmeticConfig) -> dict[str, list[Problem]]:
 class MassArithmetic(tfds.core.GeneratorBasedBuilder):
     """Hidden polynomial rules mod 11. Build with ``MassArithmetic(config=ArithmeticConfig(...), data_dir=...)``."""
 
-    VERSION = tfds.core.Version("1.0.0")  # raise it whenever the same configuration would draw other problems
+    VERSION = tfds.core.Version("1.0.0")  # raise it when the same configuration would draw other problems
     RELEASE_NOTES = {"1.0.0": "First release."}
     # Nothing is downloaded. TFDS would look for checksums beside the code, with a package that it does not require.
     url_infos = None
@@ -137,7 +136,7 @@ class MassArithmetic(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
-        rules = make_rules(self.builder_config.rules, self.builder_config.seed)
+        rules = make_rules(self.builder_config.rules, self.builder_config.rules_seed)
         splits = draw_splits(self.builder_config)
         return {split: self._generate_examples(splits[split], rules) for split in SPLITS}
 

@@ -6,7 +6,7 @@ import functools
 import numpy as np
 
 from mass_jax.tasks.arithmetic import documents
-from mass_jax.tasks.arithmetic.documents import ANSWER, SYNTHESISE, WORKING
+from mass_jax.tasks.arithmetic.documents import ANSWER, SOLVE, SYNTHESISE
 from mass_jax.tasks.arithmetic.rules import GIVEN, PAIRS, QUERIES, Rule, vocabulary
 from mass_jax.tasks.base import MALFORMED, Check, Practice, Problem, Verdict
 
@@ -21,10 +21,10 @@ class ArithmeticTask:
 
     rules: tuple[Rule, ...]
 
-    check_names = ("facts | practice", "facts | steps", "solution | facts", "solution | steps", "steps | facts")
+    check_names = ("first facts | practice", "last facts | practice", "answer | steps", "steps | facts")
 
     @functools.cached_property
-    def _names(self) -> frozenset[str]:
+    def _steps(self) -> frozenset[str]:
         return frozenset(rule.name for rule in self.rules)
 
     @property
@@ -33,58 +33,63 @@ class ArithmeticTask:
         return vocabulary(self.rules)
 
     def solve_prompt(self, prompt: str) -> str:
-        """The problem with its working left empty: a solution is expected at once."""
-        return prompt + WORKING + ANSWER
-
-    def steps_prompt(self, prompt: str) -> str:
-        """The problem up to its working: the rule's name is expected before the solution."""
-        return prompt + WORKING
+        """The problem, then the mark after which a solution is expected."""
+        return prompt + SOLVE
 
     def synthesis_prompt(self, problem: Problem) -> str:
         """The problem, then the mark after which a practice example is expected."""
         return problem.prompt + SYNTHESISE
 
     def parse(self, text: str) -> Practice:
-        """Read ``name : pairs ? queries = pairs``; anything else is malformed."""
-        steps, mark, rest = text.partition(" : ")
-        given, asked, rest = rest.partition(" ? ")
-        queries, equals, solution = rest.partition(" = ")
-        if not (mark and asked and equals) or steps not in self._names:
+        """Read ``pairs ? queries : step = pairs``; anything else is malformed.
+
+        Only the form is judged, and that the solution answers what was asked. Pairs that repeat or contradict each
+        other are the scorer's business.
+        """
+        prompt, solved, solution = text.partition(" : ")
+        given, asked, queries = prompt.partition(" ? ")
+        step, answered, answer = solution.partition(" = ")
+        if not (solved and asked and answered) or step not in self._steps:
             return MALFORMED
-        given_pairs, query_list, answers = _pairs(given), queries.split(" "), _pairs(solution)
+        given_pairs, answers = _pairs(given), _pairs(answer)
         if given_pairs is None or answers is None or len(given_pairs) not in GIVEN or len(answers) != QUERIES:
             return MALFORMED
-        # The solution must answer what was asked, and what was asked must not stand in the prompt already.
-        if query_list != [str(x) for x, _ in answers] or {x for x, _ in answers} & {x for x, _ in given_pairs}:
-            return MALFORMED
-        return Practice(f"{given} ? {queries}", solution, steps, True)
+        return Practice(prompt, solution, True) if queries.split(" ") == [str(x) for x, _ in answers] else MALFORMED
 
     def grade(self, problem: Problem, text: str) -> Verdict:
-        """Exact match of the asked pairs; the steps before ``=``, if there are any, are not judged."""
-        solution = text.rpartition("= ")[2].strip()
-        if solution == problem.solution:
+        """Exact match of the asked pairs after ``=``; the step before it is not judged."""
+        answer, reference = _answer(text), _answer(problem.solution)
+        if answer == reference:
             return Verdict(True, "equal to the reference")
-        pairs = _pairs(solution)
+        pairs = _pairs(answer)
         if pairs is None or len(pairs) != QUERIES:
-            return Verdict(False, f"expected {QUERIES} pairs, read {solution!r}")
-        return Verdict(False, f"{solution} differs from {problem.solution}")
+            return Verdict(False, f"expected {QUERIES} pairs after '=', read {answer!r}")
+        return Verdict(False, f"{answer} differs from {reference}")
 
     def checks(self, problem: Problem, practice: Practice) -> tuple[Check, ...]:
-        """Does the practice predict the problem's given pairs, and do those predict the practice?"""
-        facts = " ".join(problem.facts)
-        asked = " ".join(fact.split(">")[0] for fact in problem.facts)
+        """Does the practice predict the pairs that the problem shows, and does the model stand by what it wrote?
+
+        The practice as context is its step and its answered pairs. What the problem shows is asked for in two questions
+        of two pairs, its first and its last.
+        """
+        steps, _, answer = practice.solution.partition(f"{ANSWER} ")
+        facts = problem.facts
         queries = practice.prompt.partition(" ? ")[2]
+
+        def predict(asked: tuple[str, ...]) -> Check:
+            inputs = " ".join(fact.partition(">")[0] for fact in asked)
+            return Check(f"{answer} ? {inputs}{SOLVE} {steps}{ANSWER}", " ".join(asked))
+
         return (
-            Check(f"{practice.solution} ? {asked}{WORKING}{ANSWER}", facts),
-            Check(f"{practice.solution} ? {asked}{WORKING} {practice.steps}{ANSWER}", facts),
-            Check(f"{facts} ? {queries}{WORKING}{ANSWER}", practice.solution),
-            Check(f"{facts} ? {queries}{WORKING} {practice.steps}{ANSWER}", practice.solution),
-            Check(f"{facts} ? {queries}{WORKING}", practice.steps),
+            predict(facts[:QUERIES]),
+            predict(facts[-QUERIES:]),
+            Check(f"{practice.prompt}{SOLVE} {steps}{ANSWER}", answer),
+            Check(f"{' '.join(facts)} ? {queries}{SOLVE}", steps),
         )
 
     def is_correct(self, problem: Problem, practice: Practice) -> bool:
         """Every pair of prompt and solution is the hidden rule's."""
-        return self.is_on_family(problem, practice) and self._holds(problem, practice.solution)
+        return self.is_on_family(problem, practice) and self._holds(problem, _answer(practice.solution))
 
     def is_on_family(self, problem: Problem, practice: Practice) -> bool:
         """Every pair that the practice shows as given is the hidden rule's."""
@@ -93,18 +98,18 @@ class ArithmeticTask:
     def leaks(self, problem: Problem, practice: Practice) -> bool:
         """An input that the problem asks about occurs anywhere in the practice."""
         asked = set(problem.prompt.partition(" ? ")[2].split())
-        words = f"{practice.prompt} {practice.solution}".split()
+        words = f"{practice.prompt} {_answer(practice.solution)}".split()
         return any(word.split(">")[0] in asked for word in words)
 
     def gold_practice(
         self, problem: Problem, count: int, rng: np.random.Generator, strict: bool
     ) -> tuple[Practice, ...]:
-        """Correct practice as a good writer would write it, never with the problem's own prompt; see `Task`."""
+        """Random problems of the hidden rule, never with the problem's own prompt; see `Task`."""
         rule = self.rules[problem.family]
         asked = frozenset(int(x) for x in problem.prompt.partition(" ? ")[2].split()) if strict else frozenset()
         written: list[Practice] = []
         while len(written) < count:
-            practice = documents.draw_practice(rule, problem, rng, exclude=asked)
+            practice = documents.draw_gold_practice(rule, rng, asked)
             if practice.prompt != problem.prompt:
                 written.append(practice)
         return tuple(written)
@@ -114,9 +119,14 @@ class ArithmeticTask:
         return all(rule(x) == y for x, y in _pairs(pairs) or ((0, -1),))
 
 
+def _answer(solution: str) -> str:
+    """What stands after the last ``=``; all of the text where there is none."""
+    return solution.rpartition(f"{ANSWER} ")[2].strip()
+
+
 def _pairs(text: str) -> list[tuple[int, int]] | None:
-    """The pairs of ``8>5 1>4``, each input once, or None."""
+    """The pairs of ``8>5 1>4``, or None if a word is not one."""
     # A word is looked up, never converted: int() would accept the digits of other scripts, and refuse very long ones.
     pairs = [PAIRS.get(word) for word in text.split(" ")]
     known = [pair for pair in pairs if pair is not None]
-    return known if len({x for x, _ in known}) == len(pairs) else None
+    return known if len(known) == len(pairs) else None

@@ -1,0 +1,51 @@
+"""The whole study: data, base, headroom gate, all arms, evaluation, report.
+
+    python -m experiments.demo --config=configs/demo.py --workdir=runs/demo
+
+The same command continues a run that was stopped; what is finished is not done again.
+"""
+
+import json
+import time
+from pathlib import Path
+
+from experiments.evaluate import base_state, write_results
+from experiments.gate import gate
+from mass_jax.reporting.report import write_report
+from mass_jax.training import config as command_line
+from mass_jax.training.compilation import enable_compilation_cache
+from mass_jax.training.study import open_study, train_arm
+
+
+def main(config, workdir: Path) -> None:
+    """Run everything that is not done yet."""
+    enable_compilation_cache(workdir.parent / ".jax_cache")
+    clock = Clock(workdir / "timing.json")
+    study = clock.time("pretrain", lambda: open_study(config, workdir))
+    opened = clock.time("gate", lambda: gate(study))
+    states = {"base": base_state(study)}
+    for name in config.arms:
+        states[name] = clock.time(f"train/{name}", lambda name=name: train_arm(study, name))
+    write_results(study, states, {"gate": opened, "timing": clock.seconds})
+    print(f"The report is in {write_report(workdir)}")
+
+
+class Clock:
+    """Seconds of every phase, added up over the runs that a study took."""
+
+    def __init__(self, path: Path):
+        """Continue with what ``path`` holds."""
+        self._path = path
+        self.seconds: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
+
+    def time(self, phase, work):
+        """Do the work, and add its time."""
+        start = time.perf_counter()
+        result = work()
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - start
+        self._path.write_text(json.dumps(self.seconds, indent=2))
+        return result
+
+
+if __name__ == "__main__":
+    command_line.run(main)

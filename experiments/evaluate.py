@@ -1,0 +1,268 @@
+"""Evaluate trained arms, baselines and controls on test families, and write results.json.
+
+    python -m experiments.evaluate --config=configs/demo.py --workdir=runs/demo
+
+Every arm of `mass_jax.mass.arms` answers the same problems; arms that use the same model and the same kind of practice
+share the very same practice sets, so that differences between them are paired.
+"""
+
+import dataclasses
+import json
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from mass_jax.mass import arms, attribution, outer
+from mass_jax.mass.arms import CONTROLS, METHODS, Arm, Outcome, WrittenPractice
+from mass_jax.mass.generator import share
+from mass_jax.mass.method import Method
+from mass_jax.mass.outer import TrainState
+from mass_jax.reporting import stats
+from mass_jax.tasks.base import Problem
+from mass_jax.training import config as command_line
+from mass_jax.training.compilation import enable_compilation_cache
+from mass_jax.training.study import Study, open_study, train_arm
+from mass_jax.types import Params
+
+SHOWN = 5
+"""Problems that the report shows in full."""
+
+
+class Evaluator:
+    """Answers arms on one list of problems, keeping practice sets so that arms are paired."""
+
+    def __init__(self, study: Study, problems: list[Problem], seed: int):
+        """Take note of what to evaluate; nothing is computed yet."""
+        self.study, self.problems = study, problems
+        self.families = np.array([problem.family for problem in problems])
+        self._key = jax.random.key(seed)
+        self._practice: dict[tuple[str, str, Method], list[WrittenPractice]] = {}
+
+    def batches(self) -> list[list[Problem]]:
+        """The problems in equal batches, so that every phase compiles once; the last is filled up from the front."""
+        size = min(self.study.config.evaluate.batch, len(self.problems))
+        count = -(-len(self.problems) // size)
+        filled = self.problems + self.problems[: count * size - len(self.problems)]
+        return [filled[i * size : (i + 1) * size] for i in range(count)]
+
+    def practice(self, model: str, params: Params, source: str, method: Method) -> list[WrittenPractice]:
+        """The practice sets of every batch."""
+        key = (model, source, method)
+        if key not in self._practice:
+            self._practice[key] = [
+                arms.obtain_practice(
+                    self.study.domain,
+                    method,
+                    params,
+                    batch,
+                    source,
+                    jax.random.fold_in(self._key, i),
+                    self.study.splits.train,
+                )
+                for i, batch in enumerate(self.batches())
+            ]
+        return self._practice[key]
+
+    def run(self, arm: Arm, params: Params, eta: Params, method: Method | None = None) -> list[Outcome]:
+        """One arm on every batch."""
+        method = method or self.study.method
+        sets = None if arm.practice == "none" else self.practice(arm.model, params, arm.practice, method)
+        return [
+            arms.answer(
+                self.study.domain,
+                method,
+                params,
+                eta,
+                batch,
+                arm,
+                None if sets is None else sets[i],
+                jax.random.fold_in(self._key, 10_000 + i),
+            )
+            for i, batch in enumerate(self.batches())
+        ]
+
+    def correct(self, outcomes: list[Outcome]) -> np.ndarray:
+        """Verdicts in the order of the problems, without the filling."""
+        return np.concatenate([outcome.correct_P for outcome in outcomes])[: len(self.problems)]
+
+
+def evaluate(study: Study, states: dict[str, TrainState], evaluator: Evaluator) -> tuple[dict, dict[str, np.ndarray]]:
+    """Run all arms whose model is at hand.
+
+    Returns:
+      The parts of results.json that are about accuracy, and the verdicts of every arm.
+    """
+    verdicts, seconds = {}, {}
+    for name, arm in (METHODS | CONTROLS).items():
+        if arm.model not in states:
+            continue
+        start = time.perf_counter()
+        state = states[arm.model]
+        verdicts[name] = evaluator.correct(evaluator.run(arm, state.params, state.eta))
+        seconds[name] = time.perf_counter() - start
+    table = {name: stats.accuracy(v, evaluator.families) for name, v in verdicts.items()}
+    pairs = [("mass", other) for other in verdicts if other != "mass"]
+    pairs += [("mass_gold", other) for other in ("base", "tt_ss", "solver_grpo") if other in verdicts]
+    pairs += [(o, "base") for o in ("tt_ss", "oracle_gold_family", "oracle_strict", "oracle_filter", "mass_no_update")]
+    paired = {
+        f"{a}-{b}": stats.paired_difference(verdicts[a], verdicts[b], evaluator.families)
+        for a, b in pairs
+        if a in verdicts and b in verdicts
+    }
+    results = {
+        "methods": {name: table[name] for name in METHODS if name in table},
+        "controls": {name: table[name] for name in CONTROLS if name in table},
+        "paired": paired,
+        "cost": {f"evaluate/{name} (s)": value for name, value in seconds.items()},
+    }
+    return results, verdicts
+
+
+def scorer_view(study: Study, state: TrainState, model: str, evaluator: Evaluator) -> dict[str, list]:
+    """Scores, weights, attributions and correctness of every practice example on the evaluator's problems."""
+    columns: dict[str, list] = {name: [] for name in ("scores", "weights", "attributions", "correct", "task")}
+    own = evaluator.practice(model, state.params, "own", study.method)
+    outcomes = evaluator.run(Arm(model, "own", "scorer"), state.params, state.eta)
+    for i, (batch, practice, outcome) in enumerate(zip(evaluator.batches(), own, outcomes, strict=True)):
+        tau = _attributions(study, state, batch, practice)
+        valid = practice.sets.valid_PxM
+        correct = share(study.domain.task.is_correct, batch, practice.sets)
+        task = np.broadcast_to(i * len(batch) + np.arange(len(batch))[:, None], valid.shape)
+        keep = valid & (task < len(evaluator.problems))
+        rows = (outcome.scores.logits_PxM, outcome.scores.weights_PxM, tau, correct, task)
+        for name, row in zip(columns, rows, strict=True):
+            columns[name] += np.asarray(row)[keep].tolist()
+    return columns
+
+
+def examples(study: Study, state: TrainState, model: str, evaluator: Evaluator) -> list[dict]:
+    """A few problems with their practice, weights and answers before and after."""
+    batch = evaluator.batches()[0]
+    practice = evaluator.practice(model, state.params, "own", study.method)[0]
+    before = evaluator.run(Arm(model, "none"), state.params, state.eta)[0]
+    after = evaluator.run(Arm(model, "own", "scorer"), state.params, state.eta)[0]
+    tau = _attributions(study, state, batch, practice)
+    task = study.domain.task
+    # One problem a difficulty first, then more, whatever became of them.
+    order = sorted(range(len(batch)), key=lambda i: ([p.difficulty for p in batch[:i]].count(batch[i].difficulty), i))
+    return [
+        {
+            "prompt": batch[i].prompt,
+            "reference": batch[i].solution,
+            "family": batch[i].family,
+            "difficulty": batch[i].difficulty,
+            "answer_before": before.texts[i],
+            "answer_after": after.texts[i],
+            "correct_before": bool(before.correct_P[i]),
+            "correct_after": bool(after.correct_P[i]),
+            "practice": [
+                {
+                    "text": f"{e.prompt} : {e.solution}" if e.well_formed else "(malformed)",
+                    "weight": float(after.scores.weights_PxM[i, j] * after.scores.gate_P[i]),
+                    "correct": task.is_correct(batch[i], e),
+                    "on_family": task.is_on_family(batch[i], e),
+                    "attribution": float(tau[i, j]),
+                }
+                for j, e in enumerate(practice.sets.examples[i])
+            ],
+        }
+        for i in order[:SHOWN]
+    ]
+
+
+def synthesis_quality(study: Study, params: Params, model: str, evaluator: Evaluator) -> dict[str, float]:
+    """Shares of well-formed, on-family, correct and leaking examples among the practice that a model writes."""
+    task = study.domain.task
+    own = evaluator.practice(model, params, "own", study.method)
+    pairs = list(zip(evaluator.batches(), own, strict=True))
+    return {
+        "well_formed": float(np.mean([practice.sets.valid_PxM for _, practice in pairs])),
+        "on_family": float(np.mean([share(task.is_on_family, batch, p.sets) for batch, p in pairs])),
+        "correct": float(np.mean([share(task.is_correct, batch, p.sets) for batch, p in pairs])),
+        "leak": float(np.mean([share(task.leaks, batch, p.sets) for batch, p in pairs])),
+    }
+
+
+def attribution_check(study: Study, state: TrainState, evaluator: Evaluator, count: int = 8) -> dict[str, float]:
+    """Correlation of exact attributions with float64 central differences on the trained model, SGD and Adam."""
+    batch = evaluator.batches()[0][:count]
+    own = evaluator.practice("mass", state.params, "own", study.method)[0]
+    cut = jax.tree.map(lambda leaf: leaf[:count], (own.written, own.sets.checks, own.sets.sequences))
+    found = {}
+    for optimizer, rate in (("sgd", 0.5), ("adam", study.method.inner.learning_rate)):
+        inner = dataclasses.replace(study.method.inner, optimizer=optimizer, learning_rate=rate)
+        method = dataclasses.replace(study.method, inner=inner)
+        tau, oracle = attribution.compare_with_differences(
+            study.domain, method, state.params, state.eta, batch, *cut, own.sets.valid_PxM[:count]
+        )
+        valid = own.sets.valid_PxM[:count]
+        found[optimizer] = stats.correlation(tau[valid], oracle[valid])
+    return found
+
+
+def _attributions(study: Study, state: TrainState, batch: list[Problem], practice: WrittenPractice) -> np.ndarray:
+    adapter = outer.fresh_adapter(study.method.lora, state.params, jax.random.key(0))
+    adapted = attribution.score_and_adapt(
+        study.method,
+        state.params,
+        state.eta,
+        adapter,
+        practice.written,
+        practice.sets.checks,
+        practice.sets.sequences,
+        practice.sets.valid_PxM,
+    )
+    gold = attribution.references(study.domain, study.method, batch)
+    result = attribution.attribute(
+        study.method, state.params, adapted, practice.sets.sequences, gold.sequences, gold.coefficients_PxS
+    )
+    return np.asarray(result.tau_PxM)
+
+
+def write_results(study: Study, states: dict[str, TrainState], extra: dict) -> Path:
+    """Evaluate on the test split and write results.json, scorer.json and examples.jsonl into the workdir."""
+    start = time.perf_counter()
+    evaluator = Evaluator(study, list(study.splits.test), study.config.seed + 1)
+    results, verdicts = evaluate(study, states, evaluator)
+    mass = states["mass"]
+    view = scorer_view(study, mass, "mass", evaluator)
+    gains = {name: verdicts[name].mean() - verdicts["base"].mean() for name in ("mass", "oracle_gold_family")}
+    results["checks"] = {
+        "attribution_fd_correlation": attribution_check(study, mass, evaluator),
+        "scorer_auc_within_task": stats.within_task_auc(view["scores"], view["correct"], view["task"]),
+        "oracle_gain_recovered": float(gains["mass"] / gains["oracle_gold_family"]),
+    }
+    results["synthesis"] = {
+        "before": synthesis_quality(study, states["base"].params, "base", evaluator),
+        "after": synthesis_quality(study, mass.params, "mass", evaluator),
+    }
+    results |= {"config": study.config.to_dict(), "seed": study.config.seed}
+    results |= {name: value for name, value in extra.items() if name != "timing"}
+    phases = extra.get("timing", {}) | {"evaluate": time.perf_counter() - start}
+    results["timing"] = {"total_seconds": sum(phases.values()), "phases": phases}
+    for name, text in (
+        ("results.json", json.dumps(results, indent=2)),
+        ("scorer.json", json.dumps(view)),
+        ("examples.jsonl", "\n".join(json.dumps(row) for row in examples(study, mass, "mass", evaluator)) + "\n"),
+    ):
+        (study.workdir / name).write_text(text, encoding="utf-8")
+    return study.workdir / "results.json"
+
+
+def main(config, workdir: Path) -> None:
+    """Finish whatever training is unfinished, then evaluate."""
+    enable_compilation_cache(workdir.parent / ".jax_cache")
+    study = open_study(config, workdir)
+    states = {"base": base_state(study)} | {name: train_arm(study, name) for name in config.arms}
+    print(write_results(study, states, {}))
+
+
+def base_state(study: Study) -> TrainState:
+    """The pretrained model as a state, without a scorer."""
+    return TrainState(study.base, None, {}, None, jax.random.key(study.config.seed))
+
+
+if __name__ == "__main__":
+    command_line.run(main)

@@ -1,0 +1,26 @@
+"""Meta-train one arm.
+
+    python -m experiments.train --config=configs/demo.py --workdir=runs/demo --arm=mass
+
+The same command continues a run that was stopped.
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from mass_jax.training import config as command_line
+from mass_jax.training.compilation import enable_compilation_cache
+from mass_jax.training.study import open_study, train_arm
+
+_ARM = flags.DEFINE_string("arm", "mass", "Which of config.arms to train.")
+
+
+def main(config, workdir: Path) -> None:
+    """Pretrain the base if there is none, then train the arm."""
+    enable_compilation_cache(workdir.parent / ".jax_cache")
+    train_arm(open_study(config, workdir), _ARM.value)
+
+
+if __name__ == "__main__":
+    command_line.run(main)

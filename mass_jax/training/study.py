@@ -1,0 +1,106 @@
+"""A study: one config, its data, its pretrained base, and the arms that are trained from it."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import ml_collections
+
+from mass_jax.mass.generator import Domain
+from mass_jax.mass.method import Method
+from mass_jax.mass.outer import TrainState
+from mass_jax.tasks.arithmetic.documents import KINDS
+from mass_jax.training import setup
+from mass_jax.training.errors import InputError
+from mass_jax.training.meta import meta_train
+from mass_jax.training.pretrain import identity, pretrain
+from mass_jax.training.setup import Splits
+from mass_jax.training.workdir import fingerprint, open_workdir
+from mass_jax.types import Params
+
+
+class Study(NamedTuple):
+    """What all arms share.
+
+    Attributes:
+      config: the run's config.
+      workdir: where everything is written.
+      domain: task and tokenizer.
+      method: as it is used at test time.
+      splits: the problems.
+      base: pretrained parameters.
+    """
+
+    config: ml_collections.ConfigDict
+    workdir: Path
+    domain: Domain
+    method: Method
+    splits: Splits
+    base: Params
+
+
+def open_study(config: ml_collections.ConfigDict, workdir: Path) -> Study:
+    """Check the config, make the data, and load or pretrain the base.
+
+    The base lies beside the workdir, under a name made of all settings that decide it, so that every run with the same
+    settings shares it.
+
+    Raises:
+      InputError: the workdir belongs to another config, or the config contradicts itself.
+    """
+    workdir = open_workdir(workdir, config)
+    try:
+        domain = setup.make_domain(config)
+        method = setup.make_method(config, domain)
+        for name in config.arms:
+            setup.make_method(arm_config(config, name), domain)
+        splits = setup.make_splits(config)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    settings, lengths = config.pretrain, config.lengths
+    short = ["solve"] + ["table"] * settings.tables
+    streams = {
+        "short": (short, lengths.short_document, settings.short_batch),
+        "long": (["synthesise"], lengths.long_document, settings.long_batch),
+    }
+    documents = {
+        name: setup.make_documents(config, domain, splits, *stream, config.seed) for name, stream in streams.items()
+    }
+    base_dir = workdir.parent / "base" / fingerprint(identity(config))
+    base = pretrain(config, method.model, documents, workdir / "pretrain", base_dir)
+    return Study(config, workdir, domain, method, splits, base)
+
+
+def arm_config(config: ml_collections.ConfigDict, name: str) -> ml_collections.ConfigDict:
+    """The config with the overrides of ``config.arms.<name>``.
+
+    Raises:
+      InputError: if there is no such arm, or it overrides a field that does not exist.
+    """
+    if name not in config.arms:
+        raise InputError(f"there is no arm {name!r} in config.arms: choose from {', '.join(sorted(config.arms))}.")
+    merged = ml_collections.ConfigDict(config.to_dict())
+    merged.lock()
+    try:
+        merged.update(config.arms[name].to_dict())
+    except (AttributeError, KeyError) as error:
+        raise InputError(f"config.arms.{name} overrides a field that does not exist: {error}.") from None
+    return merged
+
+
+def train_arm(study: Study, name: str) -> TrainState:
+    """Meta-train one arm, or finish its training; its files are in ``<workdir>/<name>``."""
+    config = arm_config(study.config, name)
+    documents = setup.make_documents(
+        config, study.domain, study.splits, KINDS, config.lengths.long_document, config.train.replay_batch, config.seed + 1
+    )
+    return meta_train(
+        config.train,
+        config.seed,
+        study.domain,
+        setup.make_method(config, study.domain),
+        study.base,
+        study.splits.train,
+        documents,
+        study.workdir / name,
+        label=name,
+    )

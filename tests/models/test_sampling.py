@@ -1,0 +1,192 @@
+"""Sampling against the forward pass without a cache, one adapter a problem, the stop, and the temperature."""
+
+import jax
+import numpy as np
+import pytest
+
+from mass_jax.models import sampling
+from tests.models.tiny import CONFIG, log_probs, make_adapter, make_params, make_tokens, quick_jit, stack, variant
+from tests.models.tiny import token_log_probs as score
+
+NEVER = -1
+LENGTHS = np.array([3, 8, 1, 5])
+PROBLEMS, SAMPLES, NEW = len(LENGTHS), 3, 8
+PARAMS = make_params()
+OWN = [make_adapter(PARAMS, seed=seed) for seed in range(PROBLEMS)]
+TOKENS = np.where(np.arange(8) < LENGTHS[:, None], make_tokens(PROBLEMS, 8, seed=3), 0)
+# One program for each set of these; everything else is an argument of the program.
+program = quick_jit(
+    sampling.sample.__wrapped__,
+    static_argnames=("config", "samples", "max_new_tokens", "stop_id", "pad_id", "adapter_per_problem"),
+)
+
+
+def draw(adapter=None, tokens=TOKENS, lengths=LENGTHS, temperature=0.0, key=0, config=CONFIG, **options):
+    static = {"samples": SAMPLES, "max_new_tokens": NEW, "stop_id": NEVER, "pad_id": 0, "adapter_per_problem": True}
+    drawn = program(
+        config, PARAMS, adapter, tokens, lengths, jax.random.key(key), temperature=temperature, **static | options
+    )
+    return sampling.Samples(*map(np.asarray, drawn))
+
+
+def pick(samples, rows, columns=slice(None)):
+    return sampling.Samples(*(leaf[rows][:, columns] for leaf in samples))
+
+
+def assert_equal(a, b, atol=1e-5):
+    np.testing.assert_array_equal(a.tokens_PxSxT, b.tokens_PxSxT)
+    np.testing.assert_array_equal(a.mask_PxSxT, b.mask_PxSxT)
+    np.testing.assert_allclose(a.log_probs_PxSxT, b.log_probs_PxSxT, atol=atol)
+
+
+@pytest.mark.parametrize("scan_layers", [False, True])
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_cached_decoding_equals_the_forward_pass(scan_layers, temperature):
+    out = draw(stack(OWN), temperature=temperature, config=variant(CONFIG, scan_layers=scan_layers))
+    assert np.all(out.mask_PxSxT)
+    for p, length in enumerate(LENGTHS):
+        whole = np.zeros((SAMPLES, 8 + NEW), int)
+        whole[:, :length] = TOKENS[p, :length]
+        whole[:, length : length + NEW] = out.tokens_PxSxT[p]
+        full = np.asarray(log_probs(CONFIG, PARAMS, OWN[p], whole))[:, length - 1 : length - 1 + NEW]
+        expected = np.take_along_axis(full, out.tokens_PxSxT[p, ..., None], axis=-1)[..., 0]
+        np.testing.assert_allclose(out.log_probs_PxSxT[p], expected, atol=1e-5)
+        scored = score(CONFIG, PARAMS, OWN[p], whole)[:, length - 1 : length - 1 + NEW]
+        np.testing.assert_allclose(out.log_probs_PxSxT[p], scored, atol=1e-5)
+        if temperature == 0:
+            np.testing.assert_array_equal(out.tokens_PxSxT[p], full.argmax(axis=-1))
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_per_problem_adapters_equal_one_by_one(temperature):
+    together = draw(stack(OWN), temperature=temperature, key=4)
+    assert np.any(together.tokens_PxSxT != draw(stack(OWN[::-1]), temperature=temperature, key=4).tokens_PxSxT)
+    for p in range(PROBLEMS):
+        # Noise belongs to the place in the batch: alone is among copies of itself, with one adapter for all.
+        tokens, lengths = np.repeat(TOKENS[p : p + 1], PROBLEMS, axis=0), np.repeat(LENGTHS[p], PROBLEMS)
+        alone = draw(OWN[p], tokens, lengths, temperature, key=4, adapter_per_problem=False)
+        assert_equal(pick(together, [p]), pick(alone, [p]))
+
+
+def test_a_fresh_adapter_samples_as_the_base_does():
+    fresh = [{name: leaf | {"b": 0 * leaf["b"]} for name, leaf in own.items()} for own in OWN]
+    for temperature in (0.0, 1.0):
+        base = draw(None, temperature=temperature, adapter_per_problem=False)
+        assert_equal(draw(stack(fresh), temperature=temperature), base)
+
+
+def test_greedy_does_not_depend_on_batch_padding_key_or_sample():
+    reference = draw(stack(OWN))
+    assert_equal(draw(stack(OWN)), reference, atol=0)
+    assert_equal(draw(stack(OWN), key=9), reference, atol=0)
+    order = [2, 0, 3, 1]
+    assert_equal(draw(stack([OWN[p] for p in order]), TOKENS[order], LENGTHS[order]), pick(reference, order))
+    for p in range(PROBLEMS):
+        alone = draw(stack(OWN[p : p + 1]), np.pad(TOKENS[p : p + 1], ((0, 0), (0, 9))), LENGTHS[p : p + 1])
+        assert_equal(alone, pick(reference, [p]))
+    for s in range(SAMPLES):
+        assert_equal(pick(reference, slice(None), [s]), pick(reference, slice(None), [0]))
+
+
+def test_what_stands_in_the_padding_does_not_matter():
+    garbage = np.where(np.arange(8) < LENGTHS[:, None], TOKENS, 7)
+    assert_equal(draw(stack(OWN), garbage), draw(stack(OWN)))
+
+
+def test_the_stop_token_ends_a_completion_and_changes_nothing_before():
+    stop = int(draw(stack(OWN)).tokens_PxSxT[0, 0, 0])
+    ends = []
+    for temperature in (0.0, 1.0, 3.0):
+        free = draw(stack(OWN), temperature=temperature)
+        stopped = draw(stack(OWN), temperature=temperature, stop_id=stop, pad_id=17)
+        for place in np.ndindex(PROBLEMS, SAMPLES):
+            found = np.flatnonzero(free.tokens_PxSxT[place] == stop)
+            length = found[0] + 1 if len(found) else NEW
+            ends.append(length)
+            np.testing.assert_array_equal(stopped.mask_PxSxT[place], np.arange(NEW) < length)
+            np.testing.assert_array_equal(stopped.tokens_PxSxT[place][:length], free.tokens_PxSxT[place][:length])
+            assert np.all(stopped.tokens_PxSxT[place][length:] == 17)
+            np.testing.assert_allclose(
+                stopped.log_probs_PxSxT[place][:length], free.log_probs_PxSxT[place][:length], atol=1e-5
+            )
+            assert not np.any(stopped.log_probs_PxSxT[place][length:])
+    assert {1, NEW} < set(ends)  # at once, never, and in between
+    # All stop at once: nothing more is written.
+    tokens, lengths = np.repeat(TOKENS[:1], PROBLEMS, axis=0), np.repeat(LENGTHS[:1], PROBLEMS)
+    out = draw(stack(OWN[:1] * PROBLEMS), tokens, lengths, stop_id=stop, pad_id=17)
+    assert np.all(out.tokens_PxSxT == [stop] + [17] * (NEW - 1))
+    assert np.all(out.mask_PxSxT == (np.arange(NEW) < 1))
+
+
+def first_tokens(temperature, count=4000):
+    """Counts of the first token after one prompt, and its log-probabilities at temperature 1."""
+    out = draw(
+        None, TOKENS[1:2], LENGTHS[1:2], temperature, 1, samples=count, max_new_tokens=1, adapter_per_problem=False
+    )
+    assert out.tokens_PxSxT.shape == (1, count, 1)
+    log_p = np.asarray(log_probs(CONFIG, PARAMS, None, TOKENS[1:2]))[0, -1]
+    return np.bincount(out.tokens_PxSxT.ravel(), minlength=CONFIG.vocab_size), log_p, out
+
+
+def chi_square(counts, log_p, temperature):
+    p = np.exp(log_p / temperature - np.logaddexp.reduce(log_p / temperature))
+    expected = counts.sum() * p
+    common = expected >= 5
+    expected = np.append(expected[common], expected[~common].sum() + 1e-9)
+    counts = np.append(counts[common], counts[~common].sum())
+    return np.sum((counts - expected) ** 2 / expected)
+
+
+LIMIT = 42.3  # chi-square at 18 degrees of freedom, p = 0.001; joining rare tokens only lowers the degrees
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+def test_tokens_follow_the_tempered_distribution(temperature):
+    counts, log_p, out = first_tokens(temperature)
+    assert chi_square(counts, log_p, temperature) < LIMIT
+    for other in {0.5, 1.0, 2.0} - {temperature}:
+        assert chi_square(counts, log_p, other) > 2 * LIMIT
+    # The log-probabilities are the model's own, whatever the temperature.
+    np.testing.assert_allclose(out.log_probs_PxSxT[0, :, 0], log_p[out.tokens_PxSxT[0, :, 0]], atol=1e-5)
+
+
+def test_later_tokens_have_noise_of_their_own():
+    drawn = [draw(None, temperature=1000.0, key=key, adapter_per_problem=False).tokens_PxSxT for key in range(60)]
+    tokens = np.stack(drawn, axis=-1)  # [P, S, T, keys], nearly uniform
+    for a, b in (
+        (tokens[:, :, 0], tokens[:, :, 1]),
+        (tokens[:, :, 1], tokens[:, :, 2]),
+        (tokens[:, 0], tokens[:, 1]),
+        (tokens[0], tokens[1]),
+    ):
+        assert abs(np.mean(a == b) - 1 / CONFIG.vocab_size) < 0.03
+
+
+def test_the_key_decides_the_samples():
+    once, again, other = (draw(stack(OWN), temperature=1.0, key=key) for key in (0, 0, 1))
+    assert_equal(once, again, atol=0)
+    assert np.any(once.tokens_PxSxT != other.tokens_PxSxT)
+    assert np.any(once.tokens_PxSxT[:, 0] != once.tokens_PxSxT[:, 1])
+
+
+def test_prompt_and_completion_must_fit_the_context():
+    def trace(new):
+        jax.eval_shape(
+            lambda: sampling.sample(
+                CONFIG,
+                PARAMS,
+                None,
+                TOKENS,
+                LENGTHS,
+                jax.random.key(0),
+                samples=1,
+                max_new_tokens=new,
+                temperature=0.0,
+                stop_id=NEVER,
+                adapter_per_problem=False,
+            )
+        )
+
+    trace(24)
+    with pytest.raises(ValueError, match="a sequence of 33 tokens exceeds the model's context of 32"):
+        trace(25)
