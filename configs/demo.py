@@ -106,7 +106,7 @@ def get_config() -> ConfigDict:
 
     # What is trained: each arm overrides fields of this config.
     config.arms = ConfigDict()
-    config.arms.solver_grpo = {"train": {"mode": "verifier", "practice": False, "solutions": 64, "solve_weight": 1.0}}
+    config.arms.solver_grpo = {"train": {"mode": "verifier", "practice": False, "solutions": 50, "solve_weight": 1.0}}
     config.arms.mass_gold = {"train": {"mode": "gold"}}
     config.arms.mass = {"train": {"mode": "verifier"}}
     config.arms.first_order = {"train": {"mode": "verifier"}, "metagrad": {"name": "first_order"}}

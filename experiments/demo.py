@@ -7,7 +7,12 @@ The same command continues a run that was stopped; what is finished is not done 
 
 import json
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
+
+from ml_collections import ConfigDict
 
 from experiments.evaluate import base_state, write_results
 from experiments.gate import gate
@@ -16,8 +21,10 @@ from mass_jax.training import config as command_line
 from mass_jax.training.compilation import enable_compilation_cache
 from mass_jax.training.study import open_study, train_arm
 
+T = TypeVar("T")
 
-def main(config, workdir: Path) -> None:
+
+def main(config: ConfigDict, workdir: Path) -> None:
     """Run everything that is not done yet."""
     enable_compilation_cache(workdir.parent / ".jax_cache")
     clock = Clock(workdir / "timing.json")
@@ -25,7 +32,7 @@ def main(config, workdir: Path) -> None:
     opened = clock.time("gate", lambda: gate(study))
     states = {"base": base_state(study)}
     for name in config.arms:
-        states[name] = clock.time(f"train/{name}", lambda name=name: train_arm(study, name))
+        states[name] = clock.time(f"train/{name}", partial(train_arm, study, name))
     write_results(study, states, {"gate": opened, "timing": clock.seconds})
     print(f"The report is in {write_report(workdir)}")
 
@@ -38,7 +45,7 @@ class Clock:
         self._path = path
         self.seconds: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
 
-    def time(self, phase, work):
+    def time(self, phase: str, work: Callable[[], T]) -> T:
         """Do the work, and add its time."""
         start = time.perf_counter()
         result = work()

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 
 from mass_jax.mass import arms, attribution, outer
 from mass_jax.mass.arms import CONTROLS, METHODS, Arm, Outcome, WrittenPractice
@@ -131,6 +132,7 @@ def scorer_view(study: Study, state: TrainState, model: str, evaluator: Evaluato
         correct = share(study.domain.task.is_correct, batch, practice.sets)
         task = np.broadcast_to(i * len(batch) + np.arange(len(batch))[:, None], valid.shape)
         keep = valid & (task < len(evaluator.problems))
+        assert outcome.scores is not None
         rows = (outcome.scores.logits_PxM, outcome.scores.weights_PxM, tau, correct, task)
         for name, row in zip(columns, rows, strict=True):
             columns[name] += np.asarray(row)[keep].tolist()
@@ -145,6 +147,8 @@ def examples(study: Study, state: TrainState, model: str, evaluator: Evaluator) 
     after = evaluator.run(Arm(model, "own", "scorer"), state.params, state.eta)[0]
     tau = _attributions(study, state, batch, practice)
     task = study.domain.task
+    assert after.scores is not None
+    weights = after.scores.weights_PxM * after.scores.gate_P[:, None]
     # One problem a difficulty first, then more, whatever became of them.
     order = sorted(range(len(batch)), key=lambda i: ([p.difficulty for p in batch[:i]].count(batch[i].difficulty), i))
     return [
@@ -160,7 +164,7 @@ def examples(study: Study, state: TrainState, model: str, evaluator: Evaluator) 
             "practice": [
                 {
                     "text": f"{e.prompt} : {e.solution}" if e.well_formed else "(malformed)",
-                    "weight": float(after.scores.weights_PxM[i, j] * after.scores.gate_P[i]),
+                    "weight": float(weights[i, j]),
                     "correct": task.is_correct(batch[i], e),
                     "on_family": task.is_on_family(batch[i], e),
                     "attribution": float(tau[i, j]),
@@ -189,15 +193,17 @@ def attribution_check(study: Study, state: TrainState, evaluator: Evaluator, cou
     """Correlation of exact attributions with float64 central differences on the trained model, SGD and Adam."""
     batch = evaluator.batches()[0][:count]
     own = evaluator.practice("mass", state.params, "own", study.method)[0]
-    cut = jax.tree.map(lambda leaf: leaf[:count], (own.written, own.sets.checks, own.sets.sequences))
+    written, checks, practice = jax.tree.map(
+        lambda leaf: leaf[:count], (own.written, own.sets.checks, own.sets.sequences)
+    )
+    valid = own.sets.valid_PxM[:count]
     found = {}
     for optimizer, rate in (("sgd", 0.5), ("adam", study.method.inner.learning_rate)):
         inner = dataclasses.replace(study.method.inner, optimizer=optimizer, learning_rate=rate)
         method = dataclasses.replace(study.method, inner=inner)
         tau, oracle = attribution.compare_with_differences(
-            study.domain, method, state.params, state.eta, batch, *cut, own.sets.valid_PxM[:count]
+            study.domain, method, state.params, state.eta, batch, written, checks, practice, valid
         )
-        valid = own.sets.valid_PxM[:count]
         found[optimizer] = stats.correlation(tau[valid], oracle[valid])
     return found
 
@@ -251,7 +257,7 @@ def write_results(study: Study, states: dict[str, TrainState], extra: dict) -> P
     return study.workdir / "results.json"
 
 
-def main(config, workdir: Path) -> None:
+def main(config: ConfigDict, workdir: Path) -> None:
     """Finish whatever training is unfinished, then evaluate."""
     enable_compilation_cache(workdir.parent / ".jax_cache")
     study = open_study(config, workdir)

@@ -8,6 +8,9 @@ validation families, and stops with an explanation where they do not gain enough
 
 import json
 from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
 
 from experiments.evaluate import Evaluator
 from mass_jax.mass.arms import CONTROLS, METHODS
@@ -24,7 +27,7 @@ class GateError(InputError):
     """The domain, the base or the inner update leaves adaptation no room."""
 
 
-def gate(study: Study) -> dict[str, dict]:
+def gate(study: Study) -> dict[str, Any]:
     """Accuracies and paired gains on validation families.
 
     Raises:
@@ -33,12 +36,12 @@ def gate(study: Study) -> dict[str, dict]:
     settings = study.config.gate
     evaluator = Evaluator(study, list(study.splits.validation[: settings.problems]), study.config.seed + 2)
     verdicts = {name: evaluator.correct(evaluator.run(arm, study.base, {})) for name, arm in ARMS.items()}
-    report = {name: stats.accuracy(verdict, evaluator.families) for name, verdict in verdicts.items()}
+    report: dict[str, Any] = {name: stats.accuracy(verdict, evaluator.families) for name, verdict in verdicts.items()}
     for name, least in (("oracle_gold_family", settings.oracle_gain), ("oracle_strict", settings.strict_gain)):
         gain = stats.paired_difference(verdicts[name], verdicts["base"], evaluator.families)
         report[f"{name}-base"] = gain
-        if gain["diff"] < least or gain["ci95"][0] <= 0:
-            low, high = gain["ci95"]
+        low, high = gain["ci95"]
+        if gain["diff"] < least or low <= min(least, 0.0):
             raise GateError(
                 f"The headroom gate is closed: on {settings.problems} validation problems the base answers "
                 f"{report['base']['accuracy']:.1%}, and {name} gains {gain['diff']:+.1%} (95 % interval {low:+.1%} to "
@@ -48,7 +51,7 @@ def gate(study: Study) -> dict[str, dict]:
     return report
 
 
-def main(config, workdir: Path) -> None:
+def main(config: ConfigDict, workdir: Path) -> None:
     """Measure, print, and say whether the gate is open."""
     enable_compilation_cache(workdir.parent / ".jax_cache")
     print(json.dumps(gate(open_study(config, workdir)), indent=2))

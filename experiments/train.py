@@ -8,6 +8,7 @@ The same command continues a run that was stopped.
 from pathlib import Path
 
 from absl import flags
+from ml_collections import ConfigDict
 
 from mass_jax.training import config as command_line
 from mass_jax.training.compilation import enable_compilation_cache
@@ -16,7 +17,7 @@ from mass_jax.training.study import open_study, train_arm
 _ARM = flags.DEFINE_string("arm", "mass", "Which of config.arms to train.")
 
 
-def main(config, workdir: Path) -> None:
+def main(config: ConfigDict, workdir: Path) -> None:
     """Pretrain the base if there is none, then train the arm."""
     enable_compilation_cache(workdir.parent / ".jax_cache")
     train_arm(open_study(config, workdir), _ARM.value)

@@ -14,8 +14,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 Array = jax.Array
+AnyArray = jax.Array | np.ndarray
+"""On the device or on the host: what crosses from one to the other."""
 PyTree = Any
 
 Params = PyTree

@@ -16,7 +16,7 @@ from mass_jax.mass.outer import fresh_adapter
 from mass_jax.mass.packing import Sequences
 from mass_jax.mass.scorer import Scores
 from mass_jax.tasks.base import Practice, Problem
-from mass_jax.types import Array, Params
+from mass_jax.types import AnyArray, Array, Params
 
 PRACTICE = ("none", "own", "own_majority", "other_problem", "random", "gold", "gold_strict")
 WEIGHTS = ("scorer", "uniform", "shuffled", "correct")
@@ -178,7 +178,7 @@ def answer(
     return Outcome([row[0] for row in texts], np.array(correct), jax.device_get(scores))
 
 
-def _shuffle_valid(key: Array, weights_PxM: Array, valid_PxM: Array) -> Array:
+def _shuffle_valid(key: Array, weights_PxM: AnyArray, valid_PxM: AnyArray) -> Array:
     """Permute each row's weights among its valid entries: the same weights, on the wrong examples."""
     noise = jax.random.uniform(key, weights_PxM.shape)
     # Both orders list the valid entries first, one by index and one at random; the k-th of one takes the k-th's weight.

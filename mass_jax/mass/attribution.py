@@ -27,7 +27,7 @@ from mass_jax.mass.scorer import Scores
 from mass_jax.metagrad import InnerRun
 from mass_jax.models import lora
 from mass_jax.tasks.base import Problem
-from mass_jax.types import Array, Params, PyTree
+from mass_jax.types import AnyArray, Array, Params, PyTree
 
 VERDICT_STD_FLOOR = 1e-3
 
@@ -83,7 +83,7 @@ def score_and_adapt(
     written: Sequences,
     checks: Sequences,
     practice: Sequences,
-    valid_PxM: Array,
+    valid_PxM: AnyArray,
 ) -> Adapted:
     """Score every example, then take the inner steps."""
     features = scorer.features(method, params, written, checks, valid_PxM)
@@ -93,7 +93,7 @@ def score_and_adapt(
 
 @partial(jax.jit, static_argnames="method")
 def score(
-    method: Method, params: Params, eta: Params, written: Sequences, checks: Sequences, valid_PxM: Array
+    method: Method, params: Params, eta: Params, written: Sequences, checks: Sequences, valid_PxM: AnyArray
 ) -> Scores:
     """Weights and gates alone."""
     features = scorer.features(method, params, written, checks, valid_PxM)
@@ -124,7 +124,7 @@ def attempts(
     problems: Sequence[Problem],
     key: Array,
     samples: int,
-) -> tuple[Solutions, np.ndarray]:
+) -> tuple[Solutions, AnyArray]:
     """Verifier mode: S solutions of every problem, sampled at temperature 1, graded and group-normalised.
 
     Args:
@@ -246,5 +246,5 @@ def compare_with_differences(
         return np.asarray(exact.tau_PxM), np.stack(columns, axis=1)
 
 
-def _meta(scores: Scores) -> dict[str, Array]:
+def _meta(scores: Scores) -> dict[str, AnyArray]:
     return {"weights": scores.weights_PxM, "gate": scores.gate_P}

@@ -12,7 +12,7 @@ from mass_jax.mass.packing import Sequences, join, pack, pack_prompts
 from mass_jax.models.sampling import Samples, sample
 from mass_jax.models.tokenizer import WordTokenizer
 from mass_jax.tasks.base import Check, Practice, Problem, Task
-from mass_jax.types import Array, Params, PyTree
+from mass_jax.types import AnyArray, Array, Params, PyTree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Written(NamedTuple):
     """
 
     sequences: Sequences
-    log_probs_PxM: np.ndarray
+    log_probs_PxM: AnyArray
 
 
 def complete(

@@ -115,8 +115,8 @@ class Method:
         examples, steps = self.generator.examples, self.inner.steps
         if self.inner.schedule == "fresh" and examples % steps:
             raise ValueError(
-                f"generator.examples = {examples} cannot be split evenly over inner.steps = {steps}: choose a multiple, "
-                "or inner.schedule = 'same'."
+                f"generator.examples = {examples} cannot be split evenly over inner.steps = {steps}: choose a "
+                "multiple, or inner.schedule = 'same'."
             )
         longest = self.lengths.prompt + max(self.lengths.solution, self.lengths.synthesis)
         longest = max(longest, self.lengths.practice, self.lengths.check)

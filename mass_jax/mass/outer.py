@@ -17,13 +17,13 @@ import optax
 
 from mass_jax.mass import attribution, policy, scorer
 from mass_jax.mass.attribution import Solutions
-from mass_jax.mass.generator import Domain, Written, share, synthesise
+from mass_jax.mass.generator import Domain, share, synthesise
 from mass_jax.mass.method import Method
 from mass_jax.mass.packing import Sequences
 from mass_jax.models import lora, transformer
 from mass_jax.models.lora import LoraConfig
 from mass_jax.tasks.base import Problem
-from mass_jax.types import Array, OptState, Params
+from mass_jax.types import AnyArray, Array, OptState, Params
 
 MODES = ("gold", "verifier")
 TAU_STD_FLOOR = 1e-9
@@ -107,8 +107,8 @@ class Experience(NamedTuple):
     """
 
     sequences: Sequences
-    log_probs: Array
-    advantages: Array
+    log_probs: AnyArray
+    advantages: AnyArray
 
 
 Timer = Callable[[str], AbstractContextManager]
@@ -233,7 +233,7 @@ def outer_step(
                 solve, log_probs = attribution.attempts(
                     domain, method, state.params, None, problems, solve_key, config.solutions
                 )
-            metrics["solve/accuracy"] = solve.verdicts_PxS.mean()
+            metrics["solve/accuracy"] = float(np.mean(solve.verdicts_PxS != 0))
             metrics["solve/dead_groups"] = 1.0 - np.any(solve.coefficients_PxS != 0, axis=-1).mean()
             # A coefficient is A / S; the objective averages over problems and samples, so S comes back.
             advantages = config.solve_weight * solve.coefficients_PxS * config.solutions
@@ -285,8 +285,8 @@ def _example_rewards(
         else:
             outcome_P = solutions.verdicts_PxS.mean(axis=-1)
         outcome = outcome_P.reshape(-1, config.sets)
-        outcome = policy.group_normalize(outcome, np.ones_like(outcome), attribution.VERDICT_STD_FLOOR)
-        rewards = rewards + config.set_weight * np.asarray(outcome).reshape(-1, 1) * valid_PxM
+        against_others = policy.group_normalize(outcome, np.ones_like(outcome), attribution.VERDICT_STD_FLOOR)
+        rewards = rewards + config.set_weight * np.asarray(against_others).reshape(-1, 1) * valid_PxM
     return np.where(valid_PxM, np.where(alive_P[:, None], rewards, 0.0), config.malformed_advantage)
 
 
@@ -307,7 +307,9 @@ def model_loss(
     for batch in experience:
         log_probs, length = policy.sequence_log_probs(method, params, batch.sequences)
         log_ratio = log_probs - batch.log_probs
-        objective = policy.clipped_objective(log_ratio, batch.advantages, config.clip) / jnp.maximum(length, 1)
+        objective = policy.clipped_objective(log_ratio, jnp.asarray(batch.advantages), config.clip) / jnp.maximum(
+            length, 1
+        )
         total -= jnp.mean(objective)
     if solve is not None:
         log_probs, length = policy.sequence_log_probs(method, params, solve.sequences)

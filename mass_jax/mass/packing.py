@@ -9,7 +9,7 @@ import numpy as np
 from mass_jax.models import transformer
 from mass_jax.models.tokenizer import WordTokenizer
 from mass_jax.models.transformer import ModelConfig
-from mass_jax.types import Array, Params, PyTree
+from mass_jax.types import AnyArray, Array, Params, PyTree
 
 
 class Sequences(NamedTuple):
@@ -20,8 +20,8 @@ class Sequences(NamedTuple):
       target: bool [..., T], True for the tokens whose prediction counts; never the first.
     """
 
-    tokens: Array
-    target: Array
+    tokens: AnyArray
+    target: AnyArray
 
 
 def pack(
@@ -46,8 +46,8 @@ def pack(
         ids = head + tokenizer.encode(continuation) + [tokenizer.eos_id] * end
         if len(ids) > length:
             raise ValueError(
-                f"{context!r} followed by {continuation!r} takes {len(ids)} tokens, but {what} = {length}: raise it, or "
-                "leave such problems out."
+                f"{context!r} followed by {continuation!r} takes {len(ids)} tokens, but {what} = {length}: raise "
+                "it, or leave such problems out."
             )
         tokens[row, : len(ids)] = ids
         target[row, len(head) : len(ids)] = True
@@ -57,7 +57,7 @@ def pack(
 def pack_prompts(tokenizer: WordTokenizer, prompts: Sequence[str], length: int) -> tuple[np.ndarray, np.ndarray]:
     """Prompts to int32 [B, T] and their lengths [B]; errors as `pack`."""
     packed = pack(tokenizer, [(prompt, "") for prompt in prompts], length, "lengths.prompt", end=False)
-    return packed.tokens, np.array([1 + len(tokenizer.encode(prompt)) for prompt in prompts], np.int32)
+    return np.asarray(packed.tokens), np.array([1 + len(tokenizer.encode(prompt)) for prompt in prompts], np.int32)
 
 
 def join(prompts: np.ndarray, lengths: np.ndarray, completions: np.ndarray, mask: np.ndarray) -> Sequences:
@@ -72,11 +72,9 @@ def join(prompts: np.ndarray, lengths: np.ndarray, completions: np.ndarray, mask
     return Sequences(tokens, target)
 
 
-def target_log_probs(
-    config: ModelConfig, params: Params, adapter: PyTree, sequences: Sequences
-) -> tuple[Array, Array]:
+def target_log_probs(config: ModelConfig, params: Params, adapter: PyTree, sequences: Sequences) -> tuple[Array, Array]:
     """Sum of log p(token | before) over each sequence's target, and the number of target tokens; both float [B]."""
-    log_probs = transformer.token_log_probs(config, params, adapter, sequences.tokens)
+    log_probs = transformer.token_log_probs(config, params, adapter, jnp.asarray(sequences.tokens))
     target = sequences.target[:, 1:].astype(log_probs.dtype)
     return jnp.sum(log_probs * target, axis=-1), jnp.sum(target, axis=-1)
 

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 from mass_jax.mass.method import Method
 from mass_jax.mass.packing import Sequences, target_log_probs
 from mass_jax.models import transformer
-from mass_jax.types import Array, Params
+from mass_jax.types import AnyArray, Array, Params
 
 
-def group_normalize(rewards: Array, valid: Array, floor: float) -> Array:
+def group_normalize(rewards: AnyArray, valid: AnyArray, floor: float) -> Array:
     """z-scores along the last axis among the valid entries; 0 for the others.
 
     Args:
@@ -54,4 +54,3 @@ def kl_to_base(method: Method, params: Params, base: Params, documents_BxT: Arra
     base_log_probs = jax.lax.stop_gradient(log_probs(base))
     divergence = jnp.sum(jnp.exp(base_log_probs) * (base_log_probs - log_probs(params)), axis=-1)
     return jnp.sum(divergence * mask) / jnp.sum(mask)
-

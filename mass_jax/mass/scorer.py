@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from mass_jax.mass.method import Method, ScorerConfig
 from mass_jax.mass.packing import Sequences, mean_log_probs
 from mass_jax.models import transformer
-from mass_jax.types import Array, Params
+from mass_jax.types import AnyArray, Array, Params
 
 CHECK_FLOOR = -10.0
 """Mean log-probabilities below this say nothing more."""
@@ -30,9 +30,9 @@ class Scores(NamedTuple):
       gate_P: float in [0, 2], the factor on the update; 1 without a gate.
     """
 
-    logits_PxM: Array
-    weights_PxM: Array
-    gate_P: Array
+    logits_PxM: AnyArray
+    weights_PxM: AnyArray
+    gate_P: AnyArray
 
 
 def feature_count(method: Method, checks: int) -> int:
@@ -52,9 +52,7 @@ def init(config: ScorerConfig, features: int, key: Array) -> Params:
     return eta
 
 
-def features(
-    method: Method, params: Params, written: Sequences, checks: Sequences, valid_PxM: Array
-) -> Array:
+def features(method: Method, params: Params, written: Sequences, checks: Sequences, valid_PxM: AnyArray) -> Array:
     """Features float [P, M, F] of every practice example; no gradient flows to ``params``.
 
     Args:
@@ -69,7 +67,7 @@ def features(
         return jnp.zeros((problems, examples, 0))
     params = jax.lax.stop_gradient(params)
     if method.scorer.kind == "linear":
-        tokens = written.tokens.reshape(problems * examples, -1)
+        tokens = jnp.asarray(written.tokens).reshape(problems * examples, -1)
         hidden, _ = transformer.forward(method.model, params, None, tokens)
         # The last written token: the state that has read the problem, the practice and its solution.
         last = tokens.shape[-1] - 1 - jnp.argmax(written.target.reshape(tokens.shape)[:, ::-1], axis=-1)
@@ -82,7 +80,7 @@ def features(
     return jnp.concatenate([outcome, outcome - mean], axis=-1)
 
 
-def apply(config: ScorerConfig, eta: Params, features_PxMxF: Array, valid_PxM: Array) -> Scores:
+def apply(config: ScorerConfig, eta: Params, features_PxMxF: Array, valid_PxM: AnyArray) -> Scores:
     """Weights and gates from features; differentiable in ``eta``."""
     valid = valid_PxM.astype(jnp.float32)
     if config.kind == "uniform":
@@ -110,9 +108,9 @@ def apply(config: ScorerConfig, eta: Params, features_PxMxF: Array, valid_PxM: A
 
 
 def pullback(
-    config: ScorerConfig, eta: Params, features_PxMxF: Array, valid_PxM: Array, tau_PxM: Array, dgate_P: Array
+    config: ScorerConfig, eta: Params, features_PxMxF: Array, valid_PxM: AnyArray, tau_PxM: Array, dgate_P: Array
 ) -> Params:
-    """d L_outer / d eta = sum_i tau_i ds_i / d eta (METHOD.md, step 5), summed over problems.
+    """The scorer's gradient d L_outer / d eta = sum_i tau_i ds_i / d eta (step 5), summed over problems.
 
     Args:
       config: the scorer.
@@ -130,6 +128,6 @@ def pullback(
     return jax.vjp(outputs, eta)[1]((tau_PxM, dgate_P))[0]
 
 
-def _valid_mean(values_PxMxF: Array, valid_PxM: Array) -> Array:
+def _valid_mean(values_PxMxF: Array, valid_PxM: AnyArray) -> Array:
     valid = valid_PxM.astype(values_PxMxF.dtype)[..., None]
     return jnp.sum(values_PxMxF * valid, axis=1) / jnp.maximum(jnp.sum(valid, axis=1), 1)

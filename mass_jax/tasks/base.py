@@ -69,11 +69,13 @@ class Check(NamedTuple):
 class Task(Protocol):
     """One domain."""
 
-    vocabulary: tuple[str, ...]
-    """Every word that a text of the domain may contain."""
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        """Every word that a text of the domain may contain."""
 
-    check_names: tuple[str, ...]
-    """One name for each of the checks that `checks` returns, in order."""
+    @property
+    def check_names(self) -> tuple[str, ...]:
+        """One name for each of the checks that `checks` returns, in order."""
 
     def solve_prompt(self, prompt: str) -> str:
         """What the solver reads; its completion is a solution."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from mass_jax.training.errors import InputError
@@ -29,6 +29,8 @@ def run(main: Callable[[ConfigDict, Path], None]) -> NoReturn:
     """
 
     def sentences_only(_: list[str]) -> None:
+        if not flags.FLAGS["verbosity"].present:
+            logging.set_verbosity(logging.WARNING)  # the libraries' INFO lines would bury the progress bar
         try:
             main(_CONFIG.value, Path(_WORKDIR.value or ""))
         except InputError as e:

@@ -73,8 +73,9 @@ def meta_train(
             for step in range(done, train.steps):
                 with timer("data"):
                     batch, replay = next(batches), next(documents)
-                check = partial(check_finite, step)
-                state, metrics = outer.outer_step(domain, method, config, base, state, step, batch, replay, timer, check)
+                state, metrics = outer.outer_step(
+                    domain, method, config, base, state, step, batch, replay, timer, partial(check_finite, step)
+                )
                 progress.update(step + 1, writer.write(step, metrics | timer.pop()))
                 if (step + 1) % train.save_every == 0 or step + 1 == train.steps:
                     data = {"problems": batches.get_state(), "documents": documents.get_state()}

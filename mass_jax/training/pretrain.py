@@ -85,12 +85,10 @@ def pretrain(
     optimizer = make_optimizer(settings)
 
     @partial(jax.jit, donate_argnums=(0, 1))
-    def update(
-        params: Params, opt_state: OptState, batches: list[Array]
-    ) -> tuple[Params, OptState, dict[str, Array]]:
+    def update(params: Params, opt_state: OptState, batches: list[Array]) -> tuple[Params, OptState, dict[str, Array]]:
         def loss(params: Params) -> Array:
             totals = [transformer.document_loss(model, params, documents_BxT) for documents_BxT in batches]
-            return sum(total for total, _ in totals) / sum(count for _, count in totals)
+            return jnp.sum(jnp.stack([t for t, _ in totals])) / jnp.sum(jnp.stack([n for _, n in totals]))
 
         value, gradient = jax.value_and_grad(loss)(params)
         updates, opt_state = optimizer.update(gradient, opt_state, params)

@@ -54,7 +54,9 @@ def make_documents(
 
     No document poses a problem of the validation or the test split.
     """
-    write = documents.document_writer(domain.task.rules, kinds, (*splits.validation, *splits.test))
+    write = documents.document_writer(
+        make_rules(config.task.rules, config.task.rules_seed), kinds, (*splits.validation, *splits.test)
+    )
     return pipeline.document_batches(
         splits.pretrain, write, domain.tokenizer, length=length, batch_size=batch_size, seed=seed
     )

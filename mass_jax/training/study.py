@@ -90,9 +90,8 @@ def arm_config(config: ml_collections.ConfigDict, name: str) -> ml_collections.C
 def train_arm(study: Study, name: str) -> TrainState:
     """Meta-train one arm, or finish its training; its files are in ``<workdir>/<name>``."""
     config = arm_config(study.config, name)
-    documents = setup.make_documents(
-        config, study.domain, study.splits, KINDS, config.lengths.long_document, config.train.replay_batch, config.seed + 1
-    )
+    length, batch = config.lengths.long_document, config.train.replay_batch
+    documents = setup.make_documents(config, study.domain, study.splits, KINDS, length, batch, config.seed + 1)
     return meta_train(
         config.train,
         config.seed,

@@ -56,12 +56,13 @@ def test_scan_and_remat_change_no_derivative():
 
 
 def test_the_mixed_derivative_of_example_weights_is_the_examples_own_gradient():
-    params = make_params()
+    config = variant(CONFIG, layers=1)
+    params = make_params(config)
     params, adapter = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), (params, make_adapter(params)))
     tokens = make_tokens(3, 6)
 
     def losses(adapter):
-        return -transformer.token_log_probs(CONFIG, params, adapter, tokens).sum(axis=1)
+        return -transformer.token_log_probs(config, params, adapter, tokens).sum(axis=1)
 
     @quick_jit
     def both(adapter, weights):

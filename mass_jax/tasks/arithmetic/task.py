@@ -76,13 +76,13 @@ class ArithmeticTask:
         facts = problem.facts
         queries = practice.prompt.partition(" ? ")[2]
 
-        def predict(asked: tuple[str, ...]) -> Check:
+        def predict(asked: tuple[str, ...], shown: str) -> Check:
             inputs = " ".join(fact.partition(">")[0] for fact in asked)
-            return Check(f"{answer} ? {inputs}{SOLVE} {steps}{ANSWER}", " ".join(asked))
+            return Check(f"{answer} {shown} ? {inputs}{SOLVE} {steps}{ANSWER}", " ".join(asked))
 
         return (
-            predict(facts[:QUERIES]),
-            predict(facts[-QUERIES:]),
+            predict(facts[:QUERIES], facts[-1]),
+            predict(facts[-QUERIES:], facts[0]),
             Check(f"{practice.prompt}{SOLVE} {steps}{ANSWER}", answer),
             Check(f"{' '.join(facts)} ? {queries}{SOLVE}", steps),
         )
