@@ -15,7 +15,10 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/runs/.jax_cache
 # Test processes share the cores: one thread each, and always on the CPU.
 TEST_WORKERS ?= 2
-TEST_ENV := JAX_PLATFORMS=cpu XLA_FLAGS=--xla_cpu_multi_thread_eigen=false OMP_NUM_THREADS=1 MPLBACKEND=Agg
+TEST_ENV := JAX_PLATFORMS=cpu XLA_FLAGS="--xla_cpu_multi_thread_eigen=false --xla_backend_optimization_level=0" OMP_NUM_THREADS=1 MPLBACKEND=Agg
+
+# Where little is computed, compiling is what takes the time: let XLA optimise less.
+QUICK_COMPILE := XLA_FLAGS=--xla_backend_optimization_level=0
 
 .PHONY: help setup demo smoke report test test-fast test-lower lint format typecheck tensorboard clean distclean
 
@@ -36,7 +39,7 @@ demo: $(VENV)/.stamp  ## train and evaluate everything, then write runs/demo/rep
 	$(BIN)/python -m experiments.demo --config=configs/demo.py --workdir=runs/demo
 
 smoke: $(VENV)/.stamp  ## the same program at the smallest size, into runs/smoke
-	$(BIN)/python -m experiments.demo --config=configs/smoke.py --workdir=runs/smoke
+	$(QUICK_COMPILE) $(BIN)/python -m experiments.demo --config=configs/smoke.py --workdir=runs/smoke
 
 report: $(VENV)/.stamp  ## rewrite the report of a finished run: make report WORKDIR=runs/demo
 	$(BIN)/python -m mass_jax.reporting.report --workdir=$(WORKDIR)

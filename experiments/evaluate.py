@@ -9,11 +9,13 @@ share the very same practice sets, so that differences between them are paired.
 import dataclasses
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
+from numpy.typing import ArrayLike
 
 from mass_jax.mass import arms, attribution, outer
 from mass_jax.mass.arms import CONTROLS, METHODS, Arm, Outcome, WrittenPractice
@@ -189,7 +191,7 @@ def synthesis_quality(study: Study, params: Params, model: str, evaluator: Evalu
     }
 
 
-def attribution_check(study: Study, state: TrainState, evaluator: Evaluator, count: int = 8) -> dict[str, float]:
+def attribution_check(study: Study, state: TrainState, evaluator: Evaluator, count: int = 8) -> dict[str, float | None]:
     """Correlation of exact attributions with float64 central differences on the trained model, SGD and Adam."""
     batch = evaluator.batches()[0][:count]
     own = evaluator.practice("mass", state.params, "own", study.method)[0]
@@ -204,8 +206,17 @@ def attribution_check(study: Study, state: TrainState, evaluator: Evaluator, cou
         tau, oracle = attribution.compare_with_differences(
             study.domain, method, state.params, state.eta, batch, written, checks, practice, valid
         )
-        found[optimizer] = stats.correlation(tau[valid], oracle[valid])
+        found[optimizer] = _or_none(stats.correlation, tau[valid], oracle[valid])
     return found
+
+
+def _or_none(statistic: Callable[..., float], *columns: ArrayLike) -> float | None:
+    """The statistic, or None where there is nothing to compute it from (a generator that writes only garbage)."""
+    try:
+        value = statistic(*columns)
+    except ValueError:
+        return None
+    return None if np.isnan(value) else value
 
 
 def _attributions(study: Study, state: TrainState, batch: list[Problem], practice: WrittenPractice) -> np.ndarray:
@@ -237,8 +248,10 @@ def write_results(study: Study, states: dict[str, TrainState], extra: dict) -> P
     gains = {name: verdicts[name].mean() - verdicts["base"].mean() for name in ("mass", "oracle_gold_family")}
     results["checks"] = {
         "attribution_fd_correlation": attribution_check(study, mass, evaluator),
-        "scorer_auc_within_task": stats.within_task_auc(view["scores"], view["correct"], view["task"]),
-        "oracle_gain_recovered": float(gains["mass"] / gains["oracle_gold_family"]),
+        "scorer_auc_within_task": _or_none(stats.within_task_auc, view["scores"], view["correct"], view["task"]),
+        "oracle_gain_recovered": float(gains["mass"] / gains["oracle_gold_family"])
+        if gains["oracle_gold_family"]
+        else None,
     }
     results["synthesis"] = {
         "before": synthesis_quality(study, states["base"].params, "base", evaluator),

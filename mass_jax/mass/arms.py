@@ -214,7 +214,12 @@ def _majority(domain: Domain, method: Method, params: Params, sets: PracticeSets
         temperature=1.0,
     )
     winners = iter([Counter(row).most_common(1)[0][0] for row in texts])
-    return [[dataclasses.replace(e, solution=next(winners)) for e in row] for row in sets.examples]
+
+    def with_solution(example: Practice, solution: str) -> Practice:
+        # Parsed anew: a majority for garbage is malformed, and may be longer than a practice sequence.
+        return domain.task.parse(f"{domain.task.solve_prompt(example.prompt)} {solution}")
+
+    return [[with_solution(e, next(winners)) for e in row] for row in sets.examples]
 
 
 def _partners(problems: Sequence[Problem]) -> list[int]:

@@ -60,14 +60,18 @@ def make_problem(method: Method, params: Params) -> InnerProblem:
         # Divided by a constant, not by the weights' sum: additive over examples, and the weights keep their scale.
         return -jnp.sum(meta["weights"][batch.index_N] * log_probs_N) / per_step
 
-    make = {"sgd": optimizers.sgd, "adam": optimizers.adam, "normalized_sgd": _normalized_sgd}[method.inner.optimizer]
-    return InnerProblem(loss, gated(make(method.inner.learning_rate)))
+    return InnerProblem(loss, gated(make_optimizer(method.inner)))
 
 
-def _normalized_sgd(rate: float) -> InnerOptimizer:
+def make_optimizer(config: InnerConfig) -> InnerOptimizer:
+    """The inner optimiser by name."""
+    if config.optimizer == "sgd":
+        return optimizers.sgd(config.learning_rate)
+    if config.optimizer == "adam":
+        return optimizers.adam(config.learning_rate)
     # Where practice is already solved its gradient is nearly nothing: a full-length step along it would be noise, and
     # its derivative, 1 / norm, would make that problem's attributions drown all others'.
-    return optimizers.normalized_sgd(rate, eps_root=1e-4)
+    return optimizers.normalized_sgd(config.learning_rate, eps_root=1e-4)
 
 
 def adapt(method: Method, params: Params, adapter: PyTree, meta_P: Meta, practice_PxM: Sequences) -> InnerRun:

@@ -57,6 +57,7 @@ DOMAIN, LENIENT = _domain(ArithmeticTask(RULES)), _domain(LenientTask(RULES))
 MODEL = ModelConfig(
     DOMAIN.tokenizer.vocab_size, width=16, layers=1, heads=2, kv_heads=1, head_dim=8, mlp_width=24, context=32
 )
+LORA = LoraConfig(rank=2, targets="(q|v|down)_proj")
 LENGTHS = LengthConfig(prompt=10, solution=5, synthesis=14, practice=15, check=14)
 CHECKS = len(DOMAIN.task.check_names)
 
@@ -74,7 +75,7 @@ def make_method(
 ) -> Method:
     return Method(
         MODEL,
-        LoraConfig(rank=2),
+        LORA,
         LENGTHS,
         GeneratorConfig(EXAMPLES, 0.9),
         ScorerConfig(scorer, normalization, gate, hidden=5),
@@ -119,7 +120,7 @@ def float64(tree: PyTree) -> PyTree:
 
 
 def make_adapter(params: Params, seed: int = 0) -> PyTree:
-    return lora.init(LoraConfig(rank=2), params, jax.random.key(seed))
+    return lora.init(LORA, params, jax.random.key(seed))
 
 
 def make_eta(method: Method, seed: int = 0, scale: float = 1.0) -> Params:

@@ -1,0 +1,157 @@
+"""Baselines and controls: each differs from its neighbour in the one thing that it says."""
+
+import dataclasses
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mass_jax.mass import arms
+from mass_jax.mass.arms import CONTROLS, METHODS, Arm, Outcome, WrittenPractice
+from mass_jax.mass.generator import share
+from tests.mass import tiny
+
+METHOD = tiny.make_method(rate=1.0)
+PROBLEMS = tiny.make_problems(4)
+POOL = tiny.make_problems(12, seed=5)
+KEY = jax.random.key(0)
+
+
+def obtain(source: str, key: jax.Array = KEY) -> WrittenPractice:
+    return arms.obtain_practice(tiny.LENIENT, METHOD, tiny.make_params(), PROBLEMS, source, key, POOL)
+
+
+@cache
+def once(source: str) -> WrittenPractice:
+    return obtain(source)
+
+
+def answer(arm: Arm, practice: WrittenPractice | None) -> Outcome:
+    eta = tiny.make_eta(METHOD)
+    return arms.answer(tiny.LENIENT, METHOD, tiny.make_params(), eta, PROBLEMS, arm, practice, KEY)
+
+
+@cache
+def mixed() -> WrittenPractice:
+    """Right, wrong, leaking and malformed examples in one set."""
+    sets, written = tiny.make_practice(METHOD, PROBLEMS)
+    for predicate in (tiny.DOMAIN.task.leaks, tiny.DOMAIN.task.is_correct):
+        found = share(predicate, PROBLEMS, sets)[sets.valid_PxM]
+        assert found.any() and not found.all(), "the set must tell the arms apart"
+    return WrittenPractice(sets, written)
+
+
+@pytest.mark.parametrize("name", METHODS | CONTROLS)
+def test_every_arm_answers(name: str):
+    arm = (METHODS | CONTROLS)[name]
+    practice = None if arm.practice == "none" else once(arm.practice)
+    outcome = answer(arm, practice)
+    assert len(outcome.texts) == len(PROBLEMS) == len(outcome.correct_P)
+    verdicts = [tiny.LENIENT.task.grade(p, text).correct for p, text in zip(PROBLEMS, outcome.texts, strict=True)]
+    np.testing.assert_array_equal(outcome.correct_P, verdicts)
+    assert (outcome.scores is None) == (practice is None)
+    if practice is not None:
+        weights = outcome.scores.weights_PxM
+        assert np.all(weights[~practice.sets.valid_PxM] == 0) and np.all(np.isfinite(weights))
+
+
+def test_an_update_can_change_an_answer():
+    assert answer(Arm("base", "gold"), once("gold")).texts != answer(Arm("base", "none"), None).texts
+
+
+@pytest.mark.parametrize("source", arms.PRACTICE[1:])
+def test_equal_keys_give_equal_practice(source: str):
+    again, other = obtain(source), obtain(source, jax.random.key(1))
+    assert again.sets.examples == once(source).sets.examples != other.sets.examples
+    np.testing.assert_array_equal(again.written.tokens, once(source).written.tokens)
+
+
+@pytest.mark.parametrize("source", ["gold", "gold_strict"])
+def test_gold_practice_is_right_and_strict_gold_never_leaks(source: str):
+    sets, task = once(source).sets, tiny.DOMAIN.task
+    assert share(task.is_correct, PROBLEMS, sets).all()
+    leaks = share(task.leaks, PROBLEMS, sets)
+    assert not leaks.any() if source == "gold_strict" else leaks.any()
+
+
+def test_random_practice_is_of_the_pool():
+    prompts = {(p.prompt, p.solution) for p in POOL}
+    assert {(e.prompt, e.solution) for row in once("random").sets.examples for e in row} <= prompts
+
+
+def test_another_problems_practice_is_of_another_family():
+    own, other = once("own").sets.examples, once("other_problem").sets.examples
+    assert sorted(map(repr, own)) == sorted(map(repr, other))
+    assert all(a != b for a, b in zip(own, other, strict=True))
+    same = [dataclasses.replace(p, family=family) for p, family in zip(PROBLEMS, (0, 0, 1, 1), strict=True)]
+    assert arms._partners(same) == [2, 2, 0, 0]
+
+
+def test_strict_weighs_nothing_that_leaks():
+    practice = mixed()
+    leaks, valid = share(tiny.DOMAIN.task.leaks, PROBLEMS, practice.sets), practice.sets.valid_PxM
+    for weights in ("uniform", "scorer"):
+        found = answer(Arm("mass", "own", weights, strict=True), practice).scores.weights_PxM
+        np.testing.assert_array_equal(found > 0, valid & ~leaks)
+        plain = answer(Arm("mass", "own", weights), practice).scores.weights_PxM
+        np.testing.assert_array_equal(plain > 0, valid)
+
+
+def test_the_oracle_filter_weighs_right_examples_only():
+    practice = mixed()
+    found = answer(Arm("base", "own", "correct"), practice).scores.weights_PxM
+    np.testing.assert_array_equal(found, share(tiny.DOMAIN.task.is_correct, PROBLEMS, practice.sets))
+
+
+def test_shuffled_weights_are_the_scorers_on_other_examples():
+    practice = mixed()
+    scored, shuffled = (answer(Arm("mass", "own", w), practice).scores for w in ("scorer", "shuffled"))
+    valid = practice.sets.valid_PxM
+    assert not np.array_equal(scored.weights_PxM, shuffled.weights_PxM)
+    for before, after, mask in zip(scored.weights_PxM, shuffled.weights_PxM, valid, strict=True):
+        np.testing.assert_array_equal(np.sort(after[mask]), np.sort(before[mask]))
+        assert np.all(after[~mask] == 0)
+    np.testing.assert_array_equal(scored.gate_P, shuffled.gate_P)
+
+
+def test_the_shuffle_is_uniform():
+    weights = jnp.broadcast_to(jnp.array([1.0, 2.0, 3.0, 9.0]), (3000, 4))
+    valid = np.broadcast_to([True, True, True, False], (3000, 4))
+    mean = arms._shuffle_valid(KEY, weights, valid).mean(axis=0)
+    np.testing.assert_allclose(mean, [2, 2, 2, 0], atol=0.06)
+
+
+def test_the_majority_is_the_most_common_readable_solution(monkeypatch: pytest.MonkeyPatch):
+    problems = PROBLEMS[:2]
+    rows = tiny.make_rows(problems)
+    votes = {}
+
+    def complete(domain, method, params, adapter, prompts, key, *, samples, **_) -> tuple[list[list[str]], None, None]:
+        assert samples == arms.MAJORITY_VOTES
+        return [votes[prompt.removesuffix(" :")] for prompt in prompts], None, None
+
+    monkeypatch.setattr(arms, "complete", complete)
+    for row in rows:
+        for e in row:
+            wrong = e.solution.replace(e.solution.split()[0], tiny.RULES[7].name)
+            votes[e.prompt] = [e.solution] * 3 + [wrong] * 4 + ["?"]
+    # A solver that never stops fills all its tokens: more than a practice sequence has room for.
+    votes[rows[1][0].prompt] = ["0 1 2 3 4"] * 8
+    sets = tiny.make_practice(METHOD, problems)[0]._replace(examples=rows)
+    found = arms._majority(tiny.DOMAIN, METHOD, None, sets, KEY)
+    for row, new in zip(rows, found, strict=True):
+        for e, majority in zip(row, new, strict=True):
+            if not e.well_formed or e is rows[1][0]:
+                assert not majority.well_formed
+            else:
+                assert (majority.prompt, majority.well_formed) == (e.prompt, True)
+                assert majority.solution == votes[e.prompt][3]
+    arms.pack_practice(tiny.DOMAIN, METHOD, problems, found)
+
+
+@pytest.mark.parametrize(("field", "words"), [("practice", "arm.practice = 'x'"), ("weights", "arm.weights = 'x'")])
+def test_an_unknown_arm_is_refused(field: str, words: str):
+    with pytest.raises(ValueError, match=words):
+        Arm(**{"model": "base", "practice": "own", field: "x"})

@@ -1,0 +1,82 @@
+"""What is written reaches the arrays where it should, and what cannot be read is counted."""
+
+import jax
+import numpy as np
+import pytest
+
+from mass_jax.mass import generator, policy
+from mass_jax.mass.packing import join, mean_log_probs, pack, pack_prompts, target_log_probs
+from mass_jax.tasks.base import MALFORMED
+from tests.mass import tiny
+
+METHOD, TOKENIZER = tiny.make_method(), tiny.DOMAIN.tokenizer
+
+
+def test_pack_marks_the_target_and_its_end():
+    packed = pack(TOKENIZER, [("1 2 ;", "3 4"), ("5", "6")], 8, "x")
+    assert TOKENIZER.decode(packed.tokens[0]) == "1 2 ; 3 4"
+    assert packed.tokens[0, 0] == TOKENIZER.bos_id and packed.tokens[0, 6] == TOKENIZER.eos_id
+    np.testing.assert_array_equal(packed.target[0], [0, 0, 0, 0, 1, 1, 1, 0])
+    np.testing.assert_array_equal(packed.target[1], [0, 0, 1, 1, 0, 0, 0, 0])
+    endless = pack(TOKENIZER, [("1 2 ;", "3 4")], 8, "x", end=False)
+    assert TOKENIZER.eos_id not in endless.tokens and endless.target.sum() == 2
+
+
+def test_too_long_texts_are_refused_with_a_way_out():
+    with pytest.raises(ValueError, match=r"'1 2 3' followed by '4' takes 6 tokens, but lengths.x = 5: raise it, or"):
+        pack(TOKENIZER, [("1 2 3", "4")], 5, "lengths.x")
+    pack(TOKENIZER, [("1 2 3", "4")], 6, "lengths.x")
+    with pytest.raises(ValueError, match=r"takes 5 tokens, but lengths.prompt = 4"):
+        pack_prompts(TOKENIZER, ["1 2 3 4"], 4)
+
+
+def test_join_places_completions_after_each_prompt():
+    prompts, lengths = np.array([[1, 5, 6, 0], [1, 7, 0, 0]]), np.array([3, 2])
+    completions = np.array([[[8, 2, 0], [9, 9, 2]], [[8, 8, 8], [2, 0, 0]]])
+    joined = join(prompts, lengths, completions, completions != 0)
+    np.testing.assert_array_equal(joined.tokens[0], [[1, 5, 6, 8, 2, 0, 0], [1, 5, 6, 9, 9, 2, 0]])
+    np.testing.assert_array_equal(joined.tokens[1], [[1, 7, 8, 8, 8, 0, 0], [1, 7, 2, 0, 0, 0, 0]])
+    np.testing.assert_array_equal(joined.target[1], [[0, 0, 1, 1, 1, 0, 0], [0, 0, 1, 0, 0, 0, 0]])
+
+
+def test_mean_log_probs_by_hand():
+    packed = pack(TOKENIZER, [("1 2 ;", "3 4"), ("1 2 ; 3", ""), ("1", "")], 8, "x", end=False)
+    params = tiny.make_params()
+    total, count = target_log_probs(tiny.MODEL, params, None, packed)
+    np.testing.assert_array_equal(count, [2, 0, 0])
+    np.testing.assert_allclose(mean_log_probs(tiny.MODEL, params, None, packed), [total[0] / 2, 0, 0], rtol=1e-6)
+    assert total[0] < -1
+
+
+def test_written_log_probabilities_are_those_of_the_forward_pass():
+    params, problems = tiny.make_params(), tiny.make_problems()
+    sets, written = generator.synthesise(tiny.LENIENT, METHOD, params, problems, jax.random.key(0))
+    found, count = policy.sequence_log_probs(METHOD, params, written.sequences)
+    np.testing.assert_allclose(found, written.log_probs_PxM, rtol=1e-4)
+    assert count.min() >= 1 and sets.valid_PxM.any()
+    again, _ = generator.synthesise(tiny.LENIENT, METHOD, params, problems, jax.random.key(0))
+    other, _ = generator.synthesise(tiny.LENIENT, METHOD, params, problems, jax.random.key(1))
+    assert again.examples == sets.examples != other.examples
+
+
+def test_practice_arrays_hold_the_parsed_texts():
+    problems = tiny.make_problems()
+    rows = tiny.make_rows(problems)
+    sets = generator.pack_practice(tiny.DOMAIN, METHOD, problems, rows)
+    np.testing.assert_array_equal(sets.valid_PxM, [[e is not MALFORMED for e in row] for row in rows])
+    assert not sets.sequences.target[~sets.valid_PxM].any()
+    example, task = rows[1][2], tiny.DOMAIN.task
+    tokens, target = sets.sequences.tokens[1, 2], sets.sequences.target[1, 2]
+    assert TOKENIZER.decode(tokens) == f"{task.solve_prompt(example.prompt)} {example.solution}"
+    assert TOKENIZER.decode(tokens[target]) == example.solution
+    for i, check in enumerate(task.checks(problems[1], example)):
+        asked = sets.checks.tokens[1, 2, i], sets.checks.target[1, 2, i]
+        assert TOKENIZER.decode(asked[0]) == f"{check.context} {check.target}"
+        assert TOKENIZER.decode(asked[0][asked[1]]) == check.target
+
+
+def test_garbage_is_malformed_and_trains_nothing():
+    problems = tiny.make_problems()
+    sets, _ = generator.synthesise(tiny.DOMAIN, METHOD, tiny.make_params(), problems, jax.random.key(0))
+    assert not sets.valid_PxM.any() and not sets.sequences.target.any() and not sets.checks.target.any()
+    assert sets.examples == [[MALFORMED] * tiny.EXAMPLES] * len(problems)

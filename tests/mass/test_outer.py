@@ -1,0 +1,129 @@
+"""One outer step: what it changes, what it leaves, what it counts."""
+
+import dataclasses
+from functools import cache
+
+import jax
+import numpy as np
+import pytest
+
+from mass_jax.mass import outer
+from mass_jax.mass.generator import Domain
+from mass_jax.mass.outer import OuterConfig, TrainState
+from mass_jax.tasks.base import Problem, Verdict
+from mass_jax.types import PyTree
+from tests.mass import tiny
+
+METHOD = tiny.make_method()
+DOCUMENTS = tiny.replay_documents()
+VERIFIER = dataclasses.replace(tiny.OUTER, mode="verifier")
+SOLVER = dataclasses.replace(VERIFIER, practice=False)
+
+
+def start(config: OuterConfig, seed: int = 0) -> TrainState:
+    return outer.init_state(METHOD, config, tiny.make_params(), tiny.CHECKS, jax.random.key(seed))
+
+
+@cache
+def run(config: OuterConfig, domain: Domain = tiny.LENIENT, step: int = 0, seed: int = 0) -> tuple:
+    """(state, metrics) after one step from the start."""
+    problems = tiny.make_problems()
+    params = tiny.make_params()
+    return outer.outer_step(domain, METHOD, config, params, start(config, seed), step, problems, DOCUMENTS)
+
+
+def distance(a: PyTree, b: PyTree) -> float:
+    leaves = jax.tree.leaves(jax.tree.map(lambda x, y: np.abs(np.asarray(x) - np.asarray(y)).max(), a, b))
+    return float(max(leaves))
+
+
+@pytest.mark.parametrize("config", [tiny.OUTER, VERIFIER], ids=lambda config: config.mode)
+def test_a_step_trains_model_and_scorer(config: OuterConfig):
+    before, (after, metrics) = start(config), run(config)
+    # The first step of Adam is the rate wherever there is a gradient.
+    np.testing.assert_allclose(distance(after.params, before.params), config.generator_rate, rtol=1e-2)
+    for name in ("out", "gate"):
+        np.testing.assert_allclose(distance(after.eta[name], before.eta[name]), config.scorer_rate, rtol=1e-2)
+    assert all(np.isfinite(value).all() for value in jax.tree.leaves((after.params, after.eta, metrics)))
+    assert metrics["outer/loss_post"] != metrics["outer/loss_pre"]
+    assert 0 < metrics["synthesis/well_formed"] < 1
+    assert metrics["attribution/std"] > 1e-5 and metrics["grad_norm/generator"] > 1e-3
+    assert ("outer/accuracy_post" in metrics) == (config.mode == "verifier")
+    np.testing.assert_array_equal(jax.random.key_data(after.key), jax.random.key_data(before.key))
+
+
+def test_a_frozen_generator_stays_bitwise_while_the_scorer_learns():
+    config = dataclasses.replace(tiny.OUTER, generator_rate=0.0)
+    before, (after, metrics) = start(config), run(config)
+    assert distance(after.params, before.params) == 0
+    assert distance(after.eta, before.eta) > 1e-3
+    assert "grad_norm/generator" not in metrics
+
+
+def test_without_practice_only_the_solver_learns():
+    before, (after, metrics) = start(SOLVER), run(SOLVER)
+    assert distance(after.params, before.params) > 1e-4
+    assert distance(after.eta, before.eta) == 0
+    assert not any(name.startswith(("outer/", "synthesis/", "scorer/", "attribution/")) for name in metrics)
+    assert "solve/accuracy" in metrics
+
+
+def test_step_and_key_decide_everything():
+    outer_step_again = run.__wrapped__(VERIFIER)
+    (once, metrics), (again, repeated) = run(VERIFIER), outer_step_again
+    assert distance(once.params, again.params) == distance(once.eta, again.eta) == 0
+    assert {k: float(v) for k, v in metrics.items()} == {k: float(v) for k, v in repeated.items()}
+    for changed in (run(VERIFIER, step=1), run(VERIFIER, seed=1)):
+        assert distance(once.params, changed[0].params) > 0
+
+
+class SternTask(tiny.LenientTask):
+    def grade(self, problem: Problem, text: str) -> Verdict:
+        return Verdict(False, "by order")
+
+
+def test_groups_without_a_right_solution_are_dead_and_teach_nothing():
+    config = dataclasses.replace(VERIFIER, malformed_advantage=0.0, replay_weight=0.0, kl_weight=0.0)
+    domain = Domain(SternTask(tiny.RULES), tiny.LENIENT.tokenizer)
+    after, metrics = run(config, domain)
+    assert metrics["outer/dead_groups"] == metrics["solve/dead_groups"] == 1
+    assert metrics["outer/accuracy_post"] == metrics["solve/accuracy"] == 0
+    assert metrics["grad_norm/generator"] == metrics["grad_norm/scorer"] == 0
+    assert distance(after.params, tiny.make_params()) == 0
+    assert run(VERIFIER)[1]["outer/dead_groups"] < 1
+
+
+@pytest.mark.parametrize("config", [tiny.OUTER, VERIFIER], ids=lambda config: config.mode)
+def test_a_generator_that_writes_only_garbage_is_counted_and_the_run_goes_on(config: OuterConfig):
+    after, metrics = run(config, tiny.DOMAIN)
+    assert metrics["synthesis/well_formed"] == metrics["synthesis/correct"] == 0
+    assert metrics["outer/loss_post"] == metrics["outer/loss_pre"]
+    assert metrics["grad_norm/scorer"] == 0
+    assert all(np.isfinite(value).all() for value in jax.tree.leaves((after.params, after.eta, metrics)))
+    # It is told so: every text has the malformed advantage.
+    assert metrics["grad_norm/generator"] > 1e-3
+
+
+def test_two_sets_a_problem_are_both_adapted_to():
+    config = dataclasses.replace(tiny.OUTER, sets=2, set_weight=0.5)
+    shapes = []
+
+    def check(phase: str, **trees: PyTree) -> None:
+        if phase == "attribute":
+            shapes.append(trees["attribution"].tau_PxM.shape)
+
+    problems, state = tiny.make_problems(), start(config)
+    outer.outer_step(tiny.LENIENT, METHOD, config, state.params, state, 0, problems, DOCUMENTS, check=check)
+    assert shapes == [(2 * len(problems), tiny.EXAMPLES)]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"mode": "silver"}, "outer.mode = 'silver' is not one of gold, verifier."),
+        ({"set_weight": 0.5}, "outer.set_weight = 0.5 compares .* outer.sets = 1: draw 2 or more, or set the weight"),
+    ],
+)
+def test_a_contradictory_config_is_refused(change: dict, words: str):
+    with pytest.raises(ValueError, match=words):
+        dataclasses.replace(tiny.OUTER, **change)

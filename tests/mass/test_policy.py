@@ -1,0 +1,129 @@
+"""Policy gradients: advantages by hand, the clip, and which way one update moves the model."""
+
+import dataclasses
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mass_jax.mass import outer, policy
+from mass_jax.mass.attribution import Attribution, Solutions
+from mass_jax.mass.outer import Experience, OuterConfig
+from mass_jax.mass.policy import clipped_objective, group_normalize
+from tests.mass import tiny
+
+METHOD = tiny.make_method()
+PARAMS = tiny.make_params()
+SILENT = dataclasses.replace(tiny.OUTER, solve_weight=0.0, replay_weight=0.0, kl_weight=0.0)
+DOCUMENTS = tiny.replay_documents()
+
+
+def test_group_normalize_by_hand():
+    rewards = jnp.array([[1.0, 2.0, 3.0, 99.0], [4.0, 4.0, 4.0, 0.0], [0.0, 1.0, 5.0, 7.0], [1.0, 1.0, 1.0, 5.0]])
+    valid = np.array([[1, 1, 1, 0], [1, 1, 1, 0], [0, 0, 1, 0], [0, 0, 0, 0]], bool)
+    found = group_normalize(rewards, valid, 1e-6)
+    z = np.sqrt(1.5)
+    np.testing.assert_allclose(found, [[-z, 0, z, 0], [0] * 4, [0] * 4, [0] * 4], atol=1e-6)
+    np.testing.assert_allclose(group_normalize(rewards[0] * 1e-5, valid[0], 1e-9), found[0], rtol=1e-4)
+    np.testing.assert_array_equal(group_normalize(rewards[0] * 1e-5, valid[0], 1e-4), 0)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "advantage", "value", "slope"),
+    [(1.0, 2.0, 2.0, 2.0), (1.5, 2.0, 2.4, 0.0), (0.5, 2.0, 1.0, 1.0), (1.5, -2.0, -3.0, -3.0), (0.5, -2.0, -1.6, 0.0)],
+)
+def test_clipped_objective_by_hand(ratio: float, advantage: float, value: float, slope: float):
+    found = jax.value_and_grad(lambda r: clipped_objective(r, jnp.asarray(advantage), 0.2))(jnp.log(ratio))
+    np.testing.assert_allclose(found, (value, slope), rtol=1e-6)
+
+
+def written_experience(advantages: np.ndarray, shift: float = 0.0) -> Experience:
+    """Practice of three problems, sampled when each log-probability was ``shift`` higher."""
+    _, written = tiny.make_practice(METHOD, tiny.make_problems())
+    log_probs, _ = policy.sequence_log_probs(METHOD, PARAMS, written)
+    return Experience(written, log_probs + shift, jnp.asarray(advantages))
+
+
+def gradient_norm(config: OuterConfig, experience: tuple[Experience, ...] = ()) -> float:
+    def loss(params):
+        return outer.model_loss(METHOD, config, params, PARAMS, experience, None, DOCUMENTS)[0]
+
+    gradient = jax.jit(jax.grad(loss))(PARAMS)
+    return float(jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(gradient))))
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_one_update_moves_a_sequence_the_way_of_its_advantage(sign: float):
+    advantages = np.zeros((3, tiny.EXAMPLES), np.float32)
+    advantages[1, 2], advantages[1, 0] = sign, -sign
+    experience = written_experience(advantages)
+    state = outer.init_state(METHOD, SILENT, PARAMS, tiny.CHECKS, jax.random.key(0))
+    params, _, metrics = outer._update_model(
+        METHOD, SILENT, PARAMS, state.opt_state, PARAMS, (experience,), None, DOCUMENTS
+    )
+    change = policy.sequence_log_probs(METHOD, params, experience.sequences)[0] - experience.log_probs
+    assert metrics["grad_norm/generator"] > 1e-3
+    assert sign * change[1, 2] > 1e-3 and sign * change[1, 0] < -1e-3
+
+
+def test_no_advantage_or_a_ratio_beyond_the_clip_moves_nothing():
+    ones = np.ones((3, tiny.EXAMPLES), np.float32)
+    assert gradient_norm(SILENT, (written_experience(0 * ones),)) == 0
+    assert gradient_norm(SILENT, (written_experience(ones),)) > 1e-2
+    # The model already writes these 1.35 times as often as when they were sampled: enough.
+    assert gradient_norm(SILENT, (written_experience(ones, shift=-0.3),)) == 0
+    assert gradient_norm(SILENT, (written_experience(-ones, shift=-0.3),)) > 1e-2
+
+
+def rewards_of(config: OuterConfig, tau, loss=(0.0, 0.0), verdicts=None, valid=None, alive=(True, True)) -> np.ndarray:
+    tau = np.asarray(tau, np.float32)
+    valid = np.ones(tau.shape, bool) if valid is None else np.asarray(valid)
+    result = Attribution(jnp.asarray(loss), jnp.asarray(tau), jnp.zeros(len(tau)))
+    solutions = Solutions(None, None, verdicts)
+    return outer._example_rewards(config, result, solutions, valid, np.asarray(alive))
+
+
+def test_an_example_that_lowers_the_outer_loss_is_rewarded():
+    found = rewards_of(tiny.OUTER, [[-1e-6, 1e-6, 0.0], [3.0, 3.0, 3.0]])
+    z = np.sqrt(1.5)
+    np.testing.assert_allclose(found, [[z, -z, 0], [0, 0, 0]], rtol=1e-5)
+
+
+def test_malformed_examples_and_dead_groups():
+    tau = [[-1.0, 1.0, 7.0], [-1.0, 1.0, 7.0]]
+    valid = [[True, True, False], [True, True, False]]
+    config = dataclasses.replace(tiny.OUTER, malformed_advantage=-0.7)
+    found = rewards_of(config, tau, valid=valid, alive=(True, False))
+    np.testing.assert_allclose(found, [[1, -1, -0.7], [0, 0, -0.7]], rtol=1e-5)
+
+
+@pytest.mark.parametrize("verifier", [False, True])
+def test_the_whole_set_counts_against_its_sibling(verifier: bool):
+    tau, config = [[-1.0, 1.0, 0.0], [-1.0, 1.0, 0.0]], dataclasses.replace(tiny.OUTER, sets=2)
+    # The second set does better either way: a lower loss, more solutions right.
+    outcome = {"verdicts": np.array([[0, 0, 1], [1, 1, 0]], bool)} if verifier else {"loss": (2.0, 1.0)}
+    valid = [[True, True, True], [True, True, False]]
+    without = rewards_of(config, tau, valid=valid, **outcome)
+    found = rewards_of(dataclasses.replace(config, set_weight=0.5), tau, valid=valid, **outcome)
+    np.testing.assert_allclose(found - without, [[-0.5] * 3, [0.5, 0.5, 0]], rtol=1e-5)
+
+
+def test_kl_is_zero_at_the_base_and_positive_elsewhere():
+    kl = jax.jit(partial(policy.kl_to_base, METHOD))
+    other = jax.tree.map(lambda leaf: leaf * 1.1, PARAMS)
+    assert kl(PARAMS, PARAMS, DOCUMENTS) == 0
+    distance = float(kl(other, PARAMS, DOCUMENTS))
+    assert distance > 1e-3
+    padded = np.pad(DOCUMENTS, ((0, 0), (0, 5)))
+    np.testing.assert_allclose(kl(other, PARAMS, padded), distance, rtol=1e-5)
+    config = dataclasses.replace(SILENT, kl_weight=1.0)
+    assert gradient_norm(config) < 1e-5
+
+
+def test_replay_and_solving_have_gradients_of_their_own():
+    assert gradient_norm(SILENT) == 0
+    once, twice = (gradient_norm(dataclasses.replace(SILENT, replay_weight=weight)) for weight in (1.0, 2.0))
+    assert once > 1e-2
+    np.testing.assert_allclose(twice, 2 * once, rtol=1e-5)

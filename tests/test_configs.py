@@ -1,0 +1,98 @@
+"""Every config loads, is locked, and describes arms that can be built; a wrong one is refused in a sentence."""
+
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ml_collections import ConfigDict
+
+from mass_jax.mass.arms import CONTROLS, METHODS
+from mass_jax.mass.outer import OuterConfig
+from mass_jax.training import setup
+from mass_jax.training.errors import InputError
+from mass_jax.training.study import arm_config, open_study
+from mass_jax.training.workdir import WorkdirError, open_workdir
+
+ROOT = Path(__file__).resolve().parents[1]
+NAMES = sorted(path.stem for path in (ROOT / "configs").glob("*.py") if path.stem != "__init__")
+
+
+def get_config(name: str) -> ConfigDict:
+    return importlib.import_module(f"configs.{name}").get_config().lock()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_arm_of_every_config_can_be_built(name: str):
+    config = get_config(name)
+    domain = setup.make_domain(config)
+    methods = {"": setup.make_method(config, domain)}
+    for arm in config.arms:
+        merged = arm_config(config, arm)
+        outer = OuterConfig(**{field: merged.train[field] for field in OuterConfig.__dataclass_fields__})
+        methods[arm] = setup.make_method(merged, domain)
+        for group, overrides in config.arms[arm].items():
+            for field, value in overrides.items():
+                assert merged[group][field] == value, f"{arm} does not get its {group}.{field}"
+        assert hash((methods[arm], outer)), "both are static arguments"
+    # What the table compares is what the config trains.
+    used = {arm.model for arm in (METHODS | CONTROLS).values()} - {"base"}
+    assert used == set(config.arms)
+    longest = max(config.lengths.short_document, config.lengths.long_document)
+    assert longest - 1 <= config.model.context
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_configs_are_locked_and_fresh(name: str):
+    config = get_config(name)
+    with pytest.raises(AttributeError):
+        config.train.nonsense = 1
+    config.seed = 5
+    assert get_config(name).seed != 5
+
+
+def test_an_unknown_arm_or_override_is_a_sentence():
+    config = get_config("smoke")
+    with pytest.raises(InputError, match=r"no arm 'mas' in config.arms: choose from first_order, mass, mass_gold, sol"):
+        arm_config(config, "mas")
+    with config.unlocked():
+        config.arms.mass = {"train": {"nonsense": 1}}
+    with pytest.raises(InputError, match="config.arms.mass overrides a field that does not exist: .*nonsense"):
+        arm_config(config, "mass")
+
+
+@pytest.mark.parametrize(
+    ("group", "field", "value", "words"),
+    [
+        ("inner", "steps", 3, "cannot be split evenly over inner.steps = 3"),
+        ("inner", "optimizer", "lion", "inner.optimizer = 'lion' is not one of sgd"),
+        ("scorer", "kind", "x", "scorer.kind = 'x' is not one of uniform"),
+        ("model", "context", 20, "the longest sequence of 24 tokens exceeds model.context = 20"),
+        ("metagrad", "name", "x", "estimator 'x' is unknown; choose one of adjoint"),
+        ("task", "test_families", 0, "task.test_families = 0: every split needs at least 1"),
+    ],
+)
+def test_a_contradictory_config_is_a_sentence(tmp_path: Path, group: str, field: str, value: object, words: str):
+    config = get_config("smoke")
+    config[group][field] = value
+    with pytest.raises(InputError, match=words):
+        open_study(config, tmp_path / "run")
+
+
+def test_the_workdir_of_another_config_is_refused(tmp_path: Path):
+    config = get_config("smoke")
+    open_workdir(tmp_path / "run", config)
+    config.train.steps += 1
+    with pytest.raises(WorkdirError, match=r"train.steps: 3 \(there\), 4 \(now\)"):
+        open_study(config, tmp_path / "run")
+
+
+def test_an_unknown_field_on_the_command_line_is_a_sentence(tmp_path: Path):
+    arguments = ["--config=configs/demo.py", "--config.nonsense=1", f"--workdir={tmp_path / 'run'}"]
+    command = [sys.executable, "-m", "experiments.train", *arguments]
+    done = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert "has no field 'nonsense'" in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()
