@@ -17,11 +17,12 @@ import numpy as np
 from ml_collections import ConfigDict
 from numpy.typing import ArrayLike
 
-from mass_jax.mass import arms, attribution, outer
+from mass_jax.mass import arms, attribution
 from mass_jax.mass.arms import CONTROLS, METHODS, Arm, Outcome, WrittenPractice
 from mass_jax.mass.generator import share
 from mass_jax.mass.method import Method
 from mass_jax.mass.outer import TrainState
+from mass_jax.models import lora
 from mass_jax.reporting import stats
 from mass_jax.tasks.base import Problem
 from mass_jax.training import config as command_line
@@ -220,7 +221,7 @@ def _or_none(statistic: Callable[..., float], *columns: ArrayLike) -> float | No
 
 
 def _attributions(study: Study, state: TrainState, batch: list[Problem], practice: WrittenPractice) -> np.ndarray:
-    adapter = outer.fresh_adapter(study.method.lora, state.params, jax.random.key(0))
+    adapter = lora.init(study.method.lora, state.params, jax.random.key(0))
     adapted = attribution.score_and_adapt(
         study.method,
         state.params,

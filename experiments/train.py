@@ -12,13 +12,14 @@ from ml_collections import ConfigDict
 
 from mass_jax.training import config as command_line
 from mass_jax.training.compilation import enable_compilation_cache
-from mass_jax.training.study import open_study, train_arm
+from mass_jax.training.study import arm_config, open_study, train_arm
 
 _ARM = flags.DEFINE_string("arm", "mass", "Which of config.arms to train.")
 
 
 def main(config: ConfigDict, workdir: Path) -> None:
     """Pretrain the base if there is none, then train the arm."""
+    arm_config(config, _ARM.value)  # a mistyped arm is refused before anything is computed
     enable_compilation_cache(workdir.parent / ".jax_cache")
     train_arm(open_study(config, workdir), _ARM.value)
 

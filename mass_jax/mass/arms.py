@@ -1,4 +1,4 @@
-"""Baselines and controls (METHOD.md, the paper's table): one evaluation, and arms that differ from it in one thing."""
+"""Baselines and controls (the paper's table): one evaluation, and arms that differ from it in one thing."""
 
 import dataclasses
 from collections import Counter
@@ -12,9 +12,9 @@ import numpy as np
 from mass_jax.mass import attribution
 from mass_jax.mass.generator import Domain, PracticeSets, complete, pack_practice, share, synthesise
 from mass_jax.mass.method import Method
-from mass_jax.mass.outer import fresh_adapter
 from mass_jax.mass.packing import Sequences
 from mass_jax.mass.scorer import Scores
+from mass_jax.models import lora
 from mass_jax.tasks.base import Practice, Problem
 from mass_jax.types import AnyArray, Array, Params
 
@@ -160,7 +160,7 @@ def answer(
             scores = Scores(np.zeros_like(weights), weights, np.ones(len(problems), np.float32))
         if arm.weights == "shuffled":
             scores = scores._replace(weights_PxM=_shuffle_valid(shuffle_key, scores.weights_PxM, counts_PxM))
-        adapter = fresh_adapter(method.lora, params, adapter_key)
+        adapter = lora.init(method.lora, params, adapter_key)
         adapters = attribution.adapt(method, params, adapter, scores, sets.sequences)
     texts, _, _ = complete(
         domain,

@@ -1,4 +1,4 @@
-"""Attribution (METHOD.md, steps 4 and 5): the outer loss after the inner update, and its gradient for every example.
+"""Attribution (docs/method.md, steps 4 and 5): the outer loss after the inner update, and its gradient per example.
 
 Both outer losses are a weighted sum of solution log-probabilities under the adapted model theta',
 

@@ -1,4 +1,4 @@
-"""The generator (METHOD.md, step 1): the model reads a problem and writes M practice examples, each on its own."""
+"""The generator (docs/method.md, step 1): the model reads a problem and writes M practice examples, each on its own."""
 
 import dataclasses
 from collections.abc import Callable, Sequence

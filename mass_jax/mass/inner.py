@@ -1,4 +1,4 @@
-"""The inner update (METHOD.md, step 3): K steps of a temporary adapter on the weighted practice set.
+"""The inner update (docs/method.md, step 3): K steps of a temporary adapter on the weighted practice set.
 
     inner loss at step t    (1 / N) sum_i w_i CE(a_i | p_i; theta + adapter)      CE is a mean over answer tokens
 

@@ -58,7 +58,7 @@ class ScorerConfig:
     """How much each practice example counts.
 
     Attributes:
-      kind: ``uniform``; ``linear``, a head on the final-token hidden state (METHOD.md, step 2); ``verification``, an
+      kind: ``uniform``; ``linear``, a head on the final-token hidden state; ``verification``, an
         MLP on the outcomes of the task's checks.
       normalization: ``softmax`` times the number of examples (mean weight 1), ``sigmoid`` (0 to 2, starting at 1) or
         ``relu`` (0 and up, starting at 1).

@@ -21,7 +21,6 @@ from mass_jax.mass.generator import Domain, share, synthesise
 from mass_jax.mass.method import Method
 from mass_jax.mass.packing import Sequences
 from mass_jax.models import lora, transformer
-from mass_jax.models.lora import LoraConfig
 from mass_jax.tasks.base import Problem
 from mass_jax.types import AnyArray, Array, OptState, Params
 
@@ -132,11 +131,6 @@ def init_state(method: Method, config: OuterConfig, base: Params, checks: int, k
     return TrainState(base, model_optimizer(config).init(base), eta, scorer_optimizer(config).init(eta), key)
 
 
-def fresh_adapter(lora_config: LoraConfig, params: Params, key: Array) -> Params:
-    """The adapter from which every problem of a batch starts."""
-    return lora.init(lora_config, params, key)
-
-
 def outer_step(
     domain: Domain,
     method: Method,
@@ -176,7 +170,7 @@ def outer_step(
         with timer("synthesise"):
             sets, written = synthesise(domain, method, state.params, repeated, synthesis_key)
         with timer("adapt"):
-            adapter = fresh_adapter(method.lora, state.params, adapter_key)
+            adapter = lora.init(method.lora, state.params, adapter_key)
             adapted = attribution.score_and_adapt(
                 method, state.params, eta, adapter, written.sequences, sets.checks, sets.sequences, sets.valid_PxM
             )
@@ -230,15 +224,14 @@ def outer_step(
             solve = attribution.references(domain, method, problems)
         else:
             with timer("solve"):
-                solve, log_probs = attribution.attempts(
+                attempted, log_probs = attribution.attempts(
                     domain, method, state.params, None, problems, solve_key, config.solutions
                 )
-            metrics["solve/accuracy"] = float(np.mean(solve.verdicts_PxS != 0))
-            metrics["solve/dead_groups"] = 1.0 - np.any(solve.coefficients_PxS != 0, axis=-1).mean()
+            metrics["solve/accuracy"] = float(np.mean(attempted.verdicts_PxS != 0))
+            metrics["solve/dead_groups"] = 1.0 - np.any(attempted.coefficients_PxS != 0, axis=-1).mean()
             # A coefficient is A / S; the objective averages over problems and samples, so S comes back.
-            advantages = config.solve_weight * solve.coefficients_PxS * config.solutions
-            experience.append(Experience(solve.sequences, log_probs, advantages))
-            solve = None
+            advantages = config.solve_weight * attempted.coefficients_PxS * config.solutions
+            experience.append(Experience(attempted.sequences, log_probs, advantages))
 
     params, opt_state = state.params, state.opt_state
     if config.generator_rate:
@@ -299,7 +292,7 @@ def model_loss(
     solve: Solutions | None,
     documents_BxT: Array,
 ) -> tuple[Array, dict[str, Array]]:
-    """L_aux + gamma L_solve + replay + KL (METHOD.md, step 6), and its parts as metrics.
+    """L_aux + gamma L_solve + replay + KL (docs/method.md, step 6), and its parts as metrics.
 
     The ratio of a sequence is exp of its summed log-ratio; its gradient is divided by the sequence's length.
     """

@@ -1,4 +1,4 @@
-"""Policy gradients (METHOD.md, steps 4 and 6): group-normalised advantages and the clipped surrogate.
+"""Policy gradients (docs/method.md, steps 4 and 6): group-normalised advantages and the clipped surrogate.
 
 GRPO: Shao et al. 2024, arXiv 2402.03300, eq. 3; the clipping is PPO's, Schulman et al. 2017, arXiv 1707.06347, eq. 7.
 """

@@ -1,4 +1,4 @@
-"""The scorer (METHOD.md, step 2): how much each practice example counts, and whether to update at all.
+"""The scorer (docs/method.md, step 2): how much each practice example counts, and whether to update at all.
 
 Every kind is a frozen feature extractor, run on the un-adapted model without gradient to it, and a small head with the
 scorer's parameters eta. The head's last layer starts at zero, so that training starts from uniform weights of 1.

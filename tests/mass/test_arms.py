@@ -133,10 +133,9 @@ def test_the_majority_is_the_most_common_readable_solution(monkeypatch: pytest.M
         return [votes[prompt.removesuffix(" :")] for prompt in prompts], None, None
 
     monkeypatch.setattr(arms, "complete", complete)
-    for row in rows:
-        for e in row:
-            wrong = e.solution.replace(e.solution.split()[0], tiny.RULES[7].name)
-            votes[e.prompt] = [e.solution] * 3 + [wrong] * 4 + ["?"]
+    for e in (e for row in rows for e in row):
+        wrong = f"{tiny.RULES[7].name} {e.solution.partition(' ')[2]}"
+        votes[e.prompt] = [e.solution] * 3 + [wrong] * 4 + ["?"]
     # A solver that never stops fills all its tokens: more than a practice sequence has room for.
     votes[rows[1][0].prompt] = ["0 1 2 3 4"] * 8
     sets = tiny.make_practice(METHOD, problems)[0]._replace(examples=rows)

@@ -7,12 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mass_jax.mass import attribution, scorer
+from mass_jax.mass import attribution, inner, scorer
+from mass_jax.mass.attribution import Adapted
 from mass_jax.mass.method import NORMALIZATIONS, ScorerConfig
 from mass_jax.types import Array, Params
 from tests.mass import tiny
 
 PROBLEMS = tiny.make_problems()
+adapt = jax.jit(inner.adapt, static_argnames="method")
 ALL_VALID = np.ones((2, 4), bool)
 KINDS = ("linear", "verification")
 
@@ -28,29 +30,28 @@ def random_features(kind: str, problems: int = 2) -> tuple[Array, Params, Scorer
 @pytest.mark.parametrize("kind", KINDS)
 def test_chain_rule_equals_autodiff_of_the_whole(kind: str, normalization: str):
     with jax.enable_x64(True):
-        # One step is enough: what is tested lies before it. The estimators have their own tests.
-        method = tiny.make_method("adjoint", scorer=kind, normalization=normalization, rate=0.5)
+        # What adapts does not read the scorer's settings: one method, and so one compilation, for all of them.
+        method, config = tiny.make_method(), ScorerConfig(kind, normalization, gate=True, hidden=5)
         params = tiny.float64(tiny.make_params())
         adapter = tiny.float64(tiny.make_adapter(params))
-        eta = tiny.float64(tiny.make_eta(method, scale=0.3))
         sets, written = tiny.make_practice(method, PROBLEMS)
-        arrays = (written, sets.checks, sets.sequences, sets.valid_PxM)
+        practice, valid = sets.sequences, sets.valid_PxM
         solutions = tiny.make_references(PROBLEMS)
-
-        def adapted(eta):
-            return attribution.score_and_adapt(method, params, eta, adapter, *arrays)
+        scored = tiny.make_method(scorer=kind)
+        features = scorer.features(scored, params, written, sets.checks, valid)
+        eta = tiny.float64(tiny.make_eta(scored, scale=0.3))
 
         def whole(eta):
-            return jnp.sum(attribution.outer_losses(method, params, adapted(eta).run.params, *solutions))
+            scores = scorer.apply(config, eta, features, valid)
+            adapters = attribution.adapt(method, params, adapter, scores, practice)
+            return jnp.sum(attribution.outer_losses(method, params, adapters, *solutions))
 
-        @jax.jit
-        def both(eta):
-            at = adapted(eta)
-            result = attribution.attribute(method, params, at, sets.sequences, *solutions)
-            chain = (at.features_PxMxF, sets.valid_PxM, result.tau_PxM, result.dgate_P)
-            return jax.grad(whole)(eta), scorer.pullback(method.scorer, eta, *chain)
-
-        expected, found = both(eta)
+        expected = jax.grad(whole)(eta)
+        scores = scorer.apply(config, eta, features, valid)
+        meta = {"weights": scores.weights_PxM, "gate": scores.gate_P}
+        adapted = Adapted(adapt(method, params, adapter, meta, practice), features, scores)
+        result = attribution.attribute(method, params, adapted, practice, *solutions)
+        found = scorer.pullback(config, eta, features, valid, result.tau_PxM, result.dgate_P)
         assert set(found) == {"out", "gate"} | ({"hidden", "bias"} if kind == "verification" else set())
         for name, leaf in expected.items():
             assert np.abs(leaf).max() > 1e-6, f"nothing to compare in {name}"

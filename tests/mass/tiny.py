@@ -111,7 +111,8 @@ def train_config(**changes: object) -> ConfigDict:
 
 @functools.cache
 def make_params(seed: int = 0) -> Params:
-    return models.make_params(MODEL, seed)
+    with jax.enable_x64(False):  # made once for all tests, whoever asks first
+        return models.make_params(MODEL, seed)
 
 
 def float64(tree: PyTree) -> PyTree:

@@ -1,0 +1,54 @@
+"""A whole tiny run, as `make smoke` makes it: every phase, every arm, a valid results.json and a report."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from configs import smoke
+from mass_jax.mass.arms import CONTROLS, METHODS
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a finished smoke run."""
+    workdir = tmp_path_factory.mktemp("runs") / "smoke"
+    command = [sys.executable, "-m", "experiments.demo", "--config=configs/smoke.py", f"--workdir={workdir}"]
+    command.append(f"--config.task.data_dir={workdir.parent / 'data'}")
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return workdir
+
+
+def test_results_have_every_method_control_and_check(workdir: Path):
+    results = json.loads((workdir / "results.json").read_text())
+    problems = smoke.get_config().task.test_problems
+    assert set(results["methods"]) == set(METHODS)
+    assert set(results["controls"]) == set(CONTROLS)
+    for row in (results["methods"] | results["controls"]).values():
+        low, high = row["ci95"]
+        assert row["n"] == problems
+        assert 0 <= low <= row["accuracy"] <= high <= 1
+    for pair in ("mass-base", "mass-tt_ss", "mass-solver_grpo", "mass-mass_no_update", "mass-mass_shuffled_weights"):
+        a, _, b = pair.partition("-")
+        table = results["methods"] | results["controls"]
+        assert results["paired"][pair]["diff"] == pytest.approx(table[a]["accuracy"] - table[b]["accuracy"])
+    assert {"attribution_fd_correlation", "scorer_auc_within_task", "oracle_gain_recovered"} <= set(results["checks"])
+    assert set(results["checks"]["attribution_fd_correlation"]) == {"sgd", "adam"}
+    for when in ("before", "after"):
+        assert all(0 <= share <= 1 for share in results["synthesis"][when].values())
+    assert results["timing"]["total_seconds"] == pytest.approx(sum(results["timing"]["phases"].values()))
+
+
+def test_every_arm_has_its_metrics_and_every_view_its_file(workdir: Path):
+    config = smoke.get_config()
+    for arm in config.arms:
+        rows = [json.loads(line) for line in (workdir / arm / "metrics.jsonl").read_text().splitlines()]
+        assert [row["step"] for row in rows] == list(range(config.train.steps))
+    assert len((workdir / "examples.jsonl").read_text().splitlines()) == 5
+    page = (workdir / "report.html").read_text()
+    assert "mass_gold" in page or "MASS-gold" in page
