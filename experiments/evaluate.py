@@ -27,6 +27,7 @@ from mass_jax.reporting import stats
 from mass_jax.tasks.base import Problem
 from mass_jax.training import config as command_line
 from mass_jax.training.compilation import enable_compilation_cache
+from mass_jax.training.progress import Progress
 from mass_jax.training.study import Study, open_study, train_arm
 from mass_jax.types import Params
 
@@ -99,13 +100,14 @@ def evaluate(study: Study, states: dict[str, TrainState], evaluator: Evaluator) 
       The parts of results.json that are about accuracy, and the verdicts of every arm.
     """
     verdicts, seconds = {}, {}
-    for name, arm in (METHODS | CONTROLS).items():
-        if arm.model not in states:
-            continue
-        start = time.perf_counter()
-        state = states[arm.model]
-        verdicts[name] = evaluator.correct(evaluator.run(arm, state.params, state.eta))
-        seconds[name] = time.perf_counter() - start
+    todo = {name: arm for name, arm in (METHODS | CONTROLS).items() if arm.model in states}
+    with Progress(len(todo), label="evaluate", show=["accuracy"]) as progress:
+        for name, arm in todo.items():
+            start = time.perf_counter()
+            state = states[arm.model]
+            verdicts[name] = evaluator.correct(evaluator.run(arm, state.params, state.eta))
+            seconds[name] = time.perf_counter() - start
+            progress.update(len(verdicts), {"accuracy": float(verdicts[name].mean())})
     table = {name: stats.accuracy(v, evaluator.families) for name, v in verdicts.items()}
     pairs = [("mass", other) for other in verdicts if other != "mass"]
     pairs += [("mass_gold", other) for other in ("base", "tt_ss", "solver_grpo") if other in verdicts]
