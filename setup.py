@@ -26,6 +26,7 @@ EXTRAS = {
     "test": [
         "pytest>=9.2.0",  # the test runner
         "pytest-xdist>=3.8.0",  # tests in parallel processes
+        "tensorboard>=2.21.0",  # reads event files back, and is the browser of `make tensorboard`
         "ruff>=0.17.6",  # linter and formatter
         "mypy>=2.4.1",  # type checker
     ],

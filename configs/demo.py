@@ -21,101 +21,103 @@ def get_config() -> ConfigDict:
     config.task.seed = 0  # decides every problem
     config.task.validation_families = 80  # for the gate and for every choice of hyper-parameters
     config.task.test_families = 140  # for the tables only; meta-training has the other families
-    config.task.pretrain_problems = 20_000
-    config.task.train_problems = 4_000
-    config.task.validation_problems = 320
-    config.task.test_problems = 420
+    config.task.pretrain_problems = 20_000  # about all families; documents are drawn around them
+    config.task.train_problems = 4_000  # for meta-training
+    config.task.validation_problems = 320  # spread evenly over their families, as are those of the test split
+    config.task.test_problems = 420  # for the tables
     config.task.data_dir = ""  # where the dataset is kept; empty for ~/.cache/mass_jax/tfds
 
     # The decoder; vocabulary from the task.
     config.model = ConfigDict()
-    config.model.width = 128
-    config.model.layers = 2
-    config.model.heads = 4
-    config.model.kv_heads = 2
-    config.model.head_dim = 32
-    config.model.mlp_width = 384
-    config.model.context = 32
+    config.model.width = 128  # of the residual stream
+    config.model.layers = 2  # blocks
+    config.model.heads = 4  # query heads
+    config.model.kv_heads = 2  # key-value heads; divides heads
+    config.model.head_dim = 32  # channels a head; even
+    config.model.mlp_width = 384  # of the SwiGLU
+    config.model.context = 32  # longest sequence in tokens
 
     # Pretraining of the base. Where it stops decides the headroom: see docs/domain.md.
     config.pretrain = ConfigDict()
-    config.pretrain.steps = 620
+    config.pretrain.steps = 620  # the base climbs fast here: 570 steps gave 60 %, 700 gave 72 %
     config.pretrain.short_batch = 48  # documents a step that solve or recite
     config.pretrain.long_batch = 24  # documents a step that write practice
     config.pretrain.tables = 3  # reciting documents for every solving one
     config.pretrain.learning_rate = 2e-2  # peak, Muon on the layers' matrices
     config.pretrain.adam_ratio = 0.3  # AdamW's rate on all other parameters, in units of Muon's
-    config.pretrain.warmup_steps = 50
+    config.pretrain.warmup_steps = 50  # linear from zero
     config.pretrain.decay_steps = 200  # linear to zero at the end
 
     config.lora = ConfigDict()
-    config.lora.rank = 8
+    config.lora.rank = 8  # of every adapted projection
     config.lora.targets = ".*_proj"  # regular expression on the projections' names
 
     # Padded lengths in tokens.
     config.lengths = ConfigDict()
-    config.lengths.prompt = 10
-    config.lengths.solution = 5
-    config.lengths.synthesis = 14
-    config.lengths.practice = 15
-    config.lengths.check = 14
-    config.lengths.short_document = 15
-    config.lengths.long_document = 24
+    config.lengths.prompt = 10  # problem and mark, BOS included
+    config.lengths.solution = 5  # EOS included
+    config.lengths.synthesis = 14  # what the generator writes for one example, EOS included
+    config.lengths.practice = 15  # practice prompt and solution, BOS and EOS included
+    config.lengths.check = 14  # question and target of the verification scorer, BOS included
+    config.lengths.short_document = 15  # pretraining documents that solve or recite
+    config.lengths.long_document = 24  # pretraining documents that write practice
 
     config.generator = ConfigDict()
     config.generator.examples = 12  # M in training; the paper has 12
-    config.generator.temperature = 0.6
+    config.generator.temperature = 0.6  # of written practice; at 1 this base copies pairs wrongly
 
     config.scorer = ConfigDict()
     config.scorer.kind = "verification"  # uniform, linear, verification
     config.scorer.normalization = "softmax"  # softmax, sigmoid, relu
     config.scorer.gate = True  # may decline an update
-    config.scorer.hidden = 16
+    config.scorer.hidden = 16  # width of the verification scorer's hidden layer
 
     # The inner update in training and at test time.
     config.inner = ConfigDict()
     config.inner.steps = 2  # K in training; the paper has 2
     config.inner.schedule = "fresh"  # fresh: M / K examples a step; same: all at every step
     config.inner.optimizer = "normalized_sgd"  # sgd, normalized_sgd, adam
-    config.inner.learning_rate = 0.5
+    config.inner.learning_rate = 0.5  # the length of a step for normalized_sgd
 
     config.metagrad = ConfigDict()
     config.metagrad.name = "adjoint"  # adjoint, unroll, first_order
 
     # Meta-training; each arm may override fields, see `arms`.
     config.train = ConfigDict()
-    config.train.steps = 50
+    config.train.steps = 50  # outer steps
     config.train.problems = 24  # P, problems a step
-    config.train.mode = "gold"
-    config.train.practice = True
+    config.train.mode = "gold"  # outer loss: gold (reference solution) or verifier (GRPO)
+    config.train.practice = True  # False leaves only the solving loss: Solver GRPO
     config.train.sets = 1  # practice sets a problem
     config.train.solutions = 8  # S, sampled solutions a problem in verifier mode
-    config.train.generator_rate = 3e-4
-    config.train.scorer_rate = 5e-2
-    config.train.attribution_weight = 1.0
-    config.train.set_weight = 0.0
-    config.train.malformed_advantage = -1.0
+    config.train.generator_rate = 3e-4  # Adam, on the model
+    config.train.scorer_rate = 5e-2  # Adam, on the scorer
+    config.train.attribution_weight = 1.0  # of the generator's policy gradient
+    config.train.set_weight = 0.0  # of the set's outcome in each example's reward; needs sets > 1
+    config.train.malformed_advantage = -1.0  # for what cannot be parsed
     config.train.solve_weight = 0.1  # gamma
-    config.train.replay_weight = 0.0
-    config.train.kl_weight = 1.0
-    config.train.clip = 0.2
-    config.train.epochs = 1
-    config.train.max_norm = 1.0
-    config.train.replay_batch = 32  # documents a step, for replay and KL
+    config.train.replay_weight = 1.0  # cross-entropy on pretraining documents
+    config.train.kl_weight = 0.1  # KL(base || model) on pretraining documents
+    config.train.clip = 0.2  # PPO's epsilon
+    config.train.epochs = 1  # gradient steps on each batch of generations
+    config.train.max_norm = 1.0  # global-norm clip of the model's gradient
+    config.train.replay_batch = 64  # documents a step, for replay and KL
     config.train.save_every = 25  # steps between checkpoints
 
     # What is trained: each arm overrides fields of this config.
     config.arms = ConfigDict()
+    # As many sampled tokens a problem as MASS takes at most: 12 x 14 written and 2 x 8 x 5 solving, so 50 x 5.
     config.arms.solver_grpo = {"train": {"mode": "verifier", "practice": False, "solutions": 50, "solve_weight": 1.0}}
+    # The method with either outer loss, and with first-order attributions (which leave the gate where it starts).
     config.arms.mass_gold = {"train": {"mode": "gold"}}
     config.arms.mass = {"train": {"mode": "verifier"}}
     config.arms.first_order = {"train": {"mode": "verifier"}, "metagrad": {"name": "first_order"}}
 
     # The headroom gate on validation families: the demo stops where the oracle does not gain this much.
     config.gate = ConfigDict()
-    config.gate.problems = 160
-    config.gate.oracle_gain = 0.15
-    config.gate.strict_gain = 0.05
+    config.gate.problems = 160  # of the validation split
+    config.gate.oracle_gain = 0.15  # least gain over the base, as a fraction
+    config.gate.strict_gain = 0.05  # the same for practice without any tested fact
 
     config.evaluate = ConfigDict()
     config.evaluate.batch = 105  # problems answered at once

@@ -235,8 +235,8 @@ def test_malformed_practice_is_neither_right_nor_on_family_nor_a_leak():
 def test_checks_read_as_documents_and_fit_the_vocabulary():
     practice = Practice("6>0 2>2 1>7 ? 10 4", "f2,0,5 = 10>7 4>4", True)
     assert TASK.checks(PROBLEM, practice) == (
-        ("10>7 4>4 ? 8 1 : f2,0,5 =", "8>1 1>7"),
-        ("10>7 4>4 ? 1 6 : f2,0,5 =", "1>7 6>0"),
+        ("10>7 4>4 6>0 ? 8 1 : f2,0,5 =", "8>1 1>7"),
+        ("10>7 4>4 8>1 ? 1 6 : f2,0,5 =", "1>7 6>0"),
         ("6>0 2>2 1>7 ? 10 4 : f2,0,5 =", "10>7 4>4"),
         ("8>1 1>7 6>0 ? 10 4 :", "f2,0,5"),
     )
