@@ -31,6 +31,8 @@ from mass_jax.training.progress import Progress
 from mass_jax.training.study import Study, open_study, train_arm
 from mass_jax.types import Params
 
+CHECKED_RATES = {"sgd": 0.5, "adam": 0.02}
+"""Inner optimisers for which attributions are compared with differences, at rates at which each is used."""
 SHOWN = 5
 """Problems that the report shows in full."""
 
@@ -203,7 +205,7 @@ def attribution_check(study: Study, state: TrainState, evaluator: Evaluator, cou
     )
     valid = own.sets.valid_PxM[:count]
     found = {}
-    for optimizer, rate in (("sgd", 0.5), ("adam", study.method.inner.learning_rate)):
+    for optimizer, rate in CHECKED_RATES.items():
         inner = dataclasses.replace(study.method.inner, optimizer=optimizer, learning_rate=rate)
         method = dataclasses.replace(study.method, inner=inner)
         tau, oracle = attribution.compare_with_differences(

@@ -205,7 +205,7 @@ def compare_with_differences(
     checks: Sequences,
     practice: Sequences,
     valid_PxM: np.ndarray,
-    width: float = 1e-4,
+    width: float = 1e-5,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The estimator's attributions of the gold outer loss, and central differences of the same, both in float64.
 
