@@ -1,8 +1,8 @@
 """Families: hidden polynomial rules over the residues mod 11, and problems about them.
 
 A rule is x -> a x^2 + b x + c (mod 11). A problem shows a few `x>y` pairs of one rule and asks for two more. All rules
-are known to the pretrained model, none is named in a problem: a solution first names the rule, its worked step, and then
-recalls the two outputs.
+are known to the pretrained model, none is named in a problem: a solution first names the rule, its worked step, and
+then recalls the two outputs.
 """
 
 import dataclasses
