@@ -2,7 +2,7 @@
 
     make smoke
 
-Hardware: 2 CPU cores. Time and metrics to expect: docs/results.md; accuracies stay near zero.
+Hardware: 2 CPU cores. Time: 1 min 36 s. Accuracies stay near zero.
 """
 
 from ml_collections import ConfigDict
