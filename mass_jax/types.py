@@ -52,10 +52,14 @@ class InnerProblem(NamedTuple):
       loss: ``loss(params, meta, batch) -> scalar``. Every operation in it needs a jvp of its vjp. A loss that is a sum
         over the examples of ``batch`` may be microbatched.
       optimizer: the inner optimiser.
+      gradient: ``gradient(params, meta, batch) -> (loss, grads)``, what the optimiser is fed in place of the gradient
+        of ``loss``: a differentiable vector field, additive over examples like the loss (normalised gradients of each
+        example, say). None for ``jax.value_and_grad(loss)``.
     """
 
     loss: Callable[[Params, Meta, Batch], Array]
     optimizer: InnerOptimizer
+    gradient: Callable[[Params, Meta, Batch], tuple[Array, Params]] | None = None
 
 
 class MetaGradient(NamedTuple):

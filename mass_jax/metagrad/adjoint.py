@@ -1,7 +1,6 @@
 """The hand-written reverse walk over the inner steps: exact, fast, and small."""
 
 import dataclasses
-from collections.abc import Callable
 from typing import ClassVar, NamedTuple
 
 import jax
@@ -9,8 +8,8 @@ import jax.numpy as jnp
 
 from mass_jax.metagrad.base import CotangentEstimator, InnerRun, inner_loop
 from mass_jax.metagrad.checks import check_cotangent, check_inputs, check_steps
-from mass_jax.metagrad.microbatch import sum_over_microbatches
-from mass_jax.types import Array, Batch, InnerProblem, Meta, MetaGradient, OptState, Params, PyTree
+from mass_jax.metagrad.second_order import Cotangents, pull_init, start_walk, step_back
+from mass_jax.types import Array, Batch, InnerProblem, Meta, MetaGradient, OptState, Params
 
 
 class Trajectory(NamedTuple):
@@ -75,69 +74,16 @@ class Adjoint(CotangentEstimator):
         check_steps(residuals, steps)
         check_cotangent(cotangent, init)
 
-        def back(
-            carry: tuple[Params, list[Array], Meta], t: Array | int
-        ) -> tuple[tuple[Params, list[Array], Meta], None]:
-            params_bar, state_bar, meta_bar = carry
+        def back(bar: Cotangents, t: Array | int, hessian: bool = True) -> tuple[Cotangents, None]:
             # Indexed, not scanned over: slicing off the first step would copy the trajectory.
-            (params, state, grads), batch = jax.tree.map(lambda leaf: jnp.asarray(leaf)[t], (residuals, batches))
-            grads_bar, state_bar, params_bar, meta_bar_update = _pull_update(
-                problem, grads, state, params, meta, (params_bar, state_bar)
-            )
-            along_params, along_meta = sum_over_microbatches(
-                lambda part: _second_order(problem, params, meta, part, grads_bar), batch, self.microbatch
-            )
-            params_bar = jax.tree.map(jnp.add, params_bar, along_params)
-            meta_bar = jax.tree.map(lambda a, b, c: a + b + c, meta_bar, meta_bar_update, along_meta)
-            return (params_bar, state_bar, meta_bar), None
+            place, batch = jax.tree.map(lambda leaf: jnp.asarray(leaf)[t], (residuals, batches))
+            return step_back(problem, place, meta, batch, bar, self.microbatch, hessian), None
 
-        state_floats, _ = _split_floating(residuals.state_K)
-        carry = (
-            cotangent,
-            [jnp.zeros(leaf.shape[1:], leaf.dtype) for leaf in state_floats],
-            jax.tree.map(jnp.zeros_like, meta),
-        )
+        bar = start_walk(cotangent, jax.tree.map(lambda leaf: leaf[0], residuals.state_K), meta)
         first = 0 if self.init_grad else 1
         if first < steps:
-            carry, _ = jax.lax.scan(back, carry, jnp.arange(first, steps), reverse=True)
+            bar, _ = jax.lax.scan(back, bar, jnp.arange(first, steps), reverse=True)
         if not self.init_grad:
-            # Outside the scan: nobody reads this step's Hessian-vector product, so the compiler drops it.
-            (_, _, meta_bar), _ = back(carry, 0)
-            return MetaGradient(meta_bar, None, {})
-        params_bar, state_bar, meta_bar = carry
-        _, pull_init = jax.vjp(lambda params: _split_floating(problem.optimizer.init(params))[0], init)
-        (init_bar,) = pull_init(state_bar)
-        return MetaGradient(meta_bar, jax.tree.map(jnp.add, params_bar, init_bar), {})
-
-
-def _pull_update(
-    problem: InnerProblem, grads: Params, state: OptState, params: Params, meta: Meta, bar: tuple[Params, list[Array]]
-) -> tuple[Params, list[Array], Params, Meta]:
-    """Cotangents of the gradient, the state's floating leaves, the parameters and meta through one optimiser step."""
-    state_floats, join = _split_floating(state)
-
-    def update(grads: Params, state_floats: list[Array], params: Params, meta: Meta) -> tuple[Params, list[Array]]:
-        new_params, new_state = problem.optimizer.update(grads, join(state_floats), params, meta)
-        return new_params, _split_floating(new_state)[0]
-
-    return jax.vjp(update, grads, state_floats, params, meta)[1](bar)
-
-
-def _second_order(
-    problem: InnerProblem, params: Params, meta: Meta, batch: Batch, along: Params
-) -> tuple[Params, Meta]:
-    """∂²ℓ/∂φ∂φ · along and ∂²ℓ/∂w∂φ · along."""
-    return jax.jvp(lambda p: jax.grad(problem.loss, argnums=(0, 1))(p, meta, batch), (params,), (along,))[1]
-
-
-def _split_floating(tree: PyTree) -> tuple[list[Array], Callable[[list[Array]], PyTree]]:
-    """The floating leaves, and a function that puts others in their place: step counts and keys have no cotangent."""
-    leaves, treedef = jax.tree.flatten(tree)
-    floating = [jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves]
-
-    def join(floats: list[Array]) -> PyTree:
-        remaining = iter(floats)
-        merged = [next(remaining) if is_float else leaf for leaf, is_float in zip(leaves, floating, strict=True)]
-        return jax.tree.unflatten(treedef, merged)
-
-    return [leaf for leaf, is_float in zip(leaves, floating, strict=True) if is_float], join
+            bar, _ = back(bar, 0, hessian=False)
+            return MetaGradient(bar.meta, None, {})
+        return MetaGradient(bar.meta, pull_init(problem, init, bar), {})

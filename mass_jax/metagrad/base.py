@@ -6,7 +6,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 
 import jax
 
-from mass_jax.metagrad.microbatch import sum_over_microbatches
+from mass_jax.metagrad.second_order import loss_and_grad
 from mass_jax.types import Array, Batch, InnerProblem, Meta, MetaGradient, OptState, Params, PyTree
 
 OuterLoss = Callable[[Params], Array]
@@ -133,9 +133,7 @@ def inner_loop(
 
     def step(carry: tuple[Params, OptState], batch: Batch) -> tuple[tuple[Params, OptState], tuple[Array, Any]]:
         params, state = carry
-        loss, grads = sum_over_microbatches(
-            lambda part: jax.value_and_grad(problem.loss)(params, meta, part), batch, microbatch
-        )
+        loss, grads = loss_and_grad(problem, params, meta, batch, microbatch)
         new_params, new_state = problem.optimizer.update(grads, state, params, meta)
         return (new_params, new_state), (loss, keep(params, state, grads, new_params))
 
