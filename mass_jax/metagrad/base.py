@@ -1,7 +1,7 @@
 """What every estimator shares: its interface, the inner run, and the joined form of adapt and pullback."""
 
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import jax
@@ -42,6 +42,10 @@ class Estimator(Protocol):
     exact: ClassVar[bool]
     needs_cotangent: ClassVar[bool]
 
+    def assumption(self, diagnostics: Mapping[str, float]) -> str | None:
+        """A sentence if the diagnostics of a result show that the estimator's assumption does not hold, else None."""
+        ...
+
     def value_and_grad(self, problem: InnerProblem, outer_loss: OuterLoss) -> ValueAndGrad:
         """The outer loss after the inner run and its meta-gradient, in one pure function."""
         ...
@@ -61,6 +65,11 @@ class CotangentEstimator(abc.ABC):
 
     exact: ClassVar[bool]
     needs_cotangent: ClassVar[bool] = True
+
+    def assumption(self, diagnostics: Mapping[str, float]) -> str | None:
+        """A sentence if the diagnostics of a result show that the estimator's assumption does not hold, else None."""
+        del diagnostics
+        return None
 
     @abc.abstractmethod
     def adapt(self, problem: InnerProblem, init: Params, meta: Meta, batches: Batch) -> InnerRun:
@@ -106,6 +115,24 @@ class CotangentEstimator(abc.ABC):
         return joined
 
 
+def inner_step(
+    problem: InnerProblem,
+    meta: Meta,
+    *,
+    keep: Callable[[Params, OptState, Params, Params], Any] = lambda params, state, grads, new_params: None,
+    microbatch: int | None = None,
+) -> Callable[[tuple[Params, OptState], Batch], tuple[tuple[Params, OptState], tuple[Array, Any]]]:
+    """One inner step as the body of a scan; see ``inner_loop``."""
+
+    def step(carry: tuple[Params, OptState], batch: Batch) -> tuple[tuple[Params, OptState], tuple[Array, Any]]:
+        params, state = carry
+        loss, grads = loss_and_grad(problem, params, meta, batch, microbatch)
+        new_params, new_state = problem.optimizer.update(grads, state, params, meta)
+        return (new_params, new_state), (loss, keep(params, state, grads, new_params))
+
+    return step
+
+
 def inner_loop(
     problem: InnerProblem,
     init: Params,
@@ -114,7 +141,6 @@ def inner_loop(
     *,
     keep: Callable[[Params, OptState, Params, Params], Any] = lambda params, state, grads, new_params: None,
     microbatch: int | None = None,
-    remat: bool = False,
 ) -> tuple[Params, Array, Any]:
     """The inner run: K steps as one ``lax.scan``.
 
@@ -125,19 +151,10 @@ def inner_loop(
       batches: every leaf [K, ...].
       keep: ``keep(params, state, grads, new_params)``: what to store of a step; the default stores nothing.
       microbatch: examples whose activations are alive at once; None for all.
-      remat: whether reverse mode recomputes each step from its start.
 
     Returns:
       φ_K, the losses [K], and what was kept with a leading axis K.
     """
-
-    def step(carry: tuple[Params, OptState], batch: Batch) -> tuple[tuple[Params, OptState], tuple[Array, Any]]:
-        params, state = carry
-        loss, grads = loss_and_grad(problem, params, meta, batch, microbatch)
-        new_params, new_state = problem.optimizer.update(grads, state, params, meta)
-        return (new_params, new_state), (loss, keep(params, state, grads, new_params))
-
-    # Inside a scan nothing can be merged across the recomputation, so the barriers that prevent it only cost.
-    body = jax.checkpoint(step, prevent_cse=False) if remat else step
-    (params, _), (losses_K, kept_K) = jax.lax.scan(body, (init, problem.optimizer.init(init)), batches)
+    step = inner_step(problem, meta, keep=keep, microbatch=microbatch)
+    (params, _), (losses_K, kept_K) = jax.lax.scan(step, (init, problem.optimizer.init(init)), batches)
     return params, losses_K, kept_K

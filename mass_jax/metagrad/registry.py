@@ -6,9 +6,17 @@ from typing import Any
 from mass_jax.metagrad.adjoint import Adjoint
 from mass_jax.metagrad.base import Estimator
 from mass_jax.metagrad.first_order import FirstOrder
+from mass_jax.metagrad.forward import Forward
+from mass_jax.metagrad.mixed_mode import MixedMode
 from mass_jax.metagrad.unroll import Unroll
 
-ESTIMATORS: dict[str, type[Estimator]] = {"adjoint": Adjoint, "first_order": FirstOrder, "unroll": Unroll}
+ESTIMATORS: dict[str, type[Estimator]] = {
+    "adjoint": Adjoint,
+    "first_order": FirstOrder,
+    "forward": Forward,
+    "mixed_mode": MixedMode,
+    "unroll": Unroll,
+}
 
 
 def make(name: str, **options: Any) -> Estimator:

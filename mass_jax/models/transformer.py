@@ -1,6 +1,6 @@
 """A decoder-only transformer as pure functions: RoPE, RMSNorm, SwiGLU, grouped-query attention (Llama's block).
 
-The parameters of all layers are stacked along a leading axis L, so that one block can be looped over in Python
+The parameters of all layers are stacked along a leading axis L, so that one layer can be looped over in Python
 (faster on a CPU, and readable under a debugger) or scanned (one compilation for any depth): `ModelConfig.scan_layers`.
 An adapter is a separate pytree that is never merged into the parameters (see `lora.py`). Nothing here uses a fused
 kernel: every operation has a jvp of its vjp, which the meta-gradient needs.
@@ -33,8 +33,9 @@ class ModelConfig:
       norm_eps: added to the mean square in RMSNorm.
       tie_embeddings: the output matrix is the transposed embedding.
       scan_layers: `lax.scan` over the stacked layers in place of a Python loop.
-      remat: recompute each block's activations in the backward pass. XLA's CPU compiler merges the recomputation of
-        unrolled layers with the first computation again: there it saves memory with ``scan_layers`` only.
+      remat: recompute the activations of each half of a layer in the backward pass. XLA's CPU compiler merges the
+        recomputation of unrolled layers with the first computation again: there it saves memory with ``scan_layers``
+        only.
     """
 
     vocab_size: int
@@ -78,13 +79,18 @@ def init_cache(config: ModelConfig, batch: int, length: int) -> KVCache:
     return KVCache(jnp.zeros(shape), jnp.zeros(shape))
 
 
-def rotate(x_BxTxHxC: Array, positions_BxT: Array, theta: float) -> Array:
+def rotation(positions_BxT: Array, channels: int, theta: float, dtype: Any) -> tuple[Array, Array]:
+    """Cosines and sines of the rotary angles, [B, T, 1, channels / 2] each: the same for every layer."""
+    half = channels // 2
+    frequencies = theta ** (-jnp.arange(half, dtype=dtype) / half)
+    angles = positions_BxT[..., None, None].astype(dtype) * frequencies
+    return jnp.cos(angles), jnp.sin(angles)
+
+
+def rotate(x_BxTxHxC: Array, rotation: tuple[Array, Array]) -> Array:
     """Rotary position embedding in the half-split layout (Su et al. 2021, arXiv 2104.09864, eq. 34)."""
-    half = x_BxTxHxC.shape[-1] // 2
-    frequencies = theta ** (-jnp.arange(half, dtype=x_BxTxHxC.dtype) / half)
-    angles = positions_BxT[..., None, None].astype(x_BxTxHxC.dtype) * frequencies
-    sin, cos = jnp.sin(angles), jnp.cos(angles)
-    first, second = x_BxTxHxC[..., :half], x_BxTxHxC[..., half:]
+    cos, sin = rotation
+    first, second = jnp.split(x_BxTxHxC, 2, axis=-1)
     return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
 
 
@@ -109,15 +115,18 @@ class Linear(nn.Module):
     def __call__(self, x: Array, lora: dict[str, Array] | None = None) -> Array:
         """[..., D_in] to [..., features]; ``lora`` is ``{"a": [D_in, R], "b": [R, features]}``."""
         kernel = self.param("kernel", nn.initializers.lecun_normal(), (x.shape[-1], self.features))
-        y = x @ kernel
+        # As two-dimensional products: with more axes, XLA's CPU compiler fuses the transposition in the gradient of
+        # ``b`` with whatever made the cotangent, and that fusion took a third of a training step.
+        x_NxD = x.reshape(-1, x.shape[-1])
+        y = x_NxD @ kernel
         if lora is not None:
             # Two thin products, never W + A B: the merged matrix would be one full weight a problem.
-            y = y + (x @ lora["a"]) @ lora["b"]
-        return y
+            y = y + (x_NxD @ lora["a"]) @ lora["b"]
+        return y.reshape(*x.shape[:-1], self.features)
 
 
-class Block(nn.Module):
-    """One pre-norm layer: attention, then SwiGLU, each added to the residual stream."""
+class Attention(nn.Module):
+    """The first half of a pre-norm layer: attention, added to the residual stream."""
 
     config: ModelConfig
 
@@ -126,6 +135,7 @@ class Block(nn.Module):
         self,
         x_BxTxD: Array,
         positions_BxT: Array,
+        turn: tuple[Array, Array],
         lora: dict[str, Any],
         cache: tuple[Array, Array] | None,
     ) -> tuple[Array, tuple[Array, Array] | None]:
@@ -136,8 +146,8 @@ class Block(nn.Module):
         q = Linear(c.heads * c.head_dim, name="q_proj")(h, lora.get("q_proj"))
         k = Linear(c.kv_heads * c.head_dim, name="k_proj")(h, lora.get("k_proj"))
         v = Linear(c.kv_heads * c.head_dim, name="v_proj")(h, lora.get("v_proj"))
-        q = rotate(q.reshape(batch, length, c.heads, c.head_dim), positions_BxT, c.rope_theta)
-        k = rotate(k.reshape(batch, length, c.kv_heads, c.head_dim), positions_BxT, c.rope_theta)
+        q = rotate(q.reshape(batch, length, c.heads, c.head_dim), turn) * c.head_dim**-0.5
+        k = rotate(k.reshape(batch, length, c.kv_heads, c.head_dim), turn)
         v = v.reshape(batch, length, c.kv_heads, c.head_dim)
         if cache is not None:
             rows = jnp.arange(batch)[:, None]
@@ -147,27 +157,51 @@ class Block(nn.Module):
 
         # Slot s holds position s, so one comparison masks the future, the padding and the unwritten slots alike.
         visible = jnp.arange(k.shape[1])[None, None, :] <= positions_BxT[..., None]
+        # Added, not selected: the derivative of an addition is no operation at all.
+        mask = jnp.where(visible, 0.0, jnp.finfo(k.dtype).min / 2).astype(k.dtype)[:, None, None]
         q = q.reshape(batch, length, c.kv_heads, c.heads // c.kv_heads, c.head_dim)
-        scores = jnp.einsum("btghc,bsgc->bghts", q, k) * c.head_dim**-0.5
-        scores = jnp.where(visible[:, None, None], scores, jnp.finfo(scores.dtype).min)
-        mixed = jnp.einsum("bghts,bsgc->btghc", jax.nn.softmax(scores, axis=-1), v)
+        scores = jnp.einsum("btghc,bsgc->bghts", q, k) + mask
+        # The softmax's division comes after the product with the values: its derivatives are then of size T x C, not
+        # T x T. A common shift of the scores cancels, so no gradient need pass through the maximum.
+        scores = scores - jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True))
+        shares = jnp.exp(scores)
+        totals = jnp.einsum("bghts->btgh", shares)[..., None]
+        mixed = jnp.einsum("bghts,bsgc->btghc", shares, v) / totals
         mixed = mixed.reshape(batch, length, c.heads * c.head_dim)
-        x_BxTxD = x_BxTxD + Linear(c.width, name="o_proj")(mixed, lora.get("o_proj"))
+        return x_BxTxD + Linear(c.width, name="o_proj")(mixed, lora.get("o_proj")), cache
 
+
+class MLP(nn.Module):
+    """The second half of a pre-norm layer: SwiGLU (Shazeer 2020, arXiv 2002.05202), added to the residual stream."""
+
+    config: ModelConfig
+
+    @nn.compact
+    def __call__(self, x_BxTxD: Array, lora: dict[str, Any]) -> Array:
+        """See `forward`; one layer's slices of parameters and adapter."""
+        c = self.config
         h = RMSNorm(c.norm_eps, name="mlp_norm")(x_BxTxD)
         gate = Linear(c.mlp_width, name="gate_proj")(h, lora.get("gate_proj"))
         up = Linear(c.mlp_width, name="up_proj")(h, lora.get("up_proj"))
         down = Linear(c.width, name="down_proj")(jax.nn.silu(gate) * up, lora.get("down_proj"))
-        return x_BxTxD + down, cache
+        return x_BxTxD + down
 
 
 def init(config: ModelConfig, key: Array) -> Params:
     """Random float32 parameters: ``embed`` [V, D], ``layers`` (stacked along L), ``final_norm`` [D], ``unembed``."""
     embed_key, layer_key, head_key = jax.random.split(key, 3)
     x, positions = jnp.zeros((1, 1, config.width)), jnp.zeros((1, 1), jnp.int32)
-    layers = jax.vmap(lambda k: Block(config).init(k, x, positions, {}, None)["params"])(
-        jax.random.split(layer_key, config.layers)
-    )
+
+    turn = rotation(positions, config.head_dim, config.rope_theta, x.dtype)
+
+    def init_layer(key: Array) -> Params:
+        attention_key, mlp_key = jax.random.split(key)
+        return {
+            **Attention(config).init(attention_key, x, positions, turn, {}, None)["params"],
+            **MLP(config).init(mlp_key, x, {})["params"],
+        }
+
+    layers = jax.vmap(init_layer)(jax.random.split(layer_key, config.layers))
     params = {
         "embed": jax.random.normal(embed_key, (config.vocab_size, config.width)) * config.width**-0.5,
         "layers": layers,
@@ -212,13 +246,23 @@ def forward(
     if positions_BxT is None:
         positions_BxT = jnp.broadcast_to(jnp.arange(length), (batch, length))
     x = params["embed"][tokens_BxT]
+    turn = rotation(positions_BxT, config.head_dim, config.rope_theta, x.dtype)
 
-    def layer(x: Array, inputs: tuple) -> tuple[Array, Any]:
-        block_params, lora, kv = inputs
-        return Block(config).apply({"params": block_params}, x, positions_BxT, lora, kv)
+    def attention(x: Array, layer_params: Params, lora: PyTree, kv: tuple[Array, Array] | None) -> Any:
+        return Attention(config).apply({"params": layer_params}, x, positions_BxT, turn, lora, kv)
+
+    def mlp(x: Array, layer_params: Params, lora: PyTree) -> Array:
+        return MLP(config).apply({"params": layer_params}, x, lora)
 
     if config.remat:
-        layer = jax.checkpoint(layer)
+        # By halves: never are the activations of both alive, for one more residual stream a layer and no more work.
+        attention, mlp = jax.checkpoint(attention), jax.checkpoint(mlp)
+
+    def layer(x: Array, inputs: tuple) -> tuple[Array, Any]:
+        layer_params, lora, kv = inputs
+        x, kv = attention(x, layer_params, lora, kv)
+        return mlp(x, layer_params, lora), kv
+
     stacked = (params["layers"], adapter or {}, None if cache is None else tuple(cache))
     if config.scan_layers:
         x, kv = jax.lax.scan(layer, x, stacked)
@@ -241,8 +285,9 @@ def logits(config: ModelConfig, params: Params, hidden_BxTxD: Array) -> Array:
 def token_log_probs(config: ModelConfig, params: Params, adapter: PyTree, tokens_BxT: Array) -> Array:
     """Log p(token_t | tokens before t), float [B, T - 1], for t = 1 .. T - 1."""
     hidden, _ = forward(config, params, adapter, tokens_BxT[:, :-1])
-    log_probs = jax.nn.log_softmax(logits(config, params, hidden))
-    return jnp.take_along_axis(log_probs, tokens_BxT[:, 1:, None], axis=-1)[..., 0]
+    logits_BxTxV = logits(config, params, hidden)
+    chosen = jnp.take_along_axis(logits_BxTxV, tokens_BxT[:, 1:, None], axis=-1)[..., 0]
+    return chosen - jax.nn.logsumexp(logits_BxTxV, axis=-1)
 
 
 def document_loss(config: ModelConfig, params: Params, documents_BxT: Array, pad_id: int = 0) -> tuple[Array, Array]:

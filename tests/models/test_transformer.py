@@ -111,9 +111,12 @@ def test_order_matters():
 def test_rotation_depends_on_the_distance_only():
     rng = np.random.default_rng(0)
     q, k = rng.normal(size=(2, 8)).astype(np.float32)
-    rotate = quick_jit(
-        lambda x, position: transformer.rotate(x[None, None, None], position[None, None], 100.0)[0, 0, 0]
-    )
+
+    def rotated(x, position):
+        turn = transformer.rotation(position[None, None], x.size, 100.0, x.dtype)
+        return transformer.rotate(x[None, None, None], turn)[0, 0, 0]
+
+    rotate = quick_jit(rotated)
 
     def score(m, n):
         return float(rotate(q, jnp.array(m)) @ rotate(k, jnp.array(n)))
