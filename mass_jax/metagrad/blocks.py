@@ -73,7 +73,7 @@ def _evaluate(
         if eqn.primitive.name == "scan":
             out = _scan(eqn.params, inputs, inlined, block)
         elif eqn.primitive.name in inlined:
-            inner = eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))
+            inner: Any = eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))
             # A checkpoint holds an open jaxpr, which has no constants; the others a closed one.
             inner, inner_consts = (inner.jaxpr, inner.consts) if hasattr(inner, "consts") else (inner, ())
             out = _evaluate(inner, inner_consts, inputs, inlined, block)

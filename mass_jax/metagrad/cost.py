@@ -17,20 +17,29 @@ BOUNDARY = "metagrad_adapted_parameters"
 
 # An output of these is a view of its operand, or is made again wherever it is read.
 _VIEWS = frozenset(
-    ["reshape", "squeeze", "expand_dims", "name", "copy", "stop_gradient", "broadcast_in_dim", "iota", "convert_element_type", "transpose"]
+    ("reshape squeeze expand_dims name copy stop_gradient broadcast_in_dim iota convert_element_type transpose").split()
 )
 _MOVES = _VIEWS | frozenset(
-    ["slice", "dynamic_slice", "dynamic_update_slice", "concatenate", "gather", "pad", "rev", "split", "device_put", "optimization_barrier"]
+    (
+        "slice dynamic_slice dynamic_update_slice concatenate gather pad rev split device_put optimization_barrier"
+    ).split()
 )
 _ELEMENTWISE = frozenset(
-    ["add", "sub", "mul", "div", "neg", "exp", "exp2", "log", "log1p", "expm1", "tanh", "logistic", "sqrt", "rsqrt", "square", "pow", "integer_pow", "max", "min", "abs", "sign", "select_n", "eq", "ne", "lt", "le", "gt", "ge", "and", "or", "not", "sin", "cos", "erf", "is_finite", "floor", "ceil", "round", "clamp", "add_any", "convert_element_type", "broadcast_in_dim", "iota", "reshape", "transpose", "squeeze", "expand_dims"]
+    (
+        "add sub mul div neg exp exp2 log log1p expm1 tanh logistic sqrt rsqrt square pow integer_pow max min "
+        "abs sign select_n eq ne lt le gt ge and or not sin cos erf is_finite floor ceil round clamp add_any "
+        "convert_element_type broadcast_in_dim iota reshape transpose squeeze expand_dims"
+    ).split()
 )
-_REDUCTIONS = frozenset(["reduce_sum", "reduce_max", "reduce_min", "reduce_prod", "reduce_and", "reduce_or", "argmax", "argmin"])
+_REDUCTIONS = frozenset(("reduce_sum reduce_max reduce_min reduce_prod reduce_and reduce_or argmax argmin").split())
 # f(0, …, 0) = 0, all floating operands being zero.
 _ZERO_IF_ALL = _MOVES | frozenset(
-    ["add", "sub", "add_any", "neg", "select_n", "reduce_sum", "reduce_max", "reduce_min", "cumsum", "max", "min", "abs", "sign", "sqrt", "square", "scatter-add", "scatter_add", "tanh", "sin", "integer_pow", "psum"]
+    (
+        "add sub add_any neg select_n reduce_sum reduce_max reduce_min cumsum max min abs sign sqrt square "
+        "scatter-add scatter_add tanh sin integer_pow psum"
+    ).split()
 )
-_ZERO_IF_ANY = frozenset(["mul", "dot_general", "conv_general_dilated"])
+_ZERO_IF_ANY = frozenset(("mul dot_general conv_general_dilated").split())
 
 
 class Flops(NamedTuple):
@@ -77,7 +86,7 @@ def count_flops(jaxpr: core.Jaxpr) -> Flops:
         inner = list(_subjaxprs(eqn))
         if name == "dot_general":
             (contracted, _), _ = eqn.params["dimension_numbers"]
-            matmul += 2 * _size(eqn.outvars[0]) * math.prod(eqn.invars[0].aval.shape[axis] for axis in contracted)
+            matmul += 2 * _size(eqn.outvars[0]) * math.prod(_shape(eqn.invars[0])[axis] for axis in contracted)
         elif name == "conv_general_dilated":
             matmul += _conv_flops(eqn)
         elif name in _REDUCTIONS or name.startswith(("reduce", "scatter", "sort", "cum")):
@@ -257,7 +266,7 @@ def _subjaxprs(eqn: core.JaxprEqn) -> Iterable[core.Jaxpr]:
 
 def _conv_flops(eqn: core.JaxprEqn) -> int:
     """Two for each multiply-add; taps that fall on padding or between dilated inputs are none."""
-    params, (lhs, rhs), out = eqn.params, (v.aval.shape for v in eqn.invars), eqn.outvars[0].aval.shape
+    params, (lhs, rhs), out = eqn.params, map(_shape, eqn.invars), _shape(eqn.outvars[0])
     lhs_spec, rhs_spec, out_spec = params["dimension_numbers"]
     taps = 1
     for axis, (low, _) in enumerate(params["padding"]):
@@ -272,8 +281,12 @@ def _conv_flops(eqn: core.JaxprEqn) -> int:
     return 2 * out[out_spec[0]] * out[out_spec[1]] * rhs[rhs_spec[1]] * taps
 
 
+def _shape(atom: Any) -> tuple[int, ...]:
+    return getattr(atom.aval, "shape", ())
+
+
 def _size(atom: Any) -> int:
-    return math.prod(getattr(atom.aval, "shape", ()))
+    return math.prod(_shape(atom))
 
 
 def _aval_bytes(aval: Any) -> int:

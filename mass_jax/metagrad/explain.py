@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from mass_jax.metagrad import cost
 from mass_jax.metagrad.base import CotangentEstimator, Estimator, OuterLoss, inner_loop
@@ -215,7 +216,7 @@ def explain(
         lambda leaf: jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf)), (init, meta, batches)
     )
     steps = check_inputs(init, meta, batches)
-    outer = outer_loss or (lambda params: sum(jnp.sum(leaf) for leaf in jax.tree.leaves(params)))
+    outer = outer_loss or optax.tree.sum
 
     def marked(params: Params) -> Array:
         return outer(cost.mark_boundary(params))
@@ -232,7 +233,7 @@ def explain(
         run = jax.eval_shape(lambda *args: estimator.adapt(problem, *args), init, meta, batches)
         residual_bytes, stored_bytes = cost.tree_bytes(run.residuals), cost.boundary_bytes(program)
     batch = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), batches)
-    step, _ = cost.trace(lambda *args: loss_and_grad(problem, *args, None)[1], init, meta, batch)
+    step, _ = cost.trace(lambda p, m, b: loss_and_grad(problem, p, m, b, None)[1], init, meta, batch)
     notes = list(flops.notes)
     if not by_products:
         notes.append("the inner run has no matrix product: its cost is compared by elementwise operations.")
@@ -268,7 +269,7 @@ def _account(estimator: Estimator) -> Account:
 def _hvp_bytes(problem: InnerProblem, init: Params, meta: Meta, batch: Batch) -> int | None:
     try:
         product, _ = cost.trace(
-            lambda params, *rest: second_order(problem, params, *rest, None), init, meta, batch, init
+            lambda p, m, b, along: second_order(problem, p, m, b, along, None), init, meta, batch, init
         )
     except TypeError:
         return None

@@ -72,7 +72,7 @@ class Forward(CotangentEstimator):
             jnp.tensordot(tangent.reshape(len(tangent), -1), bar.reshape(-1), 1)
             for tangent, bar in zip(jax.tree.leaves(tangents), jax.tree.leaves(cotangent), strict=True)
         ]
-        gradient = _from_flat(sum(products), moved)
+        gradient = _from_flat(jnp.sum(jnp.stack(products), axis=0), moved)
         return MetaGradient(gradient[0], gradient[1] if self.init_grad else None, {})
 
 

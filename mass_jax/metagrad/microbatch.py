@@ -6,7 +6,7 @@ from typing import TypeVar
 import jax
 import jax.numpy as jnp
 
-from mass_jax.types import Batch, PyTree
+from mass_jax.types import Batch, InnerProblem, Meta, Params, PyTree
 
 Out = TypeVar("Out", bound=PyTree)
 
@@ -53,3 +53,36 @@ def sum_over_microbatches(fn: Callable[[Batch], Out], batch: Batch, size: int | 
     shapes = jax.eval_shape(lambda: fn(part_of([leaf[0] for leaf in split])))
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
     return jax.lax.scan(add, zeros, split)[0]
+
+
+def check_additive(
+    problem: InnerProblem, params: Params, meta: Meta, batch: Batch, size: int, tolerance: float = 1e-3
+) -> None:
+    """Probes whether the inner loss is a sum over examples, as microbatching takes for granted.
+
+    A loss that divides by the number of examples it is given, or by the sum of their weights, or that normalises over
+    the batch, is not, and microbatching would silently compute another loss. Call it once on data of the real kind,
+    outside ``jit``; it evaluates the loss, not its gradient.
+
+    Args:
+      problem: the inner problem.
+      params: φ, anywhere in the parameters' space.
+      meta: meta-parameters; weights should differ between examples.
+      batch: of one step, without the leading axis K; its examples should differ.
+      size: examples a part.
+      tolerance: on |whole − sum of the parts|, relative to the largest part.
+
+    Raises:
+      ValueError: with both values, if they differ; or as ``sum_over_microbatches``.
+    """
+    whole = problem.loss(params, meta, batch)
+    parts = sum_over_microbatches(
+        lambda part: (lambda loss: (loss, jnp.abs(loss)))(problem.loss(params, meta, part)), batch, size
+    )
+    difference = float(jnp.abs(whole - parts[0]))
+    if not difference <= tolerance * float(parts[1]):
+        raise ValueError(
+            f"the inner loss is not a sum over examples: {float(whole):.6g} on a whole batch, {float(parts[0]):.6g} as "
+            f"the sum over microbatches of {size}. Divide by a constant in place of the batch's own size or weight, or "
+            "use microbatch=None."
+        )

@@ -10,6 +10,7 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.extend import core
 
 from mass_jax.metagrad.base import CotangentEstimator, InnerRun, OuterLoss, ValueAndGrad, inner_loop
+from mass_jax.metagrad.blocks import keep_activations
 from mass_jax.metagrad.checks import check_cotangent, check_inputs
 from mass_jax.metagrad.second_order import loss_and_grad, mixed_term, second_order, zeros_like
 from mass_jax.types import Array, Batch, InnerProblem, Meta, MetaGradient, OptState, Params, PyTree
@@ -40,11 +41,13 @@ class MixedMode(CotangentEstimator):
       init_grad: whether to return the gradient with respect to ``init`` too, for one more Hessian-vector product.
       microbatch: as for ``Adjoint``.
       hvp_microbatch: as for ``Adjoint``.
+      hvp_remat: as for ``Adjoint``.
     """
 
     init_grad: bool = False
     microbatch: int | None = None
     hvp_microbatch: int | None = None
+    hvp_remat: bool = True
     exact: ClassVar[bool] = True
 
     def adapt(self, problem: InnerProblem, init: Params, meta: Meta, batches: Batch) -> InnerRun:
@@ -104,14 +107,15 @@ class MixedMode(CotangentEstimator):
     def _inner_gradient(self, problem: InnerProblem, hessian: bool) -> Callable[[Params, Meta, Batch], Params]:
         """G(φ, w) with a reverse rule that is forward over reverse."""
         size = self.hvp_microbatch or self.microbatch
+        differentiated = problem if self.hvp_remat else keep_activations(problem)
 
         def gradient(params: Params, meta: Meta, batch: Batch) -> Params:
             return loss_and_grad(problem, params, meta, batch, self.microbatch)[1]
 
         def products(params: Params, meta: Meta, batch: Batch, grads_bar: Params) -> tuple[Params, Meta]:
             if hessian:
-                return second_order(problem, params, meta, batch, grads_bar, size)
-            return zeros_like(params), mixed_term(problem, params, meta, batch, grads_bar, size)
+                return second_order(differentiated, params, meta, batch, grads_bar, size)
+            return zeros_like(params), mixed_term(differentiated, params, meta, batch, grads_bar, size)
 
         def inner_gradient(params: Params, meta: Meta, batch: Batch) -> Params:
             pure_gradient, consts = _hoist(gradient, params, meta, batch)

@@ -36,7 +36,7 @@ def normalized_examples(
         def one(example: list[Array], weight: Array) -> tuple[Array, Params]:
             remaining = iter(example)
             # A scalar (a step index, say) belongs to every example.
-            alone = treedef.unflatten([next(remaining)[None] if jnp.ndim(leaf) else leaf for leaf in leaves])
+            alone = jax.tree.unflatten(treedef, [next(remaining)[None] if jnp.ndim(leaf) else leaf for leaf in leaves])
             loss, grads = jax.value_and_grad(lambda p: example_losses(p, meta, alone)[0])(params)
             scale = weight * jax.lax.rsqrt(optax.tree.norm(grads, squared=True) + eps_root)
             return weight * loss, jax.tree.map(lambda g: (scale * g).astype(g.dtype), grads)
