@@ -85,7 +85,7 @@ def run(
         if kind == "gradients":
             return grads
         place = Place(params, state, grads)
-        return jax.device_put(place, jax.memory.Space.Host) if kind == "host" else place
+        return _matrices_to(jax.memory.Space.Host, place) if kind == "host" else place
 
     step = inner_step(problem, meta, keep=keep, microbatch=microbatch)
     (params, _), (losses_K, kept) = jax.lax.scan(step, start, batches)
@@ -110,7 +110,7 @@ def place_finder(
 
         def stored(memory: PyTree, t: Array | int) -> tuple[PyTree, Place]:
             place = _index(kept, t)
-            return memory, jax.device_put(place, jax.memory.Space.Device) if kind == "host" else place
+            return memory, _matrices_to(jax.memory.Space.Device, place) if kind == "host" else place
 
         return (), stored
     if kind == "gradients":
@@ -169,6 +169,11 @@ def _run_into_slots(
 def _index(tree: PyTree, t: Any) -> PyTree:
     # Indexed, not scanned over: slicing off the first step would copy the trajectory.
     return jax.tree.map(lambda leaf: jnp.asarray(leaf)[t], tree)
+
+
+def _matrices_to(space: jax.memory.Space, tree: PyTree) -> PyTree:
+    # The TPU compiler updates no scalars or vectors in host memory, and what is small need not go there.
+    return jax.tree.map(lambda leaf: jax.device_put(leaf, space) if leaf.ndim >= 2 else leaf, tree)
 
 
 def _store(slots: PyTree, at: PyTree, slot: Array) -> PyTree:

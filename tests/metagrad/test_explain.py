@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from mass_jax import metagrad
-from mass_jax.metagrad import cost, optimizers
-from mass_jax.metagrad.explain import ACCOUNTS, explain
+from mass_jax.metagrad import cost, explain, optimizers
+from mass_jax.metagrad.explain import ACCOUNTS
 from mass_jax.types import InnerProblem, MetaGradient
 from tests.metagrad import problems
 
