@@ -20,11 +20,11 @@ TEST_ENV := JAX_PLATFORMS=cpu XLA_FLAGS="--xla_cpu_multi_thread_eigen=false --xl
 # Where little is computed, compiling is what takes the time: let XLA optimise less.
 QUICK_COMPILE := XLA_FLAGS=--xla_backend_optimization_level=0
 
-.PHONY: help setup demo smoke report test test-fast test-lower lint format typecheck tensorboard clean distclean
+.PHONY: help setup demo smoke estimators estimators-gpt2 hyper-cleaning peers report test test-fast test-lower lint format typecheck tensorboard clean distclean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | \
-	  while IFS='|' read -r name text; do printf '  \033[1m%-12s\033[0m %s\n' "$$name" "$$text"; done
+	  while IFS='|' read -r name text; do printf '  \033[1m%-16s\033[0m %s\n' "$$name" "$$text"; done
 
 setup: $(VENV)/.stamp  ## make .venv (EXTRAS=test,cuda or test,tpu for an accelerator)
 
@@ -40,6 +40,24 @@ demo: $(VENV)/.stamp  ## train and evaluate everything, then write runs/demo/rep
 
 smoke: $(VENV)/.stamp  ## the same program at the smallest size, into runs/smoke
 	$(QUICK_COMPILE) $(BIN)/python -m experiments.demo --config=configs/smoke.py --workdir=runs/smoke
+
+estimators: $(VENV)/.stamp  ## compare all meta-gradient estimators, into runs/estimators (about 2 hours; resumes)
+	$(BIN)/python -m experiments.compare_estimators --workdir=runs/estimators
+
+estimators-gpt2: $(VENV)/.stamp  ## memory of GPT-2's meta-gradient on a TPU, by its compiler; no TPU needed
+	$(BIN)/python -c 'import libtpu' 2>/dev/null || $(PIP) -e '.[plan]'
+	$(BIN)/python -m experiments.estimators_gpt2 --workdir=runs/estimators
+
+hyper-cleaning: $(VENV)/.stamp  ## find wrong labels with every estimator, into runs/hyper_cleaning
+	$(BIN)/python -m experiments.hyper_cleaning --workdir=runs/hyper_cleaning
+
+peers: .venv-bench/.stamp  ## time and memory against torch.autograd, higher and TorchOpt, into runs/peers
+	.venv-bench/bin/python -m experiments.peers --workdir=runs/peers
+
+.venv-bench/.stamp: setup.py
+	test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	@touch $@
 
 report: $(VENV)/.stamp  ## rewrite the report of a finished run: make report WORKDIR=runs/demo
 	$(BIN)/python -m mass_jax.reporting.report --workdir=$(WORKDIR)
@@ -79,4 +97,4 @@ clean:  ## remove caches and build output; runs are kept
 	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
 distclean: clean  ## and the virtual environments
-	rm -rf $(VENV) .venv-lower
+	rm -rf $(VENV) .venv-lower .venv-bench

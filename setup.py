@@ -22,6 +22,8 @@ REQUIREMENTS = [
     "tensorboardX>=2.6.5",  # TensorBoard event files; flax.metrics.tensorboard would need TensorFlow
 ]
 
+EXAMPLES = ["scikit-learn>=1.9.1"]  # ships the digits of experiments/hyper_cleaning.py
+
 EXTRAS = {
     "test": [
         "pytest>=9.2.0",  # the test runner
@@ -29,7 +31,12 @@ EXTRAS = {
         "tensorboard>=2.21.0",  # reads event files back, and is the browser of `make tensorboard`
         "ruff>=0.17.6",  # linter and formatter
         "mypy>=2.4.1",  # type checker
+        *EXAMPLES,
     ],
+    "examples": EXAMPLES,
+    "plan": ["libtpu>=0.0.52"],  # the TPU compiler, which needs no TPU to say how much memory a program takes
+    # The peers of `make peers`, in a virtual environment of their own.
+    "bench": ["torch==2.13.0", "higher>=0.2.1", "torchopt>=0.7.3"],
     "cuda": ["jax[cuda12]>=0.10.2"],  # NVIDIA GPUs; CUDA comes with the wheels
     "tpu": ["jax[tpu]>=0.10.2"],  # Cloud TPU; brings libtpu
 }

@@ -48,7 +48,7 @@ _ROUNDS = flags.DEFINE_integer("rounds", 5, "Timed calls of every row.", lower_b
 _SECONDS = flags.DEFINE_float(
     "seconds",
     45.0,
-    "A row whose timed calls would take longer gets fewer rounds; if one call does, none.",
+    "A row whose timed calls would take longer gets fewer rounds, or none.",
     lower_bound=0,
 )
 _FRESH = flags.DEFINE_bool("fresh", False, "Measure again what the file already holds.")
@@ -70,8 +70,9 @@ class Entry(NamedTuple):
     remat: bool = True
 
 
-def entries(optimizer: str, steps: int) -> list[Entry]:
+def entries(size: str, optimizer: str, steps: int) -> list[Entry]:
     """The rows of the table at K = ``steps``."""
+    examples = SIZES[size].examples
     rate = RATES[optimizer]
     half = max(1, steps // 2)
     rows = [
@@ -81,8 +82,8 @@ def entries(optimizer: str, steps: int) -> list[Entry]:
         Entry("mixed_mode", {"microbatch": 1}),
         Entry("adjoint", {}),
         Entry("adjoint", {"microbatch": 1}),
-        Entry("adjoint", {"microbatch": 4, "hvp_microbatch": 1}),
-        Entry("adjoint", {"hvp_microbatch": 2, "hvp_remat": False}),
+        Entry("adjoint", {"microbatch": examples // 2, "hvp_microbatch": 1}),
+        Entry("adjoint", {"hvp_microbatch": max(1, examples // 4), "hvp_remat": False}),
         Entry("adjoint", {"trajectory": "states"}),
         Entry("adjoint", {"trajectory": "replay", "microbatch": 1}),
         Entry("forward", {"max_scalars": 512}),
@@ -217,9 +218,7 @@ def run(
         results = json.loads(path.read_text(encoding="utf-8"))
     results["versions"] = {name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "optax")}
     results["machine"] = {"device": jax.devices()[0].device_kind, "cores": os.cpu_count(), "system": platform.system()}
-    wanted = [
-        (cell, entry) for cell in cells for entry in entries(*cell[1:]) if names is None or entry.estimator in names
-    ]
+    wanted = [(cell, entry) for cell in cells for entry in entries(*cell) if names is None or entry.estimator in names]
     done = {_key(row) for row in results["rows"]}
     bench: Bench | None = None
     with Progress(len(wanted), label="estimators") as progress:

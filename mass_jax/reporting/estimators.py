@@ -11,18 +11,7 @@ from mass_jax.reporting.table import Table
 
 Row = dict[str, Any]
 
-_COLOURS = (
-    "#4269d0",
-    "#efb118",
-    "#ff725c",
-    "#6cc5b0",
-    "#3ca951",
-    "#ff8ab7",
-    "#a463f2",
-    "#97bbf5",
-    "#9c6b4e",
-    "#7a7a7a",
-)
+_COLOURS = "#4269d0 #efb118 #ff725c #6cc5b0 #3ca951 #ff8ab7 #a463f2 #97bbf5 #9c6b4e #7a7a7a".split()
 _MARKERS = "os^vDPX*<>"
 
 
@@ -113,9 +102,8 @@ def _against_steps(
 def _error(ax: Axes, rows: Sequence[Row], places: dict[str, int]) -> None:
     steps = 8 if any(row["K"] == 8 for row in rows) else max(row["K"] for row in rows)
     for estimator, place in places.items():
-        here = [
-            row for row in rows if row["estimator"] == estimator and row["K"] == steps and row["rel_err"] is not None
-        ]
+        measured = [row for row in rows if row["rel_err"] is not None]
+        here = [row for row in measured if (row["estimator"], row["K"]) == (estimator, steps)]
         if here:
             cost, error = [row["ratio_to_plain"] for row in here], [max(row["rel_err"], 1e-8) for row in here]
             ax.plot(cost, error, label=estimator, **(_style(place) | {"linestyle": "none"}))
