@@ -36,6 +36,7 @@ from mass_jax.metagrad.base import inner_loop
 from mass_jax.metagrad.microbatch import check_additive
 from mass_jax.reporting import estimators as reporting
 from mass_jax.reporting.table import to_markdown
+from mass_jax.training.compilation import temp_bytes
 from mass_jax.training.errors import InputError
 from mass_jax.training.progress import Progress
 
@@ -129,7 +130,7 @@ class Bench:
                 return inner_loop(case.problem, *arguments, microbatch=microbatch)[0]
 
             compiled = jax.jit(run).lower(*case[2:]).compile()
-            self._plain[microbatch] = (lambda: jax.block_until_ready(compiled(*case[2:]))), _temp_bytes(compiled)
+            self._plain[microbatch] = (lambda: jax.block_until_ready(compiled(*case[2:]))), temp_bytes(compiled)
             self._plain[microbatch][0]()
         return self._plain[microbatch]
 
@@ -166,7 +167,7 @@ class Bench:
             "seconds": None,
             "ratio_to_plain": None,
             "rounds": 0,
-            "temp_bytes": _temp_bytes(compiled),
+            "temp_bytes": temp_bytes(compiled),
             "plain_temp_bytes": plain_bytes,
             "compile_seconds": time.perf_counter() - began,
             "note": "",
@@ -184,7 +185,7 @@ class Bench:
 
         found = np.ravel(np.asarray(call()[1].meta["weights"], np.float64))
         reference = self.reference()
-        times = []
+        times: list[tuple[float, float]] = []
         began = time.perf_counter()
         while len(times) < rounds and (not times or time.perf_counter() - began < seconds):
             times.append((_timed(plain), _timed(call)))
@@ -238,10 +239,6 @@ def run(
 
 def _key(row: dict[str, Any]) -> tuple[Any, ...]:
     return row["size"], row["optimizer"], row["K"], row["estimator"], json.dumps(row["options"])
-
-
-def _temp_bytes(compiled: Any) -> int:
-    return compiled.memory_analysis().temp_size_in_bytes
 
 
 def _timed(call: Program) -> float:

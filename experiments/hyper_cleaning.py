@@ -28,6 +28,7 @@ from absl import app, flags
 from mass_jax import metagrad
 from mass_jax.metagrad import optimizers
 from mass_jax.reporting.table import Table, to_markdown
+from mass_jax.training.compilation import temp_bytes
 from mass_jax.training.errors import InputError
 from mass_jax.training.progress import Progress
 from mass_jax.types import Array, Batch, InnerProblem, Meta, Params
@@ -122,7 +123,7 @@ def fit(data: Data, weights: np.ndarray, steps: int) -> float:
     """Test accuracy of a model trained with fixed weights of the examples, for as many steps as an inner run has."""
     logits = jnp.log(jnp.maximum(weights, 1e-6)) - jnp.log(jnp.maximum(1 - weights, 1e-6))
     meta = {"logits": jnp.asarray(logits, jnp.float32)}
-    run = metagrad.make("adjoint").adapt(inner_problem(data), start(), meta, batches(steps))
+    run = metagrad.Adjoint().adapt(inner_problem(data), start(), meta, batches(steps))
     return float(np.mean(np.argmax(data.test_x @ run.params["w"] + run.params["b"], axis=1) == data.test_y))
 
 
@@ -172,7 +173,7 @@ def clean(name: str, options: dict[str, Any], data: Data, steps: int, outer_step
         "test_accuracy": fit(data, weights, steps),
         "f1": 2 * hits / max(1, int(found.sum() + data.wrong.sum())),
         "seconds": seconds,
-        "temp_bytes": compiled.memory_analysis().temp_size_in_bytes,
+        "temp_bytes": temp_bytes(compiled),
     }
 
 

@@ -79,7 +79,7 @@ def make_case(
     batches = {"tokens": tokens, "step": np.arange(steps, dtype=np.int32), "index": index}
     return Case(
         InnerProblem(loss, inner),
-        lambda adapter: losses(adapter, outer_tokens)[0],
+        lambda adapter: losses(adapter, jnp.asarray(outer_tokens))[0],
         as_dtype(init),
         as_dtype({"weights": weights}),
         jax.tree.map(jnp.asarray, batches),
@@ -105,8 +105,10 @@ def model_config(size: Size, *, scan_layers: bool, remat: bool) -> ModelConfig:
 def arrays(size: Size, steps: int, seed: int = 0) -> tuple[Params, Params, np.ndarray, np.ndarray, np.ndarray]:
     """Base parameters, adapter, practice tokens [K, N, T], outer tokens [1, T], weights [K, N], in numpy."""
     config = model_config(size, scan_layers=True, remat=False)
-    params = transformer.init(config, jax.random.key(seed))
-    adapter = lora.init(lora.LoraConfig(rank=size.rank), params, jax.random.key(seed + 1))
+    # With float64 enabled the draws would be others, and a reference in float64 one of another problem.
+    with jax.enable_x64(False):
+        params = transformer.init(config, jax.random.key(seed))
+        adapter = lora.init(lora.LoraConfig(rank=size.rank), params, jax.random.key(seed + 1))
     rng = np.random.default_rng(seed)
     adapter = jax.tree.map(
         lambda leaf: np.asarray(leaf) if np.any(leaf) else rng.normal(size=leaf.shape, scale=0.02).astype("float32"),

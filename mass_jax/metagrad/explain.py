@@ -73,7 +73,7 @@ ACCOUNTS: dict[str, Account] = {
         "curvature, momentum, Adam's rescaling, and every hyper-parameter that only the optimiser reads",
     ),
     "implicit": Account(
-        "the adapted parameters",
+        "the initial and the adapted parameters",
         "φ_K is taken as a stationary point of the inner loss, and a linear system is solved approximately",
         "the inner run has converged, with a Hessian that is positive definite there (damping helps)",
         "meta → the inner loss's stationarity condition → φ_K",

@@ -1,7 +1,8 @@
-"""First-order attribution: every inner step's Jacobian taken as the identity. A control, not an estimator to trust."""
+"""First-order attribution: the inner steps' Jacobians taken as the identity. A control, not an estimator to trust."""
 
 import dataclasses
-from typing import ClassVar, NamedTuple
+from collections.abc import Mapping
+from typing import ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ import optax
 
 from mass_jax.metagrad.base import CotangentEstimator, InnerRun, inner_loop
 from mass_jax.metagrad.checks import check_cotangent, check_inputs, check_steps
-from mass_jax.metagrad.microbatch import sum_over_microbatches
+from mass_jax.metagrad.second_order import mixed_term
 from mass_jax.types import Array, Batch, InnerProblem, Meta, MetaGradient, OptState, Params
 
 
@@ -30,6 +31,9 @@ class FirstOrder(CotangentEstimator):
         dL/dw ≈ −scale · Σ_t ∂/∂w ⟨λ, ∇_φ ℓ(φ_t, w)⟩,      so dL/dw_{t,i} ≈ −scale · ⟨λ, ∇ℓ_i(φ_t)⟩ for example weights,
         dL/dφ_0 ≈ λ.
 
+    With ``steps="last"`` only the last step's term is kept: what is left of the sum if every earlier step, too, is
+    taken as independent of meta (one-step lookahead).
+
     The φ_t are those of the true run, whatever its optimiser. Dropped, in order of what they usually cost:
       - the optimiser's Jacobian: momentum carries no cotangent, Adam's rescaling is ignored;
       - its hyper-parameters: a learning rate in ``meta`` gets no gradient, and zero if only the optimiser reads it;
@@ -48,15 +52,32 @@ class FirstOrder(CotangentEstimator):
       ``update_ratio``: length of the true update over the length of scale · gradient.
 
     Attributes:
+      steps: whether the terms of all steps are added up, or the last one's is taken alone.
       scale: the rate of the SGD step that stands in for the optimiser's.
       init_grad: whether to return the gradient with respect to ``init`` too; it is the cotangent itself.
       microbatch: as for ``Adjoint``.
     """
 
+    steps: Literal["all", "last"] = "all"
     scale: float = 1.0
     init_grad: bool = False
     microbatch: int | None = None
     exact: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        """Rejects unknown ``steps``."""
+        if self.steps not in ("all", "last"):
+            raise ValueError(f'steps = {self.steps!r} is unknown; use "all" or "last".')
+
+    def assumption(self, diagnostics: Mapping[str, float]) -> str | None:
+        """Broken where the optimiser's steps point away from the gradients they are taken for."""
+        cosine = diagnostics["update_cosine"]
+        if cosine >= 0.5:
+            return None
+        return (
+            f"first_order takes every update as −scale · gradient, but their mean cosine is {cosine:.2g} (limit 0.5): "
+            "the optimiser's Jacobian matters here; use an SGD inner optimiser, or adjoint."
+        )
 
     def adapt(self, problem: InnerProblem, init: Params, meta: Meta, batches: Batch) -> InnerRun:
         """See ``CotangentEstimator.adapt``. The residuals are ``FirstOrderResiduals``."""
@@ -82,15 +103,15 @@ class FirstOrder(CotangentEstimator):
         check_cotangent(cotangent, init)
         along = jax.tree.map(lambda leaf: (-self.scale * leaf).astype(leaf.dtype), cotangent)
 
-        def mixed(params: Params, batch: Batch) -> Meta:
-            return jax.jvp(lambda p: jax.grad(problem.loss, argnums=1)(p, meta, batch), (params,), (along,))[1]
-
         def add(total: Meta, step: tuple[Params, Batch]) -> tuple[Meta, None]:
             params, batch = step
-            term = sum_over_microbatches(lambda part: mixed(params, part), batch, self.microbatch)
+            term = mixed_term(problem, params, meta, batch, along, self.microbatch)
             return jax.tree.map(jnp.add, total, term), None
 
-        total, _ = jax.lax.scan(add, jax.tree.map(jnp.zeros_like, meta), (residuals.params_K, batches))
+        chosen = (residuals.params_K, batches)
+        if self.steps == "last":
+            chosen = jax.tree.map(lambda leaf: leaf[-1:], chosen)
+        total, _ = jax.lax.scan(add, jax.tree.map(jnp.zeros_like, meta), chosen)
         diagnostics = {
             "update_cosine": residuals.cosine_K.mean(),
             "update_ratio": residuals.ratio_K.mean(),

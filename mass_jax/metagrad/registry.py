@@ -5,16 +5,25 @@ from typing import Any
 
 from mass_jax.metagrad.adjoint import Adjoint
 from mass_jax.metagrad.base import Estimator
+from mass_jax.metagrad.evolution import Evolution, PersistentEvolution
+from mass_jax.metagrad.finite_difference import FiniteDifference
 from mass_jax.metagrad.first_order import FirstOrder
 from mass_jax.metagrad.forward import Forward
+from mass_jax.metagrad.implicit import Implicit
 from mass_jax.metagrad.mixed_mode import MixedMode
+from mass_jax.metagrad.truncated import Truncated
 from mass_jax.metagrad.unroll import Unroll
 
 ESTIMATORS: dict[str, type[Estimator]] = {
     "adjoint": Adjoint,
+    "evolution": Evolution,
+    "finite_difference": FiniteDifference,
     "first_order": FirstOrder,
     "forward": Forward,
+    "implicit": Implicit,
     "mixed_mode": MixedMode,
+    "persistent_evolution": PersistentEvolution,
+    "truncated": Truncated,
     "unroll": Unroll,
 }
 

@@ -171,7 +171,7 @@ def _index(tree: PyTree, t: Any) -> PyTree:
     return jax.tree.map(lambda leaf: jnp.asarray(leaf)[t], tree)
 
 
-def _matrices_to(space: jax.memory.Space, tree: PyTree) -> PyTree:
+def _matrices_to(space: Any, tree: PyTree) -> PyTree:
     # The TPU compiler updates no scalars or vectors in host memory, and what is small need not go there.
     return jax.tree.map(lambda leaf: jax.device_put(leaf, space) if leaf.ndim >= 2 else leaf, tree)
 

@@ -251,7 +251,7 @@ def forward(
     def attention(x: Array, layer_params: Params, lora: PyTree, kv: tuple[Array, Array] | None) -> Any:
         return Attention(config).apply({"params": layer_params}, x, positions_BxT, turn, lora, kv)
 
-    def mlp(x: Array, layer_params: Params, lora: PyTree) -> Array:
+    def mlp(x: Array, layer_params: Params, lora: PyTree) -> Any:
         return MLP(config).apply({"params": layer_params}, x, lora)
 
     if config.remat:

@@ -1,4 +1,4 @@
-"""Keep compiled programs between runs."""
+"""Keep compiled programs between runs, and ask them what they need."""
 
 import os
 from pathlib import Path
@@ -29,3 +29,15 @@ def enable_compilation_cache(directory: str | os.PathLike[str]) -> bool:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     return True
+
+
+def temp_bytes(compiled: jax.stages.Compiled) -> int:
+    """The bytes that a program holds while it runs, arguments and results not counted, as its compiler planned them.
+
+    Raises:
+      RuntimeError: the backend does not say.
+    """
+    memory = compiled.memory_analysis()
+    if memory is None:
+        raise RuntimeError(f"{jax.devices()[0].device_kind} does not report the memory of its programs.")
+    return memory.temp_size_in_bytes
