@@ -81,7 +81,8 @@ def get_config() -> ConfigDict:
     config.inner.learning_rate = 0.5  # the length of a step for normalized_sgd
 
     config.metagrad = ConfigDict()
-    config.metagrad.name = "adjoint"  # adjoint, unroll, first_order
+    config.metagrad.name = "adjoint"  # any estimator of mass_jax.metagrad that pulls a cotangent back
+    config.metagrad.options = ""  # its options, as Python keywords: "microbatch=2", or "window=1"
 
     # Meta-training; each arm may override fields, see `arms`.
     config.train = ConfigDict()

@@ -71,6 +71,11 @@ def test_an_unknown_arm_or_override_is_a_sentence():
         ("scorer", "kind", "x", "scorer.kind = 'x' is not one of uniform"),
         ("model", "context", 20, "the longest sequence of 24 tokens exceeds model.context = 20"),
         ("metagrad", "name", "x", "estimator 'x' is unknown; choose one of adjoint"),
+        ("metagrad", "name", "evolution", "'evolution' only compares outer losses.*choose one that takes .*adjoint"),
+        ("metagrad", "options", "windw=1", "estimator 'adjoint' has no option windw; its options are init_grad"),
+        ("metagrad", "options", "window", "metagrad.options = 'window' cannot be read: write Python keywords"),
+        ("metagrad", "options", "window=f(1)", "cannot be read"),
+        ("metagrad", "options", "trajectory='disk'", "trajectory = 'disk' is unknown; use one of gradients, states"),
         ("task", "test_families", 0, "task.test_families = 0: every split needs at least 1"),
     ],
 )

@@ -67,11 +67,13 @@ class Attribution(NamedTuple):
       loss_P: L_out.
       tau_PxM: d L_out / d weights.
       dgate_P: d L_out / d gate.
+      diagnostics: the estimator's, [P] each.
     """
 
     loss_P: Array
     tau_PxM: Array
     dgate_P: Array
+    diagnostics: dict[str, Array]
 
 
 @partial(jax.jit, static_argnames="method")
@@ -192,7 +194,7 @@ def attribute(
     loss = jax.vmap(jax.value_and_grad(partial(outer_loss, method, params)))
     loss_P, cotangent = loss(adapted.run.params, sequences_PxSxT, coefficients_PxS)
     gradient = inner.pullback(method, params, adapted.run, _meta(adapted.scores), practice, cotangent)
-    return Attribution(loss_P, gradient.meta["weights"], gradient.meta["gate"])
+    return Attribution(loss_P, gradient.meta["weights"], gradient.meta["gate"], gradient.diagnostics)
 
 
 def compare_with_differences(

@@ -25,6 +25,8 @@ from mass_jax.tasks.base import Problem
 from mass_jax.types import AnyArray, Array, OptState, Params
 
 MODES = ("gold", "verifier")
+DIAGNOSTICS = "metagrad/"
+"""Prefix of the metrics that tell how far the estimator of the meta-gradient can be trusted."""
 TAU_STD_FLOOR = 1e-9
 """Attributions are tiny, and their scale is the inner rate's: only a spread at rounding level counts as none."""
 
@@ -201,6 +203,7 @@ def outer_step(
         if config.attribution_weight:
             experience.append(Experience(written.sequences, written.log_probs_PxM, config.attribution_weight * rewards))
         correct = share(domain.task.is_correct, repeated, sets)
+        metrics |= {f"{DIAGNOSTICS}{name}": jnp.mean(value) for name, value in result.diagnostics.items()}
         metrics |= {
             "outer/loss_pre": jnp.mean(losses[0]),
             "outer/loss_post": jnp.mean(losses[1]),

@@ -8,6 +8,7 @@ import grain
 import jax
 import ml_collections
 
+from mass_jax import metagrad
 from mass_jax.mass import outer
 from mass_jax.mass.generator import Domain
 from mass_jax.mass.method import Method
@@ -76,7 +77,11 @@ def meta_train(
                 state, metrics = outer.outer_step(
                     domain, method, config, base, state, step, batch, replay, timer, partial(check_finite, step)
                 )
-                progress.update(step + 1, writer.write(step, metrics | timer.pop()))
+                values = writer.write(step, metrics | timer.pop())
+                progress.update(step + 1, values)
+                told = outer.DIAGNOSTICS
+                diagnostics = {name.removeprefix(told): x for name, x in values.items() if name.startswith(told)}
+                metagrad.warn_if_broken(method.estimator, diagnostics)
                 if (step + 1) % train.save_every == 0 or step + 1 == train.steps:
                     data = {"problems": batches.get_state(), "documents": documents.get_state()}
                     checkpointer.save(step + 1, state, data=data)

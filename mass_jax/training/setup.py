@@ -1,5 +1,6 @@
 """From a config to the objects that a run works with."""
 
+import ast
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -69,7 +70,6 @@ def make_model(config: ml_collections.ConfigDict, domain: Domain) -> ModelConfig
 
 def make_method(config: ml_collections.ConfigDict, domain: Domain) -> Method:
     """The static description of the method."""
-    options = dict(config.metagrad)
     return Method(
         model=make_model(config, domain),
         lora=LoraConfig(**config.lora),
@@ -77,5 +77,30 @@ def make_method(config: ml_collections.ConfigDict, domain: Domain) -> Method:
         generator=GeneratorConfig(**config.generator),
         scorer=ScorerConfig(**config.scorer),
         inner=InnerConfig(**config.inner),
-        estimator=metagrad.make(options.pop("name"), **options),
+        estimator=make_estimator(config.metagrad),
     )
+
+
+def make_estimator(config: ml_collections.ConfigDict) -> metagrad.CotangentEstimator:
+    """The estimator of ``config.metagrad``: its name, and its options as a string of Python keywords.
+
+    Raises:
+      ValueError: an unknown name or option, options that cannot be read, or an estimator that cannot take a cotangent.
+    """
+    try:
+        call = ast.parse(f"options({config.options})", mode="eval").body
+        assert isinstance(call, ast.Call) and not call.args
+        options = {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
+    except (SyntaxError, ValueError, AssertionError):
+        raise ValueError(
+            f"metagrad.options = {config.options!r} cannot be read: write Python keywords with plain values, such as "
+            '"window=1, microbatch=2", or leave it empty.'
+        ) from None
+    estimator = metagrad.make(config.name, **options)
+    if not isinstance(estimator, metagrad.CotangentEstimator):
+        able = sorted(name for name, kind in metagrad.ESTIMATORS.items() if kind.needs_cotangent)
+        raise ValueError(
+            f"metagrad.name = {config.name!r} only compares outer losses, but here the adapted weights sample and are "
+            f"graded before the outer loss is known: choose one that takes its gradient, {', '.join(able)}."
+        )
+    return estimator

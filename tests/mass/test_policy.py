@@ -81,7 +81,7 @@ def test_no_advantage_or_a_ratio_beyond_the_clip_moves_nothing():
 def rewards_of(config: OuterConfig, tau, loss=(0.0, 0.0), verdicts=None, valid=None, alive=(True, True)) -> np.ndarray:
     tau = np.asarray(tau, np.float32)
     valid = np.ones(tau.shape, bool) if valid is None else np.asarray(valid)
-    result = Attribution(jnp.asarray(loss), jnp.asarray(tau), jnp.zeros(len(tau)))
+    result = Attribution(jnp.asarray(loss), jnp.asarray(tau), jnp.zeros(len(tau)), {})
     solutions = Solutions(None, None, verdicts)
     return outer._example_rewards(config, result, solutions, valid, np.asarray(alive))
 
