@@ -30,7 +30,7 @@ class Size:
 SIZES = {
     "tiny": Size(layers=2, width=16, heads=2, tokens=8, examples=2, vocab_size=32, rank=2),
     "small": Size(layers=4, width=128, heads=4),
-    "large": Size(layers=8, width=256, heads=8),
+    "large": Size(layers=8, width=192, heads=6),
 }
 RATES = {"sgd": 0.5, "adam": 1e-2}
 
