@@ -39,16 +39,6 @@ def schedule(config: InnerConfig, practice: Sequences) -> StepBatch:
     return StepBatch(jax.tree.map(lambda leaf: leaf[index_KxN], practice), index_KxN)
 
 
-def gated(optimizer: InnerOptimizer) -> InnerOptimizer:
-    """Scale every update of ``optimizer`` by ``meta["gate"]``, whatever the optimiser's own scale."""
-
-    def update(grads, state, params, meta):
-        proposed, state = optimizer.update(grads, state, params, meta)
-        return jax.tree.map(lambda old, new: old + meta["gate"] * (new - old), params, proposed), state
-
-    return InnerOptimizer(optimizer.init, update)
-
-
 def make_problem(method: Method, params: Params) -> InnerProblem:
     """The inner problem of one task on top of the frozen ``params``."""
     per_step = method.generator.examples
@@ -60,7 +50,8 @@ def make_problem(method: Method, params: Params) -> InnerProblem:
         # Divided by a constant, not by the weights' sum: additive over examples, and the weights keep their scale.
         return -jnp.sum(meta["weights"][batch.index_N] * log_probs_N) / per_step
 
-    return InnerProblem(loss, gated(make_optimizer(method.inner)))
+    # Behind the optimiser, whatever its own scale: a gate of 0 leaves the adapter as it was.
+    return InnerProblem(loss, optimizers.scaled(make_optimizer(method.inner), lambda meta, step: meta["gate"]))
 
 
 def make_optimizer(config: InnerConfig) -> InnerOptimizer:

@@ -164,7 +164,7 @@ class PersistentEvolution(Population):
     Variance: as of ``Evolution``, and it grows with the number of windows, since ξ does: a late loss is credited to
     early perturbations that it may have forgotten. A single window is ``Evolution``.
 
-    Memory: 2 · ``samples`` · (φ + s), with s the optimiser's state, 2 · ``samples`` · meta, and one plain window run,
+    Memory: 2 · ``samples`` · (φ + s), with s the optimiser's state, 3 · ``samples`` · meta, and one plain window run,
     times 2 · ``batch_size`` if that is set; independent of K. Time of the joined form: 2 · ``samples`` + 1 plain inner
     runs, and 2 · ``samples`` · K / ``window`` outer losses.
 

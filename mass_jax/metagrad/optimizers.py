@@ -78,6 +78,34 @@ def clip_by_global_norm(optimizer: InnerOptimizer, max_norm: Hyperparameter) -> 
     return InnerOptimizer(optimizer.init, update)
 
 
+def scaled(optimizer: InnerOptimizer, scale: Callable[[Meta, Array], Array]) -> InnerOptimizer:
+    """Multiplies every update of ``optimizer`` by a factor that may be learned for each step and each layer.
+
+        scaled(adam(1e-2), lambda meta, step: meta["rates_K"][step])                 per step
+        scaled(adam(1e-2), lambda meta, step: {"q": meta["q"], "v": meta["v"]})      per layer
+        scaled(adam(1e-2), lambda meta, step: meta["gate"])                          a gate: 0 leaves the parameters
+
+    The factor stands behind the optimiser, so that one without a scale of its own (Adam, normalised SGD) heeds it.
+
+    Args:
+      optimizer: what proposes the update.
+      scale: ``scale(meta, step)``, with ``step`` an int32 counted from 0: a scalar, or a pytree that is a prefix of the
+        parameters and whose leaves broadcast against theirs.
+    """
+
+    def init(params: Params) -> OptState:
+        return optimizer.init(params), jnp.int32(0)
+
+    def update(grads: Params, state: OptState, params: Params, meta: Meta) -> tuple[Params, OptState]:
+        inner, step = state
+        proposed, inner = optimizer.update(grads, inner, params, meta)
+        factors = jax.tree.broadcast(scale(meta, step), params)
+        moved = jax.tree.map(lambda p, new, s: (p + s * (new - p)).astype(p.dtype), params, proposed, factors)
+        return moved, (inner, step + 1)
+
+    return InnerOptimizer(init, update)
+
+
 def from_optax(
     make: Callable[[Meta], optax.GradientTransformation], example_meta: Meta | None = None
 ) -> InnerOptimizer:
