@@ -27,8 +27,8 @@ x_clean = jnp.asarray(rng.normal(size=(40, D)))
 y_clean = x_clean @ truth
 
 # %% [markdown]
-# **What** is differentiated is an `InnerProblem`: a loss of `(params, meta, batch)` and an optimiser. Everything that is
-# meta-learned is an explicit leaf of `meta`; the batches carry a leading axis K, one entry a step.
+# **What** is differentiated is an `InnerProblem`: a loss of `(params, meta, batch)` and an optimiser. Everything that
+# is meta-learned is an explicit leaf of `meta`; the batches carry a leading axis K, one entry a step.
 
 
 # %%
@@ -122,8 +122,8 @@ assert explanations["adjoint"].gradients == {"meta['log_rate']": True, "meta['we
 assert explanations["first_order"].gradients == {"meta['log_rate']": False, "meta['weights']": True}
 
 # %% [markdown]
-# `adapt` and `pullback` are compiled apart where the outer loss is not a function yet: the adapted parameters may answer
-# questions, be graded, and only then is the cotangent known.
+# `adapt` and `pullback` are compiled apart where the outer loss is not a function yet: the adapted parameters may
+# answer questions, be graded, and only then is the cotangent known.
 
 # %%
 adjoint = metagrad.make("adjoint")
