@@ -161,7 +161,8 @@ def _run_into_slots(
         at, (loss, _) = advance(at, batch)
         return (at, slots), loss
 
-    empty = jax.tree.map(lambda leaf: jnp.zeros((tree.slots, *jnp.shape(leaf)), jnp.result_type(leaf)), start)
+    # Broadcast rather than zeros: a state may hold PRNG keys, which have no zero.
+    empty = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (tree.slots, *jnp.shape(leaf))), start)
     ((params, _), slots), losses_K = jax.lax.scan(step, (start, empty), (batches, jnp.asarray(tree.slot_K)))
     return params, Trajectory(start[0], losses_K, slots)
 
