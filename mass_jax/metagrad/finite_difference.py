@@ -12,16 +12,17 @@ from mass_jax.metagrad.base import CotangentEstimator, InnerRun
 from mass_jax.metagrad.checks import check_cotangent, check_inputs, check_steps
 from mass_jax.metagrad.microbatch import sum_over_microbatches
 from mass_jax.metagrad.second_order import Cotangents, loss_and_grad, pull_init, pull_update, start_walk
-from mass_jax.metagrad.trajectory import Trajectory, place_finder, run
+from mass_jax.metagrad.trajectory import Place, Trajectory, place_finder, run
+from mass_jax.metagrad.truncated import Window, last_steps
 from mass_jax.types import Array, Batch, InnerProblem, Meta, MetaGradient, Params, PyTree
 
 KINDS = ("walk", "darts", "sama")
 
 
-class DifferenceResiduals(NamedTuple):
-    """The run's gradients, and where it ended."""
+class LastStep(NamedTuple):
+    """What "darts" and "sama" keep: the last step, and where it led to."""
 
-    trajectory: Trajectory
+    window: Window
     params: Params
 
 
@@ -52,16 +53,20 @@ class FiniteDifference(CotangentEstimator):
                        dL/dw ≈ ∂²ℓ/∂w∂φ(φ_K) v
 
     Sources: DARTS (Liu et al. 2019, arXiv 1806.09055, eq. 7 and 8); SAMA (Choe et al. 2023, arXiv 2310.05674, sec. 3),
-    which takes the Jacobian of the inner solution as the identity and adapts λ to the optimiser. Where the paper
-    writes ∂U/∂g out for Adam as a diagonal, ours is the derivative of whatever optimiser is there, its rate included;
-    for SGD the published form leaves the rate out, which changes the result's length and not its direction.
+    which takes the Jacobian of the inner solution as the identity and adapts λ to the optimiser. Ours differs from its
+    reference implementation (betty, hypergradient/sama.py and utils.py) where the latter
+      - writes ∂U/∂g out for Adam alone and without the bias corrections: ours is the derivative of the step that was
+        taken, by whatever optimiser;
+      - leaves the rate out for SGD, which changes the result's length and not its direction;
+      - leaves the inner parameters displaced by −h v afterwards: ours are the caller's, who may do so.
 
     Assumes that ∇ℓ is smooth over a distance of ``epsilon`` in φ. Bias: O(epsilon²) of the third derivative a product,
     and rounding of the order of ‖∇ℓ‖ / epsilon times the precision: in float32 no epsilon makes both small. "darts"
     and "sama" also drop every step but the last. A learning rate that only the optimiser reads gets its gradient from
     "walk" alone.
 
-    Memory: K · φ kept between ``adapt`` and ``pullback``, and one gradient alive (on ``microbatch`` examples).
+    Memory: one gradient alive (on ``microbatch`` examples), and kept between ``adapt`` and ``pullback``, with s the
+    optimiser's state: K · φ for "walk"; 4φ + s, whatever K is, for "darts" and "sama".
 
     Diagnostics, means over the products:
       ``curvature``: ‖g₊ + g₋ − 2 g₀‖ / ‖g₊ − g₋‖: how far the gradient is from linear over the difference; the
@@ -99,12 +104,13 @@ class FiniteDifference(CotangentEstimator):
     def assumption(self, diagnostics: Mapping[str, float]) -> str | None:
         """Broken where the difference is more than a third curvature, or more than a hundredth rounding."""
         curvature, rounding = diagnostics["curvature"], diagnostics["rounding"]
-        if curvature > 1 / 3:
+        # Asked this way round, so that NaN is broken too.
+        if not curvature <= 1 / 3:
             return (
                 f"finite_difference: over epsilon = {self.epsilon} the inner gradient is far from linear (curvature = "
                 f"{curvature:.2g}, limit 0.33); lower epsilon, or use adjoint."
             )
-        if rounding > 0.01:
+        if not rounding <= 0.01:
             return (
                 f"finite_difference: {rounding:.1%} of a difference over epsilon = {self.epsilon} is rounding (limit "
                 "1 %); raise epsilon, use float64, or use adjoint."
@@ -112,7 +118,7 @@ class FiniteDifference(CotangentEstimator):
         return None
 
     def adapt(self, problem: InnerProblem, init: Params, meta: Meta, batches: Batch) -> InnerRun:
-        """See ``CotangentEstimator.adapt``. The residuals are ``DifferenceResiduals``.
+        """See ``CotangentEstimator.adapt``. The residuals are a ``Trajectory``, or the ``LastStep``.
 
         Raises:
           ValueError: a ``problem.gradient``, whose Jacobian need not be symmetric: differences give J v, not Jᵀ v.
@@ -123,46 +129,54 @@ class FiniteDifference(CotangentEstimator):
                 "finite_difference takes the Jacobian of the inner gradient as symmetric, which that of a gradient of "
                 "the problem's own need not be; use adjoint, or leave InnerProblem.gradient out."
             )
-        params, trajectory = run(problem, init, meta, batches, "gradients", 2, self.microbatch)
-        return InnerRun(params, trajectory.losses_K, DifferenceResiduals(trajectory, params))
+        if self.kind == "walk":
+            params, trajectory = run(problem, init, meta, batches, "gradients", 2, self.microbatch)
+            return InnerRun(params, trajectory.losses_K, trajectory)
+        params, losses_K, places = last_steps(problem, init, meta, batches, 1, microbatch=self.microbatch)
+        return InnerRun(params, losses_K, LastStep(Window(init, losses_K, places), params))
 
     def pullback(
-        self, problem: InnerProblem, residuals: DifferenceResiduals, meta: Meta, batches: Batch, cotangent: Params
+        self, problem: InnerProblem, residuals: Trajectory | LastStep, meta: Meta, batches: Batch, cotangent: Params
     ) -> MetaGradient:
         """See ``CotangentEstimator.pullback``."""
-        trajectory, params = residuals
-        init = trajectory.init
-        steps = check_inputs(init, meta, batches)
-        check_steps(trajectory.losses_K, steps)
-        check_cotangent(cotangent, init)
+        kept = residuals.window if isinstance(residuals, LastStep) else residuals
+        steps = check_inputs(kept.init, meta, batches)
+        check_steps(kept.losses_K, steps)
+        check_cotangent(cotangent, kept.init)
         batches = jax.tree.map(jnp.asarray, batches)
+        end = start_walk(cotangent, jax.eval_shape(problem.optimizer.init, kept.init), meta)
+        if isinstance(residuals, LastStep):
+            return self._at_last_step(problem, residuals, meta, _at(batches, steps - 1), end)
+        return self._walk(problem, residuals, meta, batches, end)
+
+    def _walk(
+        self, problem: InnerProblem, trajectory: Trajectory, meta: Meta, batches: Batch, end: Cotangents
+    ) -> MetaGradient:
         _, find = place_finder(problem, trajectory, meta, batches, "gradients", 2, self.microbatch)
 
-        def pulled_through_update(bar: Cotangents, t: Array | int) -> tuple:
-            place = find((), t)[1]
-            return place, pull_update(problem, place.grads, place.state, place.params, meta, (bar.params, bar.state))
-
         def back(bar: Cotangents, t: Array) -> tuple[Cotangents, tuple[Array, Array]]:
-            place, (grads_bar, state_bar, params_bar, meta_bar) = pulled_through_update(bar, t)
+            _, place = find((), t)
+            grads_bar, state_bar, params_bar, meta_bar = _pull(problem, place, meta, bar)
             found = self._products(problem, place.params, place.grads, meta, _at(batches, t), grads_bar)
             meta_bar = jax.tree.map(lambda a, b, c: a + b + c, bar.meta, meta_bar, found.meta)
             params_bar = jax.tree.map(jnp.add, params_bar, found.params)
             return Cotangents(params_bar, state_bar, meta_bar), (found.curvature, found.rounding)
 
-        bar = start_walk(cotangent, jax.eval_shape(problem.optimizer.init, init), meta)
-        if self.kind == "walk":
-            bar, (curvature, rounding) = jax.lax.scan(back, bar, jnp.arange(steps), reverse=True)
-            init_bar = pull_init(problem, init, bar) if self.init_grad else None
-            return MetaGradient(bar.meta, init_bar, {"curvature": curvature.mean(), "rounding": rounding.mean()})
+        steps_K = jnp.arange(trajectory.losses_K.shape[0])
+        bar, (curvature, rounding) = jax.lax.scan(back, end, steps_K, reverse=True)
+        init_bar = pull_init(problem, trajectory.init, bar) if self.init_grad else None
+        return MetaGradient(bar.meta, init_bar, {"curvature": curvature.mean(), "rounding": rounding.mean()})
 
-        batch = _at(batches, steps - 1)
-        place, (grads_bar, *_) = pulled_through_update(bar, steps - 1)
+    def _at_last_step(
+        self, problem: InnerProblem, last: LastStep, meta: Meta, batch: Batch, end: Cotangents
+    ) -> MetaGradient:
+        place = _at(last.window.places_W, 0)
         if self.kind == "darts":
             at, grads = place.params, place.grads
-            along = jax.tree.map(lambda leaf: (-self.scale * leaf).astype(leaf.dtype), cotangent)
+            along = jax.tree.map(lambda leaf: (-self.scale * leaf).astype(leaf.dtype), end.params)
         else:
-            at, grads = params, loss_and_grad(problem, params, meta, batch, self.microbatch)[1]
-            along = grads_bar
+            at, grads = last.params, loss_and_grad(problem, last.params, meta, batch, self.microbatch)[1]
+            along = _pull(problem, place, meta, end)[0]
         found = self._products(problem, at, grads, meta, batch, along)
         return MetaGradient(found.meta, None, {"curvature": found.curvature, "rounding": found.rounding})
 
@@ -188,5 +202,9 @@ class FiniteDifference(CotangentEstimator):
         return Products(products[0], products[1], optax.tree.norm(bend) / width, rounding)
 
 
-def _at(batches: PyTree, t: Array | int) -> PyTree:
-    return jax.tree.map(lambda leaf: leaf[t], batches)
+def _pull(problem: InnerProblem, place: Place, meta: Meta, bar: Cotangents) -> tuple[Params, list[Array], Params, Meta]:
+    return pull_update(problem, place.grads, place.state, place.params, meta, (bar.params, bar.state))
+
+
+def _at(stacked: PyTree, t: Array | int) -> PyTree:
+    return jax.tree.map(lambda leaf: leaf[t], stacked)

@@ -8,18 +8,26 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from mass_jax.metagrad.base import CotangentEstimator, InnerRun, inner_loop
+from mass_jax.metagrad.base import CotangentEstimator, InnerRun
 from mass_jax.metagrad.checks import check_cotangent, check_inputs, check_steps
 from mass_jax.metagrad.second_order import mixed_term
+from mass_jax.metagrad.truncated import last_steps
 from mass_jax.types import Array, Batch, InnerProblem, Meta, MetaGradient, OptState, Params
 
 
-class FirstOrderResiduals(NamedTuple):
-    """The parameters before each step, and how far each step was from −scale · gradient: both float [K]."""
+class Used(NamedTuple):
+    """Of a step whose term is used: the parameters before it, and how far it was from −scale · gradient."""
 
-    params_K: Params
-    cosine_K: Array
-    ratio_K: Array
+    params: Params
+    cosine: Array
+    ratio: Array
+
+
+class FirstOrderResiduals(NamedTuple):
+    """The losses of all steps, and what is kept of those whose terms are used, stacked: W is K, or 1."""
+
+    losses_K: Array
+    used_W: Used
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +40,7 @@ class FirstOrder(CotangentEstimator):
         dL/dφ_0 ≈ λ.
 
     With ``steps="last"`` only the last step's term is kept: what is left of the sum if every earlier step, too, is
-    taken as independent of meta (one-step lookahead).
+    taken as independent of meta (one-step lookahead; Luketina et al. 2016, arXiv 1511.06727, sec. 2).
 
     The φ_t are those of the true run, whatever its optimiser. Dropped, in order of what they usually cost:
       - the optimiser's Jacobian: momentum carries no cotangent, Adam's rescaling is ignored;
@@ -44,10 +52,13 @@ class FirstOrder(CotangentEstimator):
     Sources: first-order MAML (Finn et al. 2017, arXiv 1703.03400, sec. 5.2) for the initial point; for the example
     weights it is TracIn (Pruthi et al. 2020, arXiv 2002.08484) with every step a checkpoint and the final gradient.
 
-    Memory: K · φ kept between ``adapt`` and ``pullback``, plus one jvp of ∂ℓ/∂w (on ``microbatch`` examples).
+    A ``problem.gradient`` is pulled back by reverse mode in place of the jvp below.
 
-    Diagnostics, means over the K steps, both 1 when the update is the SGD step it is treated as, 0 for a step without
-    gradient. They see the optimiser, not the dropped curvature:
+    Memory: K · φ kept between ``adapt`` and ``pullback``, or φ with ``steps="last"``, plus one jvp of ∂ℓ/∂w (on
+    ``microbatch`` examples).
+
+    Diagnostics, means over the steps whose terms are used, both 1 when the update is the SGD step it is treated as, 0
+    for a step without gradient. They see the optimiser, not the dropped curvature:
       ``update_cosine``: cosine between the true update and −gradient.
       ``update_ratio``: length of the true update over the length of scale · gradient.
 
@@ -81,26 +92,30 @@ class FirstOrder(CotangentEstimator):
 
     def adapt(self, problem: InnerProblem, init: Params, meta: Meta, batches: Batch) -> InnerRun:
         """See ``CotangentEstimator.adapt``. The residuals are ``FirstOrderResiduals``."""
-        check_inputs(init, meta, batches)
+        steps = check_inputs(init, meta, batches)
 
-        def keep(params: Params, state: OptState, grads: Params, new_params: Params) -> FirstOrderResiduals:
+        def keep(params: Params, state: OptState, grads: Params, new_params: Params) -> Used:
             update = jax.tree.map(jnp.subtract, new_params, params)
             update_norm, grads_norm = jnp.sqrt(optax.tree.vdot(update, update)), jnp.sqrt(optax.tree.vdot(grads, grads))
             tiny = jnp.finfo(grads_norm.dtype).tiny
             cosine = -optax.tree.vdot(update, grads) / jnp.maximum(update_norm * grads_norm, tiny)
-            return FirstOrderResiduals(params, cosine, update_norm / jnp.maximum(self.scale * grads_norm, tiny))
+            return Used(params, cosine, update_norm / jnp.maximum(self.scale * grads_norm, tiny))
 
-        params, losses_K, kept = inner_loop(problem, init, meta, batches, keep=keep, microbatch=self.microbatch)
-        return InnerRun(params, losses_K, kept)
+        window = 1 if self.steps == "last" else steps
+        params, losses_K, used_W = last_steps(
+            problem, init, meta, batches, window, keep=keep, microbatch=self.microbatch
+        )
+        return InnerRun(params, losses_K, FirstOrderResiduals(losses_K, used_W))
 
     def pullback(
         self, problem: InnerProblem, residuals: FirstOrderResiduals, meta: Meta, batches: Batch, cotangent: Params
     ) -> MetaGradient:
         """See ``CotangentEstimator.pullback``."""
-        init = jax.tree.map(lambda leaf: leaf[0], residuals.params_K)
-        steps = check_inputs(init, meta, batches)
-        check_steps(residuals, steps)
-        check_cotangent(cotangent, init)
+        losses_K, used_W = residuals
+        place = jax.tree.map(lambda leaf: leaf[0], used_W.params)
+        steps = check_inputs(place, meta, batches)
+        check_steps(losses_K, steps)
+        check_cotangent(cotangent, place)
         along = jax.tree.map(lambda leaf: (-self.scale * leaf).astype(leaf.dtype), cotangent)
 
         def add(total: Meta, step: tuple[Params, Batch]) -> tuple[Meta, None]:
@@ -108,12 +123,7 @@ class FirstOrder(CotangentEstimator):
             term = mixed_term(problem, params, meta, batch, along, self.microbatch)
             return jax.tree.map(jnp.add, total, term), None
 
-        chosen = (residuals.params_K, batches)
-        if self.steps == "last":
-            chosen = jax.tree.map(lambda leaf: leaf[-1:], chosen)
-        total, _ = jax.lax.scan(add, jax.tree.map(jnp.zeros_like, meta), chosen)
-        diagnostics = {
-            "update_cosine": residuals.cosine_K.mean(),
-            "update_ratio": residuals.ratio_K.mean(),
-        }
+        late = jax.tree.map(lambda leaf: leaf[-used_W.cosine.shape[0] :], batches)
+        total, _ = jax.lax.scan(add, jax.tree.map(jnp.zeros_like, meta), (used_W.params, late))
+        diagnostics = {"update_cosine": used_W.cosine.mean(), "update_ratio": used_W.ratio.mean()}
         return MetaGradient(total, cotangent if self.init_grad else None, diagnostics)

@@ -1,8 +1,8 @@
 """The exact reverse walk, stopped early: only the last steps are differentiated."""
 
 import dataclasses
-from collections.abc import Mapping
-from typing import ClassVar, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +10,48 @@ import optax
 
 from mass_jax.metagrad.base import CotangentEstimator, InnerRun, inner_step
 from mass_jax.metagrad.checks import check_cotangent, check_inputs, check_steps
-from mass_jax.metagrad.second_order import Cotangents, pull_init, start_walk, step_back
+from mass_jax.metagrad.second_order import Cotangents, pull_init, pull_update, start_walk, step_back, zeros_like
 from mass_jax.metagrad.trajectory import Place
-from mass_jax.types import Array, Batch, InnerProblem, Meta, MetaGradient, OptState, Params
+from mass_jax.types import Array, Batch, InnerProblem, Meta, MetaGradient, OptState, Params, PyTree
+
+
+def last_steps(
+    problem: InnerProblem,
+    init: Params,
+    meta: Meta,
+    batches: Batch,
+    window: int,
+    *,
+    keep: Callable[[Params, OptState, Params, Params], Any] = lambda params, state, grads, new: Place(
+        params, state, grads
+    ),
+    microbatch: int | None = None,
+) -> tuple[Params, Array, PyTree]:
+    """The inner run, of which only the last steps are kept.
+
+    Args:
+      problem: the inner problem.
+      init: φ_0.
+      meta: meta-parameters.
+      batches: every leaf [K, ...].
+      window: how many steps to keep; all of them if K is smaller.
+      keep: ``keep(params, state, grads, new_params)``: what to keep of a step; the default keeps its ``Place``.
+      microbatch: as for ``inner_loop``.
+
+    Returns:
+      φ_K, the losses [K], and what was kept with a leading axis min(window, K).
+    """
+    cut = max(0, jax.tree.leaves(batches)[0].shape[0] - window)
+    carry, early_losses = (init, problem.optimizer.init(init)), []
+    if cut:
+        # A scan of their own, so that of the early steps nothing is stored.
+        early = jax.tree.map(lambda leaf: leaf[:cut], batches)
+        carry, (losses, _) = jax.lax.scan(inner_step(problem, meta, microbatch=microbatch), carry, early)
+        early_losses.append(losses)
+    late = jax.tree.map(lambda leaf: leaf[cut:], batches)
+    step = inner_step(problem, meta, keep=keep, microbatch=microbatch)
+    (params, _), (losses, kept) = jax.lax.scan(step, carry, late)
+    return params, jnp.concatenate([*early_losses, losses]), kept
 
 
 class Window(NamedTuple):
@@ -39,14 +78,18 @@ class Truncated(CotangentEstimator):
     Memory: window · (2φ + s) kept between ``adapt`` and ``pullback``, whatever K is, plus one Hessian-vector product.
 
     Diagnostics:
-      ``cut_norm``: the length of the cotangent of the parameters where the walk was cut, over its length at the end
-        of the run: near 0, the early steps are forgotten and nothing much was cut; near 1 or above, the cut terms are
-        as large as those that were kept. 0 where nothing was cut.
+      ``cut_norm``: the length of the cotangents (λ, σ) of the parameters and of the optimiser's state where the walk
+        was cut, over their length at the end of the run, (λ_K, 0). Near 0, the early steps are forgotten and nothing
+        much was cut; near 1 or above, the next term of the sum is as large as the last one was. 0 where nothing was
+        cut. Each is measured by what it passes to a gradient at the window's first step, the one unit that parameters,
+        momenta and second moments share: the root of ‖(∂U/∂g)ᵀ (λ, 0)‖² + ‖(∂U/∂g)ᵀ (0, σ)‖². Neither alone will do:
+        with momentum the two turn into each other, so that one may be short where the other is long. For SGD it is
+        ‖λ‖ / ‖λ_K‖.
 
     Attributes:
       window: steps that are differentiated.
-      init_grad: whether to return the gradient with respect to ``init`` too. It is zero, by the same approximation,
-        unless the window covers the run; then it costs one more Hessian-vector product.
+      init_grad: whether to return the gradient with respect to ``init`` too. The window must then cover the run: cut
+        short, the walk does not reach ``init``, and a zero would look like a derivative.
       microbatch: as for ``Adjoint``.
     """
 
@@ -71,20 +114,13 @@ class Truncated(CotangentEstimator):
         )
 
     def adapt(self, problem: InnerProblem, init: Params, meta: Meta, batches: Batch) -> InnerRun:
-        """See ``CotangentEstimator.adapt``. The residuals are a ``Window``."""
-        steps = check_inputs(init, meta, batches)
-        cut = max(0, steps - self.window)
-        early, late = jax.tree.map(lambda leaf: leaf[:cut], batches), jax.tree.map(lambda leaf: leaf[cut:], batches)
+        """See ``CotangentEstimator.adapt``. The residuals are a ``Window``.
 
-        def keep(params: Params, state: OptState, grads: Params, new_params: Params) -> Place:
-            return Place(params, state, grads)
-
-        carry = (init, problem.optimizer.init(init))
-        # Two scans, so that of the early steps nothing is stored.
-        carry, (early_losses, _) = jax.lax.scan(inner_step(problem, meta, microbatch=self.microbatch), carry, early)
-        late_step = inner_step(problem, meta, keep=keep, microbatch=self.microbatch)
-        (params, _), (late_losses, places) = jax.lax.scan(late_step, carry, late)
-        losses_K = jnp.concatenate([early_losses, late_losses])
+        Raises:
+          ValueError: ``init_grad`` with a window shorter than the run.
+        """
+        self._cut(check_inputs(init, meta, batches))
+        params, losses_K, places = last_steps(problem, init, meta, batches, self.window, microbatch=self.microbatch)
         return InnerRun(params, losses_K, Window(init, losses_K, places))
 
     def pullback(
@@ -95,19 +131,33 @@ class Truncated(CotangentEstimator):
         steps = check_inputs(init, meta, batches)
         check_steps(residuals.losses_K, steps)
         check_cotangent(cotangent, init)
-        cut = max(0, steps - self.window)
+        cut = self._cut(steps)
         late = jax.tree.map(lambda leaf: jnp.asarray(leaf)[cut:], batches)
 
         def back(bar: Cotangents, step: tuple[Place, Batch]) -> tuple[Cotangents, None]:
             place, batch = step
             return step_back(problem, place, meta, batch, bar, self.microbatch), None
 
-        bar = start_walk(cotangent, jax.eval_shape(problem.optimizer.init, init), meta)
-        bar, _ = jax.lax.scan(back, bar, (residuals.places_W, late), reverse=True)
+        def length(bar: Cotangents) -> Array:
+            params, state, grads = jax.tree.map(lambda leaf: leaf[0], residuals.places_W)
+            alone = ((bar.params, zeros_like(bar.state)), (zeros_like(bar.params), bar.state))
+            return optax.tree.norm([pull_update(problem, grads, state, params, meta, part)[0] for part in alone])
+
+        end = start_walk(cotangent, jax.eval_shape(problem.optimizer.init, init), meta)
+        bar, _ = jax.lax.scan(back, end, (residuals.places_W, late), reverse=True)
+        share = jnp.zeros_like(residuals.losses_K[0])
         if cut:
-            length = optax.tree.norm(cotangent)
-            share = optax.tree.norm(bar.params) / jnp.maximum(length, jnp.finfo(length.dtype).tiny)
-            init_bar = optax.tree.zeros_like(init)
-        else:
-            share, init_bar = jnp.zeros_like(residuals.losses_K[0]), pull_init(problem, init, bar)
-        return MetaGradient(bar.meta, init_bar if self.init_grad else None, {"cut_norm": share})
+            share = length(bar) / jnp.maximum(length(end), jnp.finfo(share.dtype).tiny)
+        init_bar = pull_init(problem, init, bar) if self.init_grad else None
+        return MetaGradient(bar.meta, init_bar, {"cut_norm": share})
+
+    def _cut(self, steps: int) -> int:
+        """How many early steps are not differentiated."""
+        cut = max(0, steps - self.window)
+        if cut and self.init_grad:
+            raise ValueError(
+                f"init_grad = True with window = {self.window} of K = {steps} steps: the walk is cut before it reaches "
+                f"the initial point, so that its gradient would be zero whatever the problem; use window = {steps} or "
+                "more, init_grad=False, or adjoint."
+            )
+        return cut

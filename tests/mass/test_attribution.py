@@ -128,7 +128,7 @@ def test_both_exact_estimators_equal_differences_and_each_other(case: Case):
                 assert error(value[half], rough[half]) < 1e-3
     (one, first), (other, second) = found.values()
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-10, 1e-14), one.run.params, other.run.params)
-    for a, b in zip(first, second, strict=True):
+    for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
         assert error(a, b) < 1e-10
 
 
