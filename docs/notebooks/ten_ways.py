@@ -96,7 +96,7 @@ assert np.argmax(np.abs(exact["weights"])) in np.flatnonzero(wrong)
 
 # %% [markdown]
 # The approximate ones say by their diagnostics when not to believe them: after ten steps nothing is stationary yet, and
-# three steps before the end the cotangent is still nearly as long as at the end. The rate, which only the optimiser
+# three steps before the end the cotangent is longer than at the end. The rate, which only the optimiser
 # reads, gets no gradient from `first_order` and `implicit`: that path is cut, not small.
 
 # %%

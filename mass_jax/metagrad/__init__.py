@@ -9,8 +9,8 @@ whose fields are its options, made by name.
     unroll                yes    K steps of activations, or remat    the reference: vjp of the whole run
     forward               yes    one run a scalar; none of K         forward mode, for a handful of scalars
     truncated             no     window (parameters + moments)       the walk over the last steps only
-    first_order           no     K parameters                        every step's Jacobian taken as the identity
-    finite_difference     no     K parameters                        products by differences of gradients: DARTS, SAMA
+    first_order           no     K parameters, or 1                  every step's Jacobian taken as the identity
+    finite_difference     no     K parameters, or the last step      products by differences of gradients: DARTS, SAMA
     implicit              no     2 parameters; none of K             implicit function theorem at φ_K
     evolution             no     none, a population one by one       differences of outer losses; no derivative
     persistent_evolution  no     particles; none of K                the same on windows, unbiased by truncation

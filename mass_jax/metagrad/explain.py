@@ -66,7 +66,7 @@ ACCOUNTS: dict[str, Account] = {
         "every path through an earlier step, and with it the gradient of meta that only those steps read",
     ),
     "first_order": Account(
-        "every step's parameters",
+        "every step's parameters, or the last one's",
         "each step's Jacobian is taken as the identity and its update as −scale · gradient",
         "a small rate and an optimiser near plain SGD; ∂ℓ/∂meta has a forward-mode derivative",
         "meta → that step's gradient → φ_K",
@@ -80,11 +80,13 @@ ACCOUNTS: dict[str, Account] = {
         "the path that was taken: optimiser, rates, the initial point, the order of the batches",
     ),
     "finite_difference": Account(
-        "every step's parameters, optimiser state and gradient",
+        "every step's gradient; of darts and sama, the last step alone",
         "Hessian-vector products are differences of gradients at two displaced points",
         "the inner loss has one derivative, smooth at the scale of the displacement",
-        "the paths of the exact walk, each second-order product up to the difference's error",
-        "nothing, but for cancellation in low precision",
+        "the paths of the exact walk, each second-order product up to the difference's error; of darts and sama, those "
+        "from meta through the last step's gradient",
+        "nothing by walk, but for cancellation in low precision; by darts and sama, every path through an earlier step "
+        "and every rate that only the optimiser reads",
     ),
     "evolution": Account(
         "nothing of the run: the outer losses of a population",

@@ -52,7 +52,7 @@ class FiniteDifference(CotangentEstimator):
         kind="sama"    the last step only, at φ_K, Hessian dropped but the optimiser kept: v = (∂U/∂g)ᵀ λ,
                        dL/dw ≈ ∂²ℓ/∂w∂φ(φ_K) v
 
-    Sources: DARTS (Liu et al. 2019, arXiv 1806.09055, eq. 7 and 8); SAMA (Choe et al. 2023, arXiv 2310.05674, sec. 3),
+    Sources: DARTS (Liu et al. 2019, arXiv 1806.09055, eq. 7 and 8); SAMA (Choe et al. 2023, arXiv 2310.05674),
     which takes the Jacobian of the inner solution as the identity and adapts λ to the optimiser. Ours differs from its
     reference implementation (betty, hypergradient/sama.py and utils.py) where the latter
       - writes ∂U/∂g out for Adam alone and without the bias corrections: ours is the derivative of the step that was

@@ -40,7 +40,7 @@ class FirstOrder(CotangentEstimator):
         dL/dφ_0 ≈ λ.
 
     With ``steps="last"`` only the last step's term is kept: what is left of the sum if every earlier step, too, is
-    taken as independent of meta (one-step lookahead; Luketina et al. 2016, arXiv 1511.06727, sec. 2).
+    taken as independent of meta (one-step lookahead; Luketina et al. 2016, arXiv 1511.06727).
 
     The φ_t are those of the true run, whatever its optimiser. Dropped, in order of what they usually cost:
       - the optimiser's Jacobian: momentum carries no cotangent, Adam's rescaling is ignored;

@@ -104,13 +104,13 @@ class Truncated(CotangentEstimator):
             raise ValueError(f"window = {self.window}: at least 1 step must be differentiated.")
 
     def assumption(self, diagnostics: Mapping[str, float]) -> str | None:
-        """Broken where more than half of the cotangent's length is left at the cut."""
+        """Broken where the cotangent at the cut is more than half as long as at the end of the run."""
         cut = diagnostics["cut_norm"]
         if cut <= 0.5:
             return None
         return (
-            f"truncated: {cut:.2g} of the cotangent's length was left where the walk was cut after {self.window} steps "
-            "(the limit is 0.5), so the early steps matter; use a longer window, or adjoint."
+            f"truncated: where the walk was cut, after {self.window} steps, the cotangent was {cut:.2g} times as long "
+            "as at the end of the run (limit 0.5), so the early steps matter; use a longer window, or adjoint."
         )
 
     def adapt(self, problem: InnerProblem, init: Params, meta: Meta, batches: Batch) -> InnerRun:
