@@ -41,7 +41,7 @@ demo: $(VENV)/.stamp  ## train and evaluate everything, then write runs/demo/rep
 smoke: $(VENV)/.stamp  ## the same program at the smallest size, into runs/smoke
 	$(QUICK_COMPILE) $(BIN)/python -m experiments.demo --config=configs/smoke.py --workdir=runs/smoke
 
-estimators: $(VENV)/.stamp  ## compare all meta-gradient estimators, into runs/estimators (about 2 hours; resumes)
+estimators: $(VENV)/.stamp  ## compare all meta-gradient estimators, into runs/estimators (an hour or more; resumes)
 	$(BIN)/python -m experiments.compare_estimators --workdir=runs/estimators
 
 estimators-gpt2: $(VENV)/.stamp  ## memory of GPT-2's meta-gradient on a TPU, by its compiler; no TPU needed
