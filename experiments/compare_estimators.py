@@ -55,6 +55,10 @@ class Entry(NamedTuple):
     options: dict[str, Any]
     remat: bool = True
 
+    def described(self) -> dict[str, Any]:
+        """The options as a row gives them."""
+        return self.options | ({} if self.remat else {"block_remat": False})
+
 
 def entries(size: str, optimizer: str, steps: int) -> list[Entry]:
     """The rows of the table at K = ``steps``: every estimator, and where that is cheap its options."""
@@ -147,7 +151,7 @@ class Bench:
         compiled = lowered.compile()
         row: dict[str, Any] = {
             "estimator": entry.estimator,
-            "options": entry.options | ({} if entry.remat else {"block_remat": False}),
+            "options": entry.described(),
             "size": self.size,
             "optimizer": self.optimizer,
             "K": self.steps,
@@ -214,8 +218,7 @@ def run(
     bench: Bench | None = None
     with Progress(len(wanted), label="estimators") as progress:
         for number, (cell, entry) in enumerate(wanted, 1):
-            options = entry.options | ({} if entry.remat else {"block_remat": False})
-            if (*cell, entry.estimator, json.dumps(options)) not in done:
+            if (*cell, entry.estimator, json.dumps(entry.described())) not in done:
                 if bench is None or (bench.size, bench.optimizer, bench.steps) != cell:
                     bench = Bench(*cell)
                 results["rows"].append(bench.measure(entry, rounds, seconds))
