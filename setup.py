@@ -20,10 +20,18 @@ REQUIREMENTS = [
     "rich>=15.0.0",  # progress bar with the time left
     "matplotlib>=3.11.2",  # figures of the report
     "tensorboardX>=2.6.5",  # TensorBoard event files; flax.metrics.tensorboard would need TensorFlow
+    "safetensors>=0.8.0",  # pretrained weights and adapters; never pickle
+    "tokenizers>=0.23.3",  # byte-pair encodings of pretrained models
+    "gguf>=0.19.0",  # reads and dequantises GGUF files
+    "jinja2>=3.1.6",  # chat templates
+    "huggingface_hub>=2.4.0",  # models and datasets by their hub id
+    "math-verify>=0.9.0",  # equivalence of mathematical answers
 ]
 
 EXAMPLES = ["scikit-learn>=1.9.1"]  # ships the digits of experiments/hyper_cleaning.py
 
+# Others' implementations, which ours is held against. Install torch by pip: its index may hold a build without CUDA.
+PARITY = ["torch==2.13.0", "transformers>=5.24.0", "peft>=0.21.2", "accelerate>=1.15.0"]
 EXTRAS = {
     "test": [
         "pytest>=9.2.0",  # the test runner
@@ -34,6 +42,7 @@ EXTRAS = {
         *EXAMPLES,
     ],
     "examples": EXAMPLES,
+    "parity": PARITY,
     "plan": ["libtpu>=0.0.52"],  # the TPU compiler, which needs no TPU to say how much memory a program takes
     # The peers of `make peers`, in a virtual environment of their own.
     "bench": ["torch==2.13.0", "higher>=0.2.1", "torchopt>=0.7.3"],
@@ -50,7 +59,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["mass_jax", "mass_jax.*"]),
-    package_data={"mass_jax.reporting": ["style.css"]},
+    package_data={"mass_jax.reporting": ["style.css"], "mass_jax.tasks.mathematics": ["prompts/*.md"]},
     install_requires=REQUIREMENTS,
     extras_require=EXTRAS,
     classifiers=["Programming Language :: Python :: 3", "Topic :: Scientific/Engineering :: Artificial Intelligence"],

@@ -10,8 +10,8 @@ Shape letters, used in docstrings and as array suffixes throughout the package:
     S  samples drawn for one prompt   R  adapter rank
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
@@ -31,6 +31,42 @@ Batch = PyTree
 """The data of one inner step. Stacked over steps, every leaf gains a leading axis K."""
 
 OptState = PyTree
+
+
+class Sequences(NamedTuple):
+    """Token sequences, part of which is predicted.
+
+    Attributes:
+      tokens: int32 [..., T], padded on the right.
+      target: bool [..., T], True for the tokens whose prediction counts; never the first.
+    """
+
+    tokens: AnyArray
+    target: AnyArray
+
+
+class Tokenizer(Protocol):
+    """Text to token ids and back.
+
+    Attributes:
+      pad_id: fills sequences on the right; it may be a token with a meaning, for nothing is told by its value.
+      bos_id: what a sequence starts with, or None where the model expects nothing.
+      eos_id: ends a completion.
+    """
+
+    pad_id: int
+    bos_id: int | None
+    eos_id: int
+
+    @property
+    def vocab_size(self) -> int:
+        """V."""
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of a text, without BOS and EOS."""
+
+    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
+        """The text up to the first EOS."""
 
 
 class InnerOptimizer(NamedTuple):

@@ -1,8 +1,9 @@
 """Baselines and controls (the paper's table): one evaluation, and arms that differ from it in one thing."""
 
 import dataclasses
+import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -10,17 +11,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from mass_jax.mass import attribution
-from mass_jax.mass.generator import Domain, PracticeSets, complete, pack_practice, share, synthesise
+from mass_jax.mass.generator import Domain, PracticeSets, complete, fitting, pack_practice, share, synthesise
 from mass_jax.mass.method import Method
-from mass_jax.mass.packing import Sequences
+from mass_jax.mass.packing import fits, pack_prompts
 from mass_jax.mass.scorer import Scores
-from mass_jax.models import lora
-from mass_jax.tasks.base import Practice, Problem
-from mass_jax.types import AnyArray, Array, Params
+from mass_jax.models import lora, transformer
+from mass_jax.tasks.base import MALFORMED, Practice, Problem
+from mass_jax.types import AnyArray, Array, Params, Sequences
 
-PRACTICE = ("none", "own", "own_majority", "other_problem", "random", "gold", "gold_strict")
+PRACTICE = ("none", "own", "own_majority", "other_problem", "random", "nearest", "gold", "gold_strict")
 WEIGHTS = ("scorer", "uniform", "shuffled", "correct")
+USES = ("adapter", "prompt")
 MAJORITY_VOTES = 8
+EMBEDDED_AT_ONCE = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,20 +34,23 @@ class Arm:
       model: which trained model and scorer it uses: ``base`` or a training arm's name.
       practice: where its practice comes from. ``none``: no update; ``own``: written for the problem; ``own_majority``:
         written, with the majority of 8 sampled solutions as answers; ``other_problem``: written for a problem of
-        another family; ``random``: problems of training families with reference solutions; ``gold``: correct practice
-        of the hidden family (privileged), ``gold_strict`` without anything that the problem asks for.
+        another family; ``random``: training problems with reference solutions; ``nearest``: those of them that are
+        most like the problem; ``gold``: correct practice of the hidden family (privileged), ``gold_strict`` without
+        anything that the problem asks for.
       weights: ``scorer``, ``uniform``, ``shuffled`` (the scorer's, permuted among a problem's valid examples), or
         ``correct``: uniform over the right examples (privileged).
       strict: examples that mention what the problem asks for count for nothing.
+      use: ``adapter``: gradient steps on the practice; ``prompt``: the model reads it, solved, before the problem.
     """
 
     model: str
     practice: str
     weights: str = "uniform"
     strict: bool = False
+    use: str = "adapter"
 
     def __post_init__(self):
-        for field, valid in (("practice", PRACTICE), ("weights", WEIGHTS)):
+        for field, valid in (("practice", PRACTICE), ("weights", WEIGHTS), ("use", USES)):
             if getattr(self, field) not in valid:
                 raise ValueError(f"arm.{field} = {getattr(self, field)!r} is not one of {', '.join(valid)}.")
 
@@ -52,6 +58,7 @@ class Arm:
 METHODS = {
     "base": Arm("base", "none"),
     "base_ttt": Arm("base", "random"),
+    "ttt_nn": Arm("base", "nearest"),
     "tt_ss": Arm("base", "own"),
     "tt_ss_majority": Arm("base", "own_majority"),
     "solver_grpo": Arm("solver_grpo", "none"),
@@ -68,6 +75,7 @@ CONTROLS = {
     "oracle_strict": Arm("base", "gold_strict"),
     "oracle_filter": Arm("base", "own", "correct"),
     "first_order": Arm("first_order", "own", "scorer"),
+    "mass_in_prompt": Arm("mass", "own", use="prompt"),
 }
 
 
@@ -84,11 +92,13 @@ class Outcome(NamedTuple):
     Attributes:
       texts: its answers.
       correct_P: bool.
+      log_likelihood_P: float, mean log-probability of the reference solution's tokens.
       scores: weights and gates; None without an update.
     """
 
     texts: list[str]
     correct_P: np.ndarray
+    log_likelihood_P: np.ndarray
     scores: Scores | None
 
 
@@ -110,21 +120,26 @@ def obtain_practice(
       problems: P problems.
       source: see `Arm.practice`.
       key: PRNG key; equal keys and params give equal practice, so that arms can be paired.
-      pool: training problems, for ``random``.
+      pool: training problems, for ``random`` and ``nearest``.
     """
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).astype(np.uint32).tolist())
-    if source.startswith("gold") or source == "random":
+    count = method.generator.examples
+    if source.startswith("gold") or source in ("random", "nearest"):
         if source == "random":
-            rows = [_as_practice(rng, pool, method.generator.examples) for _ in problems]
+            rows = [_as_practice(domain, method, p, (pool[i] for i in rng.permutation(len(pool)))) for p in problems]
+        elif source == "nearest":
+            order = nearest(domain, method, params, problems, pool)
+            rows = [
+                _as_practice(domain, method, p, (pool[i] for i in row)) for p, row in zip(problems, order, strict=True)
+            ]
         else:
-            strict = source == "gold_strict"
-            rows = [list(domain.task.gold_practice(p, method.generator.examples, rng, strict)) for p in problems]
+            rows = [list(domain.task.gold_practice(p, count, rng, source == "gold_strict")) for p in problems]
         sets = pack_practice(domain, method, problems, rows)
         return WrittenPractice(sets, _unwritten(method, sets))
 
     sets, written = synthesise(domain, method, params, problems, key)
     if source == "own_majority":
-        sets = pack_practice(domain, method, problems, _majority(domain, method, params, sets, key))
+        sets = pack_practice(domain, method, problems, _majority(domain, method, params, problems, sets, key))
     if source == "other_problem":
         source_of = _partners(problems)
         rows = [sets.examples[i] for i in source_of]
@@ -144,9 +159,16 @@ def answer(
     key: Array,
 ) -> Outcome:
     """Adapt to every problem as the arm says, and answer it greedily; the adapter is dropped afterwards."""
-    adapters, scores = None, None
+    adapters, scores, limit = None, None, method.lengths.prompt
+    prompts = [domain.task.solve_prompt(problem.prompt) for problem in problems]
     adapter_key, shuffle_key, solve_key = jax.random.split(key, 3)
-    if practice is not None:
+    if practice is not None and arm.use == "prompt":
+        limit = method.model.context - method.lengths.solution
+        prompts = [
+            _with_shown(domain, problem, row, limit)
+            for problem, row in zip(problems, practice.sets.examples, strict=True)
+        ]
+    elif practice is not None:
         sets = practice.sets
         counts_PxM = sets.valid_PxM
         if arm.strict:
@@ -167,15 +189,46 @@ def answer(
         method,
         params,
         adapters,
-        [domain.task.solve_prompt(problem.prompt) for problem in problems],
+        prompts,
         solve_key,
         samples=1,
         max_new_tokens=method.lengths.solution,
         temperature=0.0,
         adapter_per_problem=adapters is not None,
+        prompt_limit=limit,
     )
-    correct = [domain.task.grade(problem, row[0]).correct for problem, row in zip(problems, texts, strict=True)]
-    return Outcome([row[0] for row in texts], np.array(correct), jax.device_get(scores))
+    answers = [row[0] for row in texts]
+    correct = np.array([verdict.correct for verdict in domain.task.grade(problems, answers)])
+    gold = attribution.references(domain, method, problems, prompts)
+    losses = attribution.outer_losses(method, params, adapters, gold.sequences, gold.coefficients_PxS)
+    return Outcome(answers, correct, -np.asarray(losses), jax.device_get(scores))
+
+
+def nearest(
+    domain: Domain, method: Method, params: Params, problems: Sequence[Problem], pool: Sequence[Problem]
+) -> np.ndarray:
+    """For every problem the indices of ``pool``, the most similar first, int [P, len(pool)].
+
+    Test-time training on nearest neighbours (Hardt & Sun 2023, arXiv 2305.18466); here similar means the cosine of the
+    mean final hidden states of the solve prompts under the un-adapted model.
+    """
+
+    @jax.jit
+    def embed(tokens_BxT: Array, lengths_B: Array) -> Array:
+        hidden, _ = transformer.forward(method.model, params, None, tokens_BxT)
+        real = jnp.arange(tokens_BxT.shape[1]) < lengths_B[:, None]
+        mean = jnp.einsum("btd,bt->bd", hidden, real.astype(hidden.dtype))
+        return mean / jnp.maximum(jnp.linalg.norm(mean, axis=-1, keepdims=True), 1e-9)
+
+    prompts = [domain.task.solve_prompt(problem.prompt) for problem in (*problems, *pool)]
+    tokens, lengths = pack_prompts(domain.tokenizer, prompts, method.lengths.prompt)
+    vectors = np.concatenate(
+        [
+            np.asarray(embed(*_filled(tokens, lengths, i, EMBEDDED_AT_ONCE)))
+            for i in range(0, len(prompts), EMBEDDED_AT_ONCE)
+        ]
+    )[: len(prompts)]
+    return np.argsort(-vectors[: len(problems)] @ vectors[len(problems) :].T, axis=-1, kind="stable")
 
 
 def _shuffle_valid(key: Array, weights_PxM: AnyArray, valid_PxM: AnyArray) -> Array:
@@ -189,9 +242,27 @@ def _shuffle_valid(key: Array, weights_PxM: AnyArray, valid_PxM: AnyArray) -> Ar
     return shuffled.at[jnp.arange(weights_PxM.shape[0])[:, None], ordered].set(taken) * valid_PxM
 
 
-def _as_practice(rng: np.random.Generator, pool: Sequence[Problem], count: int) -> list[Practice]:
-    chosen = [pool[int(i)] for i in rng.integers(len(pool), size=count)]
-    return [Practice(problem.prompt, problem.solution, True) for problem in chosen]
+def _as_practice(domain: Domain, method: Method, problem: Problem, others: Iterable[Problem]) -> list[Practice]:
+    """The first M of ``others`` that fit, with their reference solutions."""
+    written = (Practice(other.prompt, other.solution, True) for other in others)
+    fit = (example for example in written if fitting(domain, method, problem, example).well_formed)
+    chosen = list(itertools.islice(fit, method.generator.examples))
+    return chosen + [MALFORMED] * (method.generator.examples - len(chosen))
+
+
+def _with_shown(domain: Domain, problem: Problem, examples: Sequence[Practice], limit: int) -> str:
+    """The solve prompt after as many of the well-formed examples as fit."""
+    shown = [example for example in examples if example.well_formed]
+    while shown and not fits(domain.tokenizer, domain.task.solve_prompt(problem.prompt, shown), "", limit, end=False):
+        shown.pop()
+    return domain.task.solve_prompt(problem.prompt, shown)
+
+
+def _filled(tokens: np.ndarray, lengths: np.ndarray, start: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """``count`` rows from ``start`` on, filled up with the first one: one shape, one compilation."""
+    rows = np.arange(start, start + count)
+    rows = np.where(rows < len(tokens), rows, 0)
+    return tokens[rows], lengths[rows]
 
 
 def _unwritten(method: Method, sets: PracticeSets) -> Sequences:
@@ -199,7 +270,9 @@ def _unwritten(method: Method, sets: PracticeSets) -> Sequences:
     return Sequences(np.zeros(shape, np.int32), np.zeros(shape, bool))
 
 
-def _majority(domain: Domain, method: Method, params: Params, sets: PracticeSets, key: Array) -> list[list[Practice]]:
+def _majority(
+    domain: Domain, method: Method, params: Params, problems: Sequence[Problem], sets: PracticeSets, key: Array
+) -> list[list[Practice]]:
     """Replace each solution by the most frequent of several sampled from the un-adapted solver."""
     prompts = [domain.task.solve_prompt(e.prompt) for row in sets.examples for e in row]
     texts, _, _ = complete(
@@ -215,11 +288,15 @@ def _majority(domain: Domain, method: Method, params: Params, sets: PracticeSets
     )
     winners = iter([Counter(row).most_common(1)[0][0] for row in texts])
 
-    def with_solution(example: Practice, solution: str) -> Practice:
-        # Parsed anew: a majority for garbage is malformed, and may be longer than a practice sequence.
-        return domain.task.parse(f"{domain.task.solve_prompt(example.prompt)} {solution}")
+    def with_solution(problem: Problem, example: Practice, solution: str) -> Practice:
+        # Read anew: a majority for garbage is malformed, and may be longer than a practice sequence.
+        read = domain.task.parse(problem, domain.task.written(problem, Practice(example.prompt, solution, True)))
+        return fitting(domain, method, problem, read)
 
-    return [[with_solution(e, next(winners)) for e in row] for row in sets.examples]
+    return [
+        [with_solution(problem, e, next(winners)) for e in row]
+        for problem, row in zip(problems, sets.examples, strict=True)
+    ]
 
 
 def _partners(problems: Sequence[Problem]) -> list[int]:

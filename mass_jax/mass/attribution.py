@@ -21,13 +21,14 @@ import numpy as np
 from mass_jax.mass import inner, scorer
 from mass_jax.mass.generator import Domain, complete
 from mass_jax.mass.method import Method
-from mass_jax.mass.packing import Sequences, mean_log_probs, pack
+from mass_jax.mass.packing import mean_log_probs, pack
 from mass_jax.mass.policy import group_normalize
 from mass_jax.mass.scorer import Scores
 from mass_jax.metagrad import InnerRun
 from mass_jax.models import lora
+from mass_jax.models.sampling import bucket
 from mass_jax.tasks.base import Problem
-from mass_jax.types import AnyArray, Array, Params, PyTree
+from mass_jax.types import AnyArray, Array, Params, PyTree, Sequences
 
 VERDICT_STD_FLOOR = 1e-3
 
@@ -108,10 +109,17 @@ def adapt(method: Method, params: Params, adapter: PyTree, scores: Scores, pract
     return inner.adapt(method, params, adapter, _meta(scores), practice).params
 
 
-def references(domain: Domain, method: Method, problems: Sequence[Problem]) -> Solutions:
-    """Gold mode: the reference solution of every problem."""
-    pairs = [(domain.task.solve_prompt(problem.prompt), problem.solution) for problem in problems]
-    length = method.lengths.prompt + method.lengths.solution
+def references(
+    domain: Domain, method: Method, problems: Sequence[Problem], prompts: Sequence[str] | None = None
+) -> Solutions:
+    """Gold mode: the reference solution of every problem, after its solve prompt or the ``prompts`` given."""
+    room = method.lengths.prompt
+    if prompts is None:
+        prompts = [domain.task.solve_prompt(problem.prompt) for problem in problems]
+    else:
+        room = bucket(max(len(domain.tokenizer.encode(prompt)) + 1 for prompt in prompts))
+    pairs = [(prompt, problem.solution) for prompt, problem in zip(prompts, problems, strict=True)]
+    length = room + method.lengths.solution
     packed = pack(domain.tokenizer, pairs, length, "lengths.prompt + lengths.solution")
     return Solutions(
         Sequences(packed.tokens[:, None], packed.target[:, None]), np.ones((len(problems), 1), np.float32), None
@@ -153,12 +161,8 @@ def attempts(
         temperature=1.0,
         adapter_per_problem=adapters is not None,
     )
-    verdicts = np.array(
-        [
-            [domain.task.grade(problem, text).correct for text in row]
-            for problem, row in zip(problems, texts, strict=True)
-        ]
-    )
+    graded = domain.task.grade([problem for problem in problems for _ in range(samples)], sum(texts, []))
+    verdicts = np.array([verdict.correct for verdict in graded]).reshape(len(problems), samples)
     advantages = group_normalize(jnp.asarray(verdicts, jnp.float32), np.ones_like(verdicts), VERDICT_STD_FLOOR)
     return (
         Solutions(sequences, np.asarray(advantages) / samples, verdicts),
@@ -178,7 +182,8 @@ def outer_losses(
     method: Method, params: Params, adapters: PyTree, sequences_PxSxT: Sequences, coefficients_PxS: Array
 ) -> Array:
     """L_out of P problems, each under its own adapter, float [P]."""
-    return jax.vmap(partial(outer_loss, method, params))(adapters, sequences_PxSxT, coefficients_PxS)
+    loss = partial(outer_loss, method, params)
+    return inner.over_problems(method.inner, loss, adapters, sequences_PxSxT, coefficients_PxS)
 
 
 @partial(jax.jit, static_argnames="method")
@@ -191,8 +196,8 @@ def attribute(
     coefficients_PxS: Array,
 ) -> Attribution:
     """The outer gradient at the adapted weights, pulled back through the inner steps."""
-    loss = jax.vmap(jax.value_and_grad(partial(outer_loss, method, params)))
-    loss_P, cotangent = loss(adapted.run.params, sequences_PxSxT, coefficients_PxS)
+    loss = jax.value_and_grad(partial(outer_loss, method, params))
+    loss_P, cotangent = inner.over_problems(method.inner, loss, adapted.run.params, sequences_PxSxT, coefficients_PxS)
     gradient = inner.pullback(method, params, adapted.run, _meta(adapted.scores), practice, cotangent)
     return Attribution(loss_P, gradient.meta["weights"], gradient.meta["gate"], gradient.diagnostics)
 

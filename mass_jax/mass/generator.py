@@ -8,19 +8,18 @@ import jax
 import numpy as np
 
 from mass_jax.mass.method import Method
-from mass_jax.mass.packing import Sequences, join, pack, pack_prompts
+from mass_jax.mass.packing import fits, join, pack, pack_prompts
 from mass_jax.models.sampling import Samples, sample
-from mass_jax.models.tokenizer import WordTokenizer
-from mass_jax.tasks.base import Check, Practice, Problem, Task
-from mass_jax.types import AnyArray, Array, Params, PyTree
+from mass_jax.tasks.base import MALFORMED, Check, Practice, Problem, Task
+from mass_jax.types import AnyArray, Array, Params, PyTree, Sequences, Tokenizer
 
 
 @dataclasses.dataclass(frozen=True)
 class Domain:
-    """A task and the tokenizer of its vocabulary."""
+    """A task, and the tokenizer of the model that works on it."""
 
     task: Task
-    tokenizer: WordTokenizer
+    tokenizer: Tokenizer
 
 
 class PracticeSets(NamedTuple):
@@ -62,14 +61,25 @@ def complete(
     samples: int,
     max_new_tokens: int,
     temperature: float,
+    top_p: float = 1.0,
     adapter_per_problem: bool = False,
+    prompt_limit: int | None = None,
 ) -> tuple[list[list[str]], Sequences, Samples]:
-    """Sample S completions of every prompt.
+    """Sample S completions of every prompt; a text ends before the first of the task's stop strings.
 
     Returns:
       The texts (P lists of S), prompt and completion as sequences [P, S, T], and the raw samples, on the host.
+
+    Raises:
+      ValueError: a prompt is longer than ``prompt_limit``, or ``method.lengths.prompt`` where that is not given.
     """
-    tokens, lengths = pack_prompts(domain.tokenizer, prompts, method.lengths.prompt)
+    tokens, lengths = pack_prompts(domain.tokenizer, prompts, prompt_limit or method.lengths.prompt)
+    stops = domain.task.stops
+
+    def reached_stop(ids: Sequence[int]) -> bool:
+        text = domain.tokenizer.decode(ids)
+        return any(stop in text for stop in stops)
+
     raw = sample(
         method.model,
         params,
@@ -83,9 +93,18 @@ def complete(
         stop_id=domain.tokenizer.eos_id,
         pad_id=domain.tokenizer.pad_id,
         adapter_per_problem=adapter_per_problem,
+        top_p=top_p,
+        stops=reached_stop if stops else None,
     )
     raw = jax.device_get(raw)
-    texts = [[domain.tokenizer.decode(row) for row in rows] for rows in raw.tokens_PxSxT]
+
+    def text(tokens_T: np.ndarray, mask_T: np.ndarray) -> str:
+        written = domain.tokenizer.decode(tokens_T[mask_T])
+        return written[: min((place for stop in stops if (place := written.find(stop)) >= 0), default=None)]
+
+    texts = [
+        [text(*row) for row in zip(*rows, strict=True)] for rows in zip(raw.tokens_PxSxT, raw.mask_PxSxT, strict=True)
+    ]
     return texts, join(tokens, lengths, raw.tokens_PxSxT, raw.mask_PxSxT), raw
 
 
@@ -103,9 +122,23 @@ def synthesise(
         samples=method.generator.examples,
         max_new_tokens=method.lengths.synthesis,
         temperature=method.generator.temperature,
+        top_p=method.generator.top_p,
     )
-    examples = [[domain.task.parse(text) for text in row] for row in texts]
+    examples = [
+        [fitting(domain, method, problem, domain.task.parse(problem, text)) for text in row]
+        for problem, row in zip(problems, texts, strict=True)
+    ]
     return pack_practice(domain, method, problems, examples), Written(sequences, raw.log_probs_PxSxT.sum(axis=-1))
+
+
+def fitting(domain: Domain, method: Method, problem: Problem, example: Practice) -> Practice:
+    """The example, or `MALFORMED` where it or a check of it is longer than ``method.lengths`` allow."""
+    task, lengths = domain.task, method.lengths
+    if not example.well_formed:
+        return MALFORMED
+    practice = fits(domain.tokenizer, task.solve_prompt(example.prompt), example.solution, lengths.practice)
+    checks = (fits(domain.tokenizer, *check, lengths.check, end=False) for check in task.checks(problem, example))
+    return example if practice and all(checks) else MALFORMED
 
 
 def pack_practice(

@@ -6,15 +6,18 @@ The weights and the gate are explicit meta-parameters, so that their gradient is
 ``meta = {"weights": [M], "gate": []}``.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 
 from mass_jax.mass.method import InnerConfig, Method
-from mass_jax.mass.packing import Sequences, mean_log_probs
+from mass_jax.mass.packing import mean_log_probs
 from mass_jax.metagrad import InnerRun, optimizers
-from mass_jax.types import Array, InnerOptimizer, InnerProblem, Meta, MetaGradient, Params, PyTree
+from mass_jax.types import Array, InnerOptimizer, InnerProblem, Meta, MetaGradient, Params, PyTree, Sequences
+
+Out = TypeVar("Out", bound=PyTree)
 
 
 class StepBatch(NamedTuple):
@@ -72,7 +75,7 @@ def adapt(method: Method, params: Params, adapter: PyTree, meta_P: Meta, practic
     def one(meta, practice):
         return method.estimator.adapt(problem, adapter, meta, schedule(method.inner, practice))
 
-    return jax.vmap(one)(meta_P, practice_PxM)
+    return over_problems(method.inner, one, meta_P, practice_PxM)
 
 
 def pullback(
@@ -85,4 +88,11 @@ def pullback(
         batches = schedule(method.inner, practice)
         return method.estimator.pullback(problem, residuals, meta, batches, cotangent)
 
-    return jax.vmap(one)(run.residuals, meta_P, practice_PxM, cotangent_P)
+    return over_problems(method.inner, one, run.residuals, meta_P, practice_PxM, cotangent_P)
+
+
+def over_problems(config: InnerConfig, fn: Callable[..., Out], *trees_P: PyTree) -> Out:
+    """``fn`` of every problem's part of ``trees_P``, ``config.problems_at_once`` at a time."""
+    if not config.problems_at_once:
+        return jax.vmap(fn)(*trees_P)
+    return jax.lax.map(lambda trees: fn(*trees), trees_P, batch_size=config.problems_at_once)

@@ -43,10 +43,12 @@ class GeneratorConfig:
     Attributes:
       examples: M, practice examples a problem.
       temperature: of their sampling.
+      top_p: of their sampling; 1 for all tokens.
     """
 
     examples: int
     temperature: float
+    top_p: float = 1.0
 
     def __post_init__(self):
         if self.examples < 1:
@@ -85,12 +87,14 @@ class InnerConfig:
       schedule: ``fresh``: each step takes its own M / K examples; ``same``: every step takes all M.
       optimizer: ``sgd``, ``normalized_sgd`` or ``adam``.
       learning_rate: its rate.
+      problems_at_once: problems whose activations are alive at once, here and in the outer loss; 0 for all.
     """
 
     steps: int
     schedule: str
     optimizer: str
     learning_rate: float
+    problems_at_once: int = 0
 
     def __post_init__(self):
         _one_of("inner.schedule", self.schedule, SCHEDULES)

@@ -19,10 +19,9 @@ from mass_jax.mass import attribution, policy, scorer
 from mass_jax.mass.attribution import Solutions
 from mass_jax.mass.generator import Domain, share, synthesise
 from mass_jax.mass.method import Method
-from mass_jax.mass.packing import Sequences
-from mass_jax.models import lora, transformer
+from mass_jax.models import lora
 from mass_jax.tasks.base import Problem
-from mass_jax.types import AnyArray, Array, OptState, Params
+from mass_jax.types import AnyArray, Array, OptState, Params, Sequences
 
 MODES = ("gold", "verifier")
 DIAGNOSTICS = "metagrad/"
@@ -141,7 +140,7 @@ def outer_step(
     state: TrainState,
     step: int,
     problems: Sequence[Problem],
-    documents_BxT: np.ndarray,
+    documents: Sequences,
     timer: Timer = lambda phase: nullcontext(),
     check: Check = lambda phase, **trees: None,
 ) -> tuple[TrainState, dict[str, Array | float]]:
@@ -155,7 +154,7 @@ def outer_step(
       state: as `init_state` or the previous step returned it.
       step: its number; the only source of fresh randomness.
       problems: a batch of training problems.
-      documents_BxT: int32 pretraining documents for replay and KL.
+      documents: sequences [B, T] for replay and KL.
       timer: ``with timer("phase"): ...``.
       check: ``check("phase", name=tree)`` is shown what a phase computed, and may raise if it is not finite.
 
@@ -202,22 +201,25 @@ def outer_step(
         rewards = _example_rewards(config, result, solutions, sets.valid_PxM, alive_P)
         if config.attribution_weight:
             experience.append(Experience(written.sequences, written.log_probs_PxM, config.attribution_weight * rewards))
-        correct = share(domain.task.is_correct, repeated, sets)
         metrics |= {f"{DIAGNOSTICS}{name}": jnp.mean(value) for name, value in result.diagnostics.items()}
         metrics |= {
             "outer/loss_pre": jnp.mean(losses[0]),
             "outer/loss_post": jnp.mean(losses[1]),
             "outer/dead_groups": 1.0 - alive_P.mean(),
             "synthesis/well_formed": sets.valid_PxM.mean(),
-            "synthesis/on_family": share(domain.task.is_on_family, repeated, sets).mean(),
-            "synthesis/correct": correct.mean(),
             "synthesis/leak": share(domain.task.leaks, repeated, sets).mean(),
-            "scorer/weight_on_correct": _weight_on(correct, adapted.scores.weights_PxM),
             "scorer/gate": jnp.mean(adapted.scores.gate_P),
             "attribution/std": jnp.mean(jnp.std(result.tau_PxM, axis=-1)),
-            "attribution/correct_minus_wrong": _correct_minus_wrong(rewards, correct),
             "grad_norm/scorer": eta_norm,
         }
+        if domain.task.privileged:
+            correct = share(domain.task.is_correct, repeated, sets)
+            metrics |= {
+                "synthesis/on_family": share(domain.task.is_on_family, repeated, sets).mean(),
+                "synthesis/correct": correct.mean(),
+                "scorer/weight_on_correct": _weight_on(correct, adapted.scores.weights_PxM),
+                "attribution/correct_minus_wrong": _correct_minus_wrong(rewards, correct),
+            }
         if solutions.verdicts_PxS is not None:
             metrics["outer/accuracy_post"] = solutions.verdicts_PxS.mean()
 
@@ -241,7 +243,7 @@ def outer_step(
         with timer("generator"):
             for _ in range(config.epochs):
                 params, opt_state, updates = _update_model(
-                    method, config, params, opt_state, base, tuple(experience), solve, documents_BxT
+                    method, config, params, opt_state, base, tuple(experience), solve, documents
                 )
             metrics |= updates
             check("generator", parameters=params, losses=updates)
@@ -293,7 +295,7 @@ def model_loss(
     base: Params,
     experience: tuple[Experience, ...],
     solve: Solutions | None,
-    documents_BxT: Array,
+    documents: Sequences,
 ) -> tuple[Array, dict[str, Array]]:
     """L_aux + gamma L_solve + replay + KL (docs/method.md, step 6), and its parts as metrics.
 
@@ -312,19 +314,19 @@ def model_loss(
         parts["solve/loss"] = -jnp.mean(log_probs / length)
         total += config.solve_weight * parts["solve/loss"]
     if config.replay_weight:
-        loss, count = transformer.document_loss(method.model, params, documents_BxT)
-        parts["replay/loss"] = loss / count
+        log_probs, length = policy.sequence_log_probs(method, params, documents)
+        parts["replay/loss"] = -jnp.sum(log_probs) / jnp.sum(length)
         total += config.replay_weight * parts["replay/loss"]
     if config.kl_weight:
-        parts["replay/kl"] = policy.kl_to_base(method, params, base, documents_BxT)
+        parts["replay/kl"] = policy.kl_to_base(method, params, base, documents)
         total += config.kl_weight * parts["replay/kl"]
     return total, parts
 
 
 @partial(jax.jit, static_argnames=("method", "config"))
-def _update_model(method, config, params, opt_state, base, experience, solve, documents_BxT):
+def _update_model(method, config, params, opt_state, base, experience, solve, documents):
     def loss(params):
-        return model_loss(method, config, params, base, experience, solve, documents_BxT)
+        return model_loss(method, config, params, base, experience, solve, documents)
 
     gradient, parts = jax.grad(loss, has_aux=True)(params)
     updates, opt_state = model_optimizer(config).update(gradient, opt_state)

@@ -1,33 +1,20 @@
 """Texts to padded arrays, and the log-probabilities of what stands in them."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
 from mass_jax.models import transformer
-from mass_jax.models.tokenizer import WordTokenizer
+from mass_jax.models.sampling import bucket
 from mass_jax.models.transformer import ModelConfig
-from mass_jax.types import AnyArray, Array, Params, PyTree
-
-
-class Sequences(NamedTuple):
-    """Token sequences, part of which is predicted.
-
-    Attributes:
-      tokens: int32 [..., T], padded on the right.
-      target: bool [..., T], True for the tokens whose prediction counts; never the first.
-    """
-
-    tokens: AnyArray
-    target: AnyArray
+from mass_jax.types import Array, Params, PyTree, Sequences, Tokenizer
 
 
 def pack(
-    tokenizer: WordTokenizer, texts: Sequence[tuple[str, str]], length: int, what: str, *, end: bool = True
+    tokenizer: Tokenizer, texts: Sequence[tuple[str, str]], length: int, what: str, *, end: bool = True
 ) -> Sequences:
-    """BOS, context, target, EOS, for every (context, target); arrays [B, T] on the host.
+    """BOS (if there is one), context, target, EOS, for every (context, target); arrays [B, T] on the host.
 
     Args:
       tokenizer: turns words to ids.
@@ -42,8 +29,8 @@ def pack(
     tokens = np.full((len(texts), length), tokenizer.pad_id, np.int32)
     target = np.zeros((len(texts), length), bool)
     for row, (context, continuation) in enumerate(texts):
-        head = [tokenizer.bos_id, *tokenizer.encode(context)]
-        ids = head + tokenizer.encode(continuation) + [tokenizer.eos_id] * end
+        head, tail = _encode(tokenizer, context, continuation, end)
+        ids = head + tail
         if len(ids) > length:
             raise ValueError(
                 f"{context!r} followed by {continuation!r} takes {len(ids)} tokens, but {what} = {length}: raise "
@@ -54,10 +41,17 @@ def pack(
     return Sequences(tokens, target)
 
 
-def pack_prompts(tokenizer: WordTokenizer, prompts: Sequence[str], length: int) -> tuple[np.ndarray, np.ndarray]:
-    """Prompts to int32 [B, T] and their lengths [B]; errors as `pack`."""
+def fits(tokenizer: Tokenizer, context: str, continuation: str, length: int, *, end: bool = True) -> bool:
+    """Whether `pack` would take the pair."""
+    return sum(map(len, _encode(tokenizer, context, continuation, end))) <= length
+
+
+def pack_prompts(tokenizer: Tokenizer, prompts: Sequence[str], limit: int) -> tuple[np.ndarray, np.ndarray]:
+    """Prompts to int32 [B, T] and their lengths [B]; T is the smallest `bucket` that holds them. Errors as `pack`."""
+    lengths = np.array([len(_encode(tokenizer, prompt, "", False)[0]) for prompt in prompts], np.int32)
+    length = min(bucket(lengths.max(), limit), limit)
     packed = pack(tokenizer, [(prompt, "") for prompt in prompts], length, "lengths.prompt", end=False)
-    return np.asarray(packed.tokens), np.array([1 + len(tokenizer.encode(prompt)) for prompt in prompts], np.int32)
+    return np.asarray(packed.tokens), lengths
 
 
 def join(prompts: np.ndarray, lengths: np.ndarray, completions: np.ndarray, mask: np.ndarray) -> Sequences:
@@ -83,3 +77,8 @@ def mean_log_probs(config: ModelConfig, params: Params, adapter: PyTree, sequenc
     """Mean log-probability of each sequence's target tokens, float [B]; 0 where there is no target."""
     total, count = target_log_probs(config, params, adapter, sequences)
     return total / jnp.maximum(count, 1)
+
+
+def _encode(tokenizer: Tokenizer, context: str, continuation: str, end: bool) -> tuple[list[int], list[int]]:
+    start = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
+    return start + tokenizer.encode(context), tokenizer.encode(continuation) + [tokenizer.eos_id] * end

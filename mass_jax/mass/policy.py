@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from mass_jax.mass.method import Method
-from mass_jax.mass.packing import Sequences, target_log_probs
+from mass_jax.mass.packing import target_log_probs
 from mass_jax.models import transformer
-from mass_jax.types import AnyArray, Array, Params
+from mass_jax.types import AnyArray, Array, Params, Sequences
 
 
 def group_normalize(rewards: AnyArray, valid: AnyArray, floor: float) -> Array:
@@ -41,10 +41,10 @@ def sequence_log_probs(method: Method, params: Params, sequences: Sequences) -> 
     return total.reshape(shape), count.reshape(shape)
 
 
-def kl_to_base(method: Method, params: Params, base: Params, documents_BxT: Array) -> Array:
-    """Mean KL(base || params) of the next-token distributions over the tokens of ``documents`` (pad id 0), a scalar."""
-    tokens = documents_BxT[:, :-1]
-    mask = (documents_BxT[:, 1:] != 0).astype(jnp.float32)
+def kl_to_base(method: Method, params: Params, base: Params, documents: Sequences) -> Array:
+    """Mean KL(base || params) of the distributions of the target tokens of ``documents`` [B, T], a scalar."""
+    tokens = jnp.asarray(documents.tokens)[:, :-1]
+    mask = documents.target[:, 1:].astype(jnp.float32)
 
     def log_probs(params):
         return jax.nn.log_softmax(

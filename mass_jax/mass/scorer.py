@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 
 from mass_jax.mass.method import Method, ScorerConfig
-from mass_jax.mass.packing import Sequences, mean_log_probs
+from mass_jax.mass.packing import mean_log_probs
 from mass_jax.models import transformer
-from mass_jax.types import AnyArray, Array, Params
+from mass_jax.types import AnyArray, Array, Params, Sequences
 
 CHECK_FLOOR = -10.0
 """Mean log-probabilities below this say nothing more."""

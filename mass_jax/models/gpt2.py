@@ -7,11 +7,13 @@ of its vjp.
 """
 
 import dataclasses
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from mass_jax.models.cross_entropy import target_log_probs
 from mass_jax.types import Array, Params
 
 
@@ -28,8 +30,7 @@ class GPT2Config:
       norm_eps: added to the variance in LayerNorm.
       dtype: of the activations and of the products; parameters keep their own, and losses are float32 at least.
       remat: recompute the activations of each half of a layer in the backward pass.
-      loss_chunk: positions whose logits are alive at once, in the loss and in all its derivatives; None for all. It
-        must divide the number of positions, B · T.
+      loss_chunk: positions whose logits are alive at once, in the loss and in all its derivatives; None for all.
     """
 
     vocab_size: int = 50257
@@ -120,31 +121,13 @@ def token_losses(config: GPT2Config, params: Params, tokens_BxT: Array) -> Array
     """Cross-entropy −log p(token_t | tokens before t), [B, T − 1], for t = 1 … T − 1.
 
     Raises:
-      ValueError: as `forward`, or ``config.loss_chunk`` does not divide B · T.
+      ValueError: as `forward`.
     """
-    batch, length = tokens_BxT.shape
     # The last position predicts nothing and is dropped at the end: B · T divides into chunks, B · (T − 1) does not.
-    positions = (forward(config, params, tokens_BxT).reshape(-1, config.width), jnp.roll(tokens_BxT, -1, 1).reshape(-1))
-    chunk = config.loss_chunk or batch * length
-    if batch * length % chunk:
-        raise ValueError(
-            f"loss_chunk = {chunk} does not divide the {batch} x {length} positions of the batch; use a divisor of "
-            f"{batch * length}, or None."
-        )
-
-    def cross_entropy(part: tuple[Array, Array]) -> Array:
-        hidden_NxD, targets_N = part
-        logits_NxV = logits(params, hidden_NxD).astype(jnp.promote_types(config.dtype, jnp.float32))
-        # A comparison fuses with the sum and with its derivatives; a gather's derivative would scatter into N x V.
-        chosen = targets_N[:, None] == jnp.arange(config.vocab_size)
-        return jax.nn.logsumexp(logits_NxV, axis=-1) - jnp.sum(jnp.where(chosen, logits_NxV, 0), axis=-1)
-
-    if chunk == batch * length:
-        losses = cross_entropy(positions)
-    else:
-        chunks = jax.tree.map(lambda leaf: leaf.reshape(-1, chunk, *leaf.shape[1:]), positions)
-        losses = jax.lax.map(jax.checkpoint(cross_entropy, prevent_cse=False), chunks)
-    return losses.reshape(batch, length)[:, :-1]
+    log_probs = target_log_probs(
+        partial(logits, params), forward(config, params, tokens_BxT), jnp.roll(tokens_BxT, -1, 1), config.loss_chunk
+    )
+    return -log_probs[:, :-1]
 
 
 def _attention(config: GPT2Config, layer: Params, h_BxTxD: Array) -> Array:

@@ -1,52 +1,83 @@
-"""Ancestral and greedy sampling with a key-value cache, one adapter a problem.
+"""Ancestral, nucleus and greedy sampling with a key-value cache, one adapter a problem.
 
-Prompts are padded on the right and slot t of the cache is position t, so prompts of different lengths share a batch:
-each sequence writes its next token over its own padding. The prompt is read once a problem and its cache repeated for
-the S samples.
+Prompts are padded on the right and read once a problem; the cache is then repeated for the S samples. New tokens of all
+sequences share a slot of the cache, whatever their positions. A sequence's noise depends on its own identity alone, so
+that what a problem gets does not depend on what else is in the batch.
 """
 
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from mass_jax.models import transformer
-from mass_jax.models.transformer import KVCache, ModelConfig
-from mass_jax.types import Array, Params, PyTree
+from mass_jax.models.transformer import UNSEEN, KVCache, ModelConfig
+from mass_jax.types import AnyArray, Array, Params, PyTree
+
+STOP_EVERY = 16
+"""Tokens between two looks at the text where a stop string may end it."""
+NUCLEUS_BISECTIONS = 40
 
 
 class Samples(NamedTuple):
     """What `sample` returns.
 
     Attributes:
-      tokens_PxSxT: int32, the new tokens; ``pad_id`` after the stop token.
+      tokens_PxSxT: int32, the new tokens; ``pad_id`` after the stop.
       log_probs_PxSxT: float32, log-probability of each new token under the model at temperature 1; 0 after the stop.
-      mask_PxSxT: bool, True for tokens that were sampled, the stop token included.
+      mask_PxSxT: bool, True for tokens that were sampled, a stop token included.
     """
 
-    tokens_PxSxT: Array
-    log_probs_PxSxT: Array
-    mask_PxSxT: Array
+    tokens_PxSxT: AnyArray
+    log_probs_PxSxT: AnyArray
+    mask_PxSxT: AnyArray
 
 
-@partial(jax.jit, static_argnames=("config", "samples", "max_new_tokens", "stop_id", "pad_id", "adapter_per_problem"))
+class _State(NamedTuple):
+    """Of B = P · S sequences, between two tokens; ``token_B`` is chosen but not written yet."""
+
+    step: Array
+    token_B: Array
+    log_prob_B: Array
+    done_B: Array
+    length_B: Array
+    key_B: Array
+    cache: KVCache
+    out: Samples
+
+
+def bucket(length: int, limit: int | None = None) -> int:
+    """A padded length for ``length`` tokens, at most ``limit``: 16 or 24 times a power of 2, so few are compiled."""
+    size = 16
+    while size < length:
+        size = size * 3 // 2 if size & (size - 1) == 0 else size * 4 // 3
+    return size if limit is None else max(min(size, limit), length)
+
+
 def sample(
     config: ModelConfig,
     params: Params,
     adapter: PyTree,
-    prompts_PxT: Array,
-    lengths_P: Array,
+    prompts_PxT: AnyArray,
+    lengths_P: AnyArray,
     key: Array,
     *,
     samples: int,
     max_new_tokens: int,
-    temperature: float | Array,
+    temperature: float,
     stop_id: int,
     pad_id: int = 0,
     adapter_per_problem: bool,
+    top_p: float = 1.0,
+    stops: Callable[[Sequence[int]], bool] | None = None,
+    identities_P: AnyArray | None = None,
 ) -> Samples:
     """Draw ``samples`` completions of every prompt.
+
+    Three programs are compiled for each shape of the prompts: one reads them, one writes tokens, one slices parameters.
 
     Args:
       config: the architecture.
@@ -61,58 +92,177 @@ def sample(
       stop_id: ends a completion.
       pad_id: fills what follows the stop.
       adapter_per_problem: see ``adapter``.
+      top_p: only the likeliest tokens that together have this probability are drawn.
+      stops: whether a completion, given as token ids, has reached a stop string. It is cut after the token that
+        completed it.
+      identities_P: int32, one a problem; completions depend on the key and on this number. 0, 1, ... where not given.
 
     Raises:
-      ValueError: if prompt and completion together exceed ``config.context``.
+      ValueError: if prompt and completion together exceed ``config.context``, or ``top_p`` is not in (0, 1].
     """
-    problems, prompt_length = prompts_PxT.shape
-    temperature = jnp.asarray(temperature, jnp.float32)
+    if not 0 < top_p <= 1:
+        raise ValueError(f"top_p = {top_p} is no probability: choose a number above 0, and 1 for all tokens.")
+    problems = len(prompts_PxT)
+    if adapter_per_problem:
+        adapter = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), adapter)
+    if not config.scan_layers:
+        params, adapter = _unstack(config, params, adapter)
+    identities_P = np.arange(problems) if identities_P is None else identities_P
+    settings = (config, params, adapter, jnp.float32(temperature))
+    state = _prefill(*settings, prompts_PxT, lengths_P, key, identities_P, samples, max_new_tokens, pad_id, top_p)
+    every = max_new_tokens if stops is None else STOP_EVERY
+    for limit in range(every, max_new_tokens + every, every):
+        state = _decode(*settings, min(limit, max_new_tokens), stop_id, pad_id, top_p, state)
+        if stops is not None:
+            state, finished = _cut(state, stops, limit - every, pad_id)
+            if finished:
+                break
+    return jax.tree.map(lambda leaf: leaf.reshape(problems, samples, -1), state.out)
 
-    def model(tokens_PxSxT: Array, positions_PxSxT: Array, cache: KVCache) -> tuple[Array, Any]:
-        forward = partial(transformer.forward, config, params)
-        per_problem = (0 if adapter_per_problem else None, 0, 0, 0)
-        return jax.vmap(forward, in_axes=per_problem)(adapter, tokens_PxSxT, positions_PxSxT, cache)
 
-    def choose(hidden_PxSxD: Array, key: Array) -> tuple[Array, Array]:
-        log_probs = jax.nn.log_softmax(transformer.logits(config, params, hidden_PxSxD))
-        noise = jax.random.gumbel(key, log_probs.shape) * temperature
-        token = jnp.argmax(log_probs + noise, axis=-1)  # Gumbel-max: at temperature 0 the noise is 0 and this is greedy
-        return token, jnp.take_along_axis(log_probs, token[..., None], axis=-1)[..., 0]
+@partial(jax.jit, static_argnames="config")
+def _unstack(config: ModelConfig, params: Params, adapter: PyTree) -> tuple[Params, PyTree]:
+    layers = transformer.unstack(config, {"layers": adapter})["layers"] if adapter else None
+    return transformer.unstack(config, params), layers
 
-    one_cache = transformer.init_cache(config, 1, prompt_length + max_new_tokens)
-    cache = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (problems, *leaf.shape)), one_cache)
-    positions = jnp.broadcast_to(jnp.arange(prompt_length), (problems, 1, prompt_length))
-    hidden, cache = model(prompts_PxT[:, None], positions, cache)
-    last = jnp.take_along_axis(hidden, (lengths_P - 1)[:, None, None, None], axis=2)[:, :, 0]
-    cache = jax.tree.map(lambda leaf: jnp.repeat(leaf, samples, axis=2), cache)  # [P, L, S, T, G, C]
-    first_key, loop_key = jax.random.split(key)
-    token, log_prob = choose(jnp.repeat(last, samples, axis=1), first_key)
 
-    shape = (problems, samples, max_new_tokens)
-    state = (
-        jnp.zeros((), jnp.int32),
-        token,
-        log_prob,
-        jnp.zeros((problems, samples), bool),
-        KVCache(*cache),
-        Samples(jnp.full(shape, pad_id, jnp.int32), jnp.zeros(shape), jnp.zeros(shape, bool)),
-    )
-
-    def unfinished(state: tuple) -> Array:
-        step, _, _, done, _, _ = state
-        return (step < max_new_tokens) & ~jnp.all(done)
-
-    def body(state: tuple) -> tuple:
-        step, token, log_prob, done, cache, out = state
-        out = Samples(
-            out.tokens_PxSxT.at[..., step].set(jnp.where(done, pad_id, token)),
-            out.log_probs_PxSxT.at[..., step].set(jnp.where(done, 0.0, log_prob)),
-            out.mask_PxSxT.at[..., step].set(~done),
+@partial(jax.jit, static_argnames=("config", "samples", "max_new_tokens", "pad_id", "top_p"))
+def _prefill(
+    config: ModelConfig,
+    params: Params,
+    adapter: PyTree,
+    temperature: Array,
+    prompts_PxT: Array,
+    lengths_P: Array,
+    key: Array,
+    identities_P: Array,
+    samples: int,
+    max_new_tokens: int,
+    pad_id: int,
+    top_p: float,
+) -> _State:
+    problems, length = prompts_PxT.shape
+    if length + max_new_tokens > config.context:
+        raise ValueError(
+            f"a prompt of {length} tokens and a completion of {max_new_tokens} exceed the model's context of "
+            f"{config.context}: shorten one, or use a model with a larger context."
         )
-        done = done | (token == stop_id)
-        positions = jnp.broadcast_to((lengths_P + step)[:, None], token.shape)
-        hidden, cache = model(token[..., None], positions[..., None], cache)
-        token, log_prob = choose(hidden[:, :, 0], jax.random.fold_in(loop_key, step))
-        return step + 1, token, log_prob, done, cache, out
+    slots = jnp.arange(length)
+    positions = jnp.where(slots < lengths_P[:, None], slots, UNSEEN)
+    dtype = config.dtype or params["embed"].dtype
+    empty = transformer.init_cache(config, problems, length, dtype)
+    hidden, cache = transformer.forward(config, params, adapter, prompts_PxT, positions, empty)
+    assert cache is not None
+    last_PxD = jnp.take_along_axis(hidden, (lengths_P - 1)[:, None, None], axis=1)[:, 0]
 
-    return jax.lax.while_loop(unfinished, body, state)[-1]
+    def grow(leaf: Array, slot_axis: int, value: int) -> Array:
+        leaf = jnp.repeat(leaf, samples, axis=leaf.ndim - 4 if leaf.ndim >= 4 else 0)
+        widths = [(0, max_new_tokens if axis == slot_axis else 0) for axis in range(leaf.ndim)]
+        return jnp.pad(leaf, widths, constant_values=value)
+
+    keys, values = jax.tree.map(lambda leaf: grow(leaf, leaf.ndim - 2, 0), (cache.keys, cache.values))
+    cache = KVCache(keys, values, grow(cache.positions_BxS, 1, UNSEEN))
+    each = jax.vmap(jax.random.fold_in, (None, 0))
+    key_B = jax.vmap(lambda k: each(k, jnp.arange(samples)))(each(key, identities_P)).reshape(-1)
+    step = jnp.zeros((), jnp.int32)
+    token, log_prob = _choose(config, params, jnp.repeat(last_PxD, samples, axis=0), key_B, step, temperature, top_p)
+    shape = (problems * samples, max_new_tokens)
+    out = Samples(jnp.full(shape, pad_id, jnp.int32), jnp.zeros(shape), jnp.zeros(shape, bool))
+    return _State(step, token, log_prob, jnp.zeros(shape[0], bool), jnp.repeat(lengths_P, samples), key_B, cache, out)
+
+
+@partial(jax.jit, static_argnames=("config", "stop_id", "pad_id", "top_p"), donate_argnames="state")
+def _decode(
+    config: ModelConfig,
+    params: Params,
+    adapter: PyTree,
+    temperature: Array,
+    limit: Array,
+    stop_id: int,
+    pad_id: int,
+    top_p: float,
+    state: _State,
+) -> _State:
+    """Write tokens until ``limit`` of them are written, or all sequences are done."""
+    first_slot = state.cache.positions_BxS.shape[1] - state.out.mask_PxSxT.shape[1]
+
+    def body(state: _State) -> _State:
+        step, done = state.step, state.done_B
+
+        def write(where: AnyArray, what: Array) -> Array:
+            return jax.lax.dynamic_update_slice_in_dim(where, what[:, None], step, axis=1)
+
+        out = Samples(
+            write(state.out.tokens_PxSxT, jnp.where(done, pad_id, state.token_B)),
+            write(state.out.log_probs_PxSxT, jnp.where(done, 0.0, state.log_prob_B)),
+            write(state.out.mask_PxSxT, ~done),
+        )
+        done = done | (state.token_B == stop_id)
+        hidden, cache = transformer.forward(
+            config,
+            params,
+            adapter,
+            state.token_B[:, None],
+            (state.length_B + step)[:, None],
+            state.cache,
+            first_slot + step,
+        )
+        assert cache is not None
+        token, log_prob = _choose(config, params, hidden[:, 0], state.key_B, step + 1, temperature, top_p)
+        return _State(step + 1, token, log_prob, done, state.length_B, state.key_B, cache, out)
+
+    return jax.lax.while_loop(lambda state: (state.step < limit) & ~jnp.all(state.done_B), body, state)
+
+
+def _choose(
+    config: ModelConfig, params: Params, hidden_BxD: Array, key_B: Array, step: Array, temperature: Array, top_p: float
+) -> tuple[Array, Array]:
+    """The next token of every sequence, and its log-probability at temperature 1."""
+    logits = transformer.logits(config, params, hidden_BxD).astype(jnp.float32)
+
+    def drawn() -> Array:
+        scores = logits / temperature
+        if top_p < 1:
+            scores = jnp.where(_nucleus(jax.nn.softmax(scores), top_p), scores, -jnp.inf)
+        # Gumbel-max (Maddison et al. 2014, arXiv 1411.0030): the argmax of noisy log-probabilities is a sample.
+        keys = jax.vmap(jax.random.fold_in, (0, None))(key_B, step)
+        noise = jax.vmap(lambda key: jax.random.gumbel(key, logits.shape[1:]))(keys)
+        return jnp.argmax(scores + noise, axis=-1)
+
+    token = jax.lax.cond(temperature > 0, drawn, lambda: jnp.argmax(logits, axis=-1))
+    chosen = jnp.take_along_axis(logits, token[:, None], axis=-1)[:, 0]
+    return token.astype(jnp.int32), chosen - jax.nn.logsumexp(logits, axis=-1)
+
+
+def _nucleus(probabilities_BxV: Array, top_p: float) -> Array:
+    """Bool [B, V]: the likeliest tokens that together reach ``top_p`` (Holtzman et al. 2020, arXiv 1904.09751).
+
+    Their least probability is found by bisection: a sort over the vocabulary would take longer than the layers.
+    """
+
+    def halve(_: int, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = bounds
+        middle = (low + high) / 2
+        mass = jnp.sum(jnp.where(probabilities_BxV >= middle, probabilities_BxV, 0), axis=-1, keepdims=True)
+        enough = mass >= top_p
+        return jnp.where(enough, middle, low), jnp.where(enough, high, middle)
+
+    most = jnp.max(probabilities_BxV, axis=-1, keepdims=True)
+    low, _ = jax.lax.fori_loop(0, NUCLEUS_BISECTIONS, halve, (jnp.zeros_like(most), most))
+    # At least the likeliest: where it alone has the mass, the bounds meet at its probability from below.
+    return probabilities_BxV >= jnp.minimum(low, most)
+
+
+def _cut(state: _State, stops: Callable[[Sequence[int]], bool], start: int, pad_id: int) -> tuple[_State, bool]:
+    """End the sequences that have reached a stop string since ``start``; and whether all have ended."""
+    out, done, step = jax.device_get((state.out, state.done_B, state.step))
+    tokens, log_probs, mask = (np.array(leaf) for leaf in out)
+    done = np.array(done)
+    for row in range(len(tokens)):
+        end = int(mask[row].sum())
+        if end <= start or not stops(tokens[row, :end].tolist()):
+            continue
+        end = next(n for n in range(start + 1, end + 1) if n == end or stops(tokens[row, :n].tolist()))
+        tokens[row, end:], log_probs[row, end:], mask[row, end:], done[row] = pad_id, 0.0, False, True
+    state = state._replace(out=Samples(*map(jnp.asarray, (tokens, log_probs, mask))), done_B=jnp.asarray(done))
+    return state, bool(done.all() or step >= mask.shape[1])

@@ -15,7 +15,8 @@ class WordTokenizer:
         self._ids = {word: i for i, word in enumerate(self.words)}
         if len(self._ids) != len(self.words):
             raise ValueError(f"the vocabulary has repeated words: {self.words}.")
-        self.pad_id, self.bos_id, self.eos_id = 0, 1, 2
+        self.pad_id, self.eos_id = 0, 2
+        self.bos_id: int | None = 1
 
     @property
     def vocab_size(self) -> int:

@@ -4,6 +4,7 @@ The method never looks inside a domain. It asks for a prompt, samples text, and 
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -70,24 +71,31 @@ class Task(Protocol):
     """One domain."""
 
     @property
-    def vocabulary(self) -> tuple[str, ...]:
-        """Every word that a text of the domain may contain."""
+    def privileged(self) -> bool:
+        """Whether the domain knows what is hidden from a solver; if not, the methods marked so are never called."""
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """Strings that end a completion, for models that would write on."""
 
     @property
     def check_names(self) -> tuple[str, ...]:
         """One name for each of the checks that `checks` returns, in order."""
 
-    def solve_prompt(self, prompt: str) -> str:
-        """What the solver reads; its completion is a solution."""
+    def solve_prompt(self, prompt: str, shown: Sequence[Practice] = ()) -> str:
+        """What the solver reads; its completion is a solution. Practice that is ``shown`` comes first, solved."""
 
     def synthesis_prompt(self, problem: Problem) -> str:
         """What the generator reads before it writes one practice example for ``problem``."""
 
-    def parse(self, text: str) -> Practice:
-        """Read a generator's completion. Never raises: what cannot be read is `MALFORMED`."""
+    def written(self, problem: Problem, practice: Practice) -> str:
+        """A practice example as a generator would write it for ``problem``; `parse` reads it back."""
 
-    def grade(self, problem: Problem, text: str) -> Verdict:
-        """Judge a solver's completion of the solve prompt of ``problem``."""
+    def parse(self, problem: Problem, text: str) -> Practice:
+        """Read what a generator wrote for ``problem``. Never raises: what cannot be read is `MALFORMED`."""
+
+    def grade(self, problems: Sequence[Problem], texts: Sequence[str]) -> list[Verdict]:
+        """Judge one completion of each problem's solve prompt."""
 
     def checks(self, problem: Problem, practice: Practice) -> tuple[Check, ...]:
         """What a verification scorer asks the model; always as many checks as `check_names`, in that order."""

@@ -5,38 +5,30 @@ n alone, so a restored stream continues exactly, and every pass over the problem
 """
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 import grain
 import numpy as np
 
 from mass_jax.tasks.base import Problem
+from mass_jax.types import Sequences, Tokenizer
 
 
-class Tokenizer(Protocol):
-    """What a pipeline asks of a tokenizer."""
-
-    pad_id: int
-    bos_id: int
-    eos_id: int
-
-    def encode(self, text: str) -> list[int]:
-        """The ids of a text, without BOS and EOS."""
-
-
-def pack(text: str, tokenizer: Tokenizer, length: int) -> np.ndarray:
-    """``[BOS] text [EOS]``, padded on the right: int32 [length].
+def pack(text: str, tokenizer: Tokenizer, length: int) -> Sequences:
+    """``[BOS] text [EOS]``, padded on the right, [length]; all tokens but the first are predicted.
 
     Raises:
       ValueError: if the text does not fit.
     """
-    ids = [tokenizer.bos_id, *tokenizer.encode(text), tokenizer.eos_id]
+    start = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
+    ids = [*start, *tokenizer.encode(text), tokenizer.eos_id]
     if len(ids) > length:
         raise ValueError(
             f"a document takes {len(ids)} tokens, more than the sequence length of {length}: raise the length (and the "
             f"model's context), or shorten the documents. It reads: {text[:200]}"
         )
-    return np.array(ids + [tokenizer.pad_id] * (length - len(ids)), np.int32)
+    tokens = np.array(ids + [tokenizer.pad_id] * (length - len(ids)), np.int32)
+    place = np.arange(length)
+    return Sequences(tokens, (place > 0) & (place < len(ids)))
 
 
 def _batches(problems: Sequence[Problem], batch_size: int, seed: int) -> grain.MapDataset:
@@ -64,7 +56,7 @@ def document_batches(
     seed: int,
     ahead: int = 4,
 ) -> grain.DatasetIterator:
-    """Pretraining documents: int32 [batch_size, length], each row as `pack` makes it.
+    """Documents to train on: sequences [batch_size, length], each row as `pack` makes it.
 
     Args:
       problems: what the documents are about.
@@ -79,8 +71,8 @@ def document_batches(
       ValueError: if there are no problems.
     """
 
-    def rows(batch: list[Problem], rng: np.random.Generator) -> np.ndarray:
-        return np.stack([pack(render(problem, rng), tokenizer, length) for problem in batch])
+    def rows(batch: list[Problem], rng: np.random.Generator) -> Sequences:
+        return Sequences(*map(np.stack, zip(*(pack(render(p, rng), tokenizer, length) for p in batch), strict=True)))
 
     return _iterate(_batches(problems, batch_size, seed).random_map(rows), ahead)
 

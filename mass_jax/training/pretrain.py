@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
+from mass_jax.mass.packing import target_log_probs
 from mass_jax.models import transformer
 from mass_jax.models.transformer import ModelConfig
 from mass_jax.training.checkpoint import Checkpointer
@@ -17,7 +18,7 @@ from mass_jax.training.guard import check_finite
 from mass_jax.training.metrics import MetricsWriter
 from mass_jax.training.pretrained import load_params, save_params
 from mass_jax.training.progress import Progress
-from mass_jax.types import Array, OptState, Params, PyTree
+from mass_jax.types import Array, OptState, Params, PyTree, Sequences
 
 SAVE_EVERY = 200
 """Steps between checkpoints of an unfinished pretraining."""
@@ -71,8 +72,8 @@ def pretrain(
     Args:
       config: the run's config; ``pretrain`` and `identity` are read.
       model: the architecture.
-      documents: fresh streams of int32 [B, T], by name; a step takes one batch of each. Two streams because short and
-        long documents in one batch would be mostly padding.
+      documents: fresh streams of sequences [B, T], by name; a step takes one batch of each. Two streams because short
+        and long documents in one batch would be mostly padding.
       workdir: for metrics and the checkpoints of an unfinished pretraining, from which it continues.
       base_dir: where the base is kept between runs.
 
@@ -85,10 +86,12 @@ def pretrain(
     optimizer = make_optimizer(settings)
 
     @partial(jax.jit, donate_argnums=(0, 1))
-    def update(params: Params, opt_state: OptState, batches: list[Array]) -> tuple[Params, OptState, dict[str, Array]]:
+    def update(
+        params: Params, opt_state: OptState, batches: list[Sequences]
+    ) -> tuple[Params, OptState, dict[str, Array]]:
         def loss(params: Params) -> Array:
-            totals = [transformer.document_loss(model, params, documents_BxT) for documents_BxT in batches]
-            return jnp.sum(jnp.stack([t for t, _ in totals])) / jnp.sum(jnp.stack([n for _, n in totals]))
+            totals = [target_log_probs(model, params, None, documents) for documents in batches]
+            return -jnp.sum(jnp.stack([jnp.sum(t) for t, _ in totals])) / sum(jnp.sum(n) for _, n in totals)
 
         value, gradient = jax.value_and_grad(loss)(params)
         updates, opt_state = optimizer.update(gradient, opt_state, params)
@@ -112,7 +115,7 @@ def pretrain(
             Progress(settings.steps, start=done, label="pretrain", show=["pretrain/loss"]) as progress,
         ):
             for step in range(done, settings.steps):
-                batches = [jnp.asarray(next(stream)) for stream in documents.values()]
+                batches = [next(stream) for stream in documents.values()]
                 params, opt_state, metrics = update(params, opt_state, batches)
                 if step % LOG_EVERY == 0 or step + 1 == settings.steps:
                     check_finite(step, "pretrain", metrics=metrics)

@@ -11,6 +11,9 @@ import pytest
 from mass_jax.mass import arms
 from mass_jax.mass.arms import CONTROLS, METHODS, Arm, Outcome, WrittenPractice
 from mass_jax.mass.generator import share
+from mass_jax.mass.packing import pack
+from mass_jax.models import transformer
+from mass_jax.tasks.base import MALFORMED
 from tests.mass import tiny
 
 METHOD = tiny.make_method(rate=1.0)
@@ -49,10 +52,11 @@ def test_every_arm_answers(name: str):
     practice = None if arm.practice == "none" else once(arm.practice)
     outcome = answer(arm, practice)
     assert len(outcome.texts) == len(PROBLEMS) == len(outcome.correct_P)
-    verdicts = [tiny.LENIENT.task.grade(p, text).correct for p, text in zip(PROBLEMS, outcome.texts, strict=True)]
+    verdicts = [verdict.correct for verdict in tiny.LENIENT.task.grade(PROBLEMS, outcome.texts)]
     np.testing.assert_array_equal(outcome.correct_P, verdicts)
-    assert (outcome.scores is None) == (practice is None)
-    if practice is not None:
+    assert (outcome.scores is None) == (practice is None or arm.use == "prompt")
+    assert np.all(outcome.log_likelihood_P < 0)
+    if outcome.scores is not None:
         weights = outcome.scores.weights_PxM
         assert np.all(weights[~practice.sets.valid_PxM] == 0) and np.all(np.isfinite(weights))
 
@@ -61,7 +65,7 @@ def test_an_update_can_change_an_answer():
     assert answer(Arm("base", "gold"), once("gold")).texts != answer(Arm("base", "none"), None).texts
 
 
-@pytest.mark.parametrize("source", arms.PRACTICE[1:])
+@pytest.mark.parametrize("source", sorted({*arms.PRACTICE} - {"none", "nearest"}))
 def test_equal_keys_give_equal_practice(source: str):
     again, other = obtain(source), obtain(source, jax.random.key(1))
     assert again.sets.examples == once(source).sets.examples != other.sets.examples
@@ -79,6 +83,47 @@ def test_gold_practice_is_right_and_strict_gold_never_leaks(source: str):
 def test_random_practice_is_of_the_pool():
     prompts = {(p.prompt, p.solution) for p in POOL}
     assert {(e.prompt, e.solution) for row in once("random").sets.examples for e in row} <= prompts
+
+
+def test_nearest_practice_is_most_like_the_problem():
+    pool = [*POOL[:6], *PROBLEMS, *POOL[6:]]
+    order = arms.nearest(tiny.LENIENT, METHOD, tiny.make_params(), PROBLEMS, pool)
+    np.testing.assert_array_equal(order[:, 0], 6 + np.arange(len(PROBLEMS)))
+    assert all(sorted(row) == list(range(len(pool))) for row in order)
+    hidden = [
+        np.mean(transformer.forward(tiny.MODEL, tiny.make_params(), None, np.array([ids]))[0][0], axis=0)
+        for problem in (PROBLEMS[0], *pool)
+        if (ids := [1, *tiny.DOMAIN.tokenizer.encode(tiny.DOMAIN.task.solve_prompt(problem.prompt))])
+    ]
+    unit = np.array(hidden) / np.linalg.norm(hidden, axis=-1, keepdims=True)
+    assert np.all(np.diff((unit[1:] @ unit[0])[order[0]]) < 1e-6)
+    found = arms.obtain_practice(tiny.LENIENT, METHOD, tiny.make_params(), PROBLEMS, "nearest", KEY, pool).sets
+    for row, best in zip(found.examples, order, strict=True):
+        assert [e.prompt for e in row] == [pool[i].prompt for i in best[: tiny.EXAMPLES]]
+
+
+def test_practice_in_the_prompt_leaves_the_weights_alone():
+    practice = mixed()
+    read, none = answer(Arm("base", "own", use="prompt"), practice), answer(Arm("base", "none"), None)
+    assert read.scores is None and read.texts != none.texts
+    empty = practice._replace(sets=practice.sets._replace(examples=[[MALFORMED] * tiny.EXAMPLES] * len(PROBLEMS)))
+    nothing = answer(Arm("base", "own", use="prompt"), empty)
+    assert nothing.texts == none.texts
+    np.testing.assert_allclose(nothing.log_likelihood_P, none.log_likelihood_P, atol=1e-6)
+    # As many examples as fit, the first ones.
+    row, task = practice.sets.examples[1], tiny.LENIENT.task
+    limit = tiny.MODEL.context - tiny.LENGTHS.solution
+    prompt = arms._with_shown(tiny.LENIENT, PROBLEMS[1], row, limit)
+    assert prompt == task.solve_prompt(PROBLEMS[1].prompt, row[:1])
+    assert limit < 1 + len(tiny.DOMAIN.tokenizer.encode(task.solve_prompt(PROBLEMS[1].prompt, row[:2])))
+
+
+def test_the_log_likelihood_is_of_the_reference():
+    outcome = answer(Arm("base", "none"), None)
+    for problem, found in zip(PROBLEMS, outcome.log_likelihood_P, strict=True):
+        packed = pack(tiny.DOMAIN.tokenizer, [(f"{problem.prompt} :", problem.solution)], 20, "x")
+        log_probs = transformer.token_log_probs(tiny.MODEL, tiny.make_params(), None, packed.tokens)
+        assert found == pytest.approx(float(np.mean(log_probs[packed.target[:, 1:]])), abs=1e-5)
 
 
 def test_another_problems_practice_is_of_another_family():
@@ -139,7 +184,7 @@ def test_the_majority_is_the_most_common_readable_solution(monkeypatch: pytest.M
     # A solver that never stops fills all its tokens: more than a practice sequence has room for.
     votes[rows[1][0].prompt] = ["0 1 2 3 4"] * 8
     sets = tiny.make_practice(METHOD, problems)[0]._replace(examples=rows)
-    found = arms._majority(tiny.DOMAIN, METHOD, None, sets, KEY)
+    found = arms._majority(tiny.DOMAIN, METHOD, None, problems, sets, KEY)
     for row, new in zip(rows, found, strict=True):
         for e, majority in zip(row, new, strict=True):
             if not e.well_formed or e is rows[1][0]:
@@ -150,7 +195,10 @@ def test_the_majority_is_the_most_common_readable_solution(monkeypatch: pytest.M
     arms.pack_practice(tiny.DOMAIN, METHOD, problems, found)
 
 
-@pytest.mark.parametrize(("field", "words"), [("practice", "arm.practice = 'x'"), ("weights", "arm.weights = 'x'")])
+@pytest.mark.parametrize(
+    ("field", "words"),
+    [("practice", "arm.practice = 'x'"), ("weights", "arm.weights = 'x'"), ("use", "arm.use = 'x'")],
+)
 def test_an_unknown_arm_is_refused(field: str, words: str):
     with pytest.raises(ValueError, match=words):
         Arm(**{"model": "base", "practice": "own", field: "x"})

@@ -117,7 +117,7 @@ def test_kl_is_zero_at_the_base_and_positive_elsewhere():
     assert kl(PARAMS, PARAMS, DOCUMENTS) == 0
     distance = float(kl(other, PARAMS, DOCUMENTS))
     assert distance > 1e-3
-    padded = np.pad(DOCUMENTS, ((0, 0), (0, 5)))
+    padded = jax.tree.map(lambda leaf: np.pad(leaf, ((0, 0), (0, 5))), DOCUMENTS)
     np.testing.assert_allclose(kl(other, PARAMS, padded), distance, rtol=1e-5)
     config = dataclasses.replace(SILENT, kl_weight=1.0)
     assert gradient_norm(config) < 1e-5

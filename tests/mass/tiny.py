@@ -8,6 +8,7 @@ text, and both are functions of the text.
 import dataclasses
 import functools
 import zlib
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +20,7 @@ from mass_jax.mass import attribution, scorer
 from mass_jax.mass.generator import Domain, PracticeSets, pack_practice
 from mass_jax.mass.method import GeneratorConfig, InnerConfig, LengthConfig, Method, ScorerConfig
 from mass_jax.mass.outer import OuterConfig
-from mass_jax.mass.packing import Sequences, pack
+from mass_jax.mass.packing import pack
 from mass_jax.models import lora
 from mass_jax.models.lora import LoraConfig
 from mass_jax.models.tokenizer import WordTokenizer
@@ -28,7 +29,7 @@ from mass_jax.tasks.arithmetic import documents
 from mass_jax.tasks.arithmetic.rules import make_rules
 from mass_jax.tasks.arithmetic.task import ArithmeticTask
 from mass_jax.tasks.base import MALFORMED, Practice, Problem, Verdict
-from mass_jax.types import Array, Params, PyTree
+from mass_jax.types import Array, Params, PyTree, Sequences
 from tests.models import tiny as models
 
 RULES = make_rules(12, 0)
@@ -38,15 +39,15 @@ EXAMPLES = 4
 class LenientTask(ArithmeticTask):
     """The real task with a parser and a grader that a random model can please."""
 
-    def parse(self, text: str) -> Practice:
-        parsed, seed = super().parse(text), zlib.crc32(text.encode())
+    def parse(self, problem: Problem, text: str) -> Practice:
+        parsed, seed = super().parse(problem, text), zlib.crc32(text.encode())
         if parsed.well_formed or seed % 5 == 0:
             return parsed
         rng = np.random.default_rng(seed)
         return documents.draw_gold_practice(self.rules[seed % len(self.rules)], rng, frozenset())
 
-    def grade(self, problem: Problem, text: str) -> Verdict:
-        return Verdict(zlib.crc32(text.encode()) % 2 == 0, "by chance")
+    def grade(self, problems: Sequence[Problem], texts: Sequence[str]) -> list[Verdict]:
+        return [Verdict(zlib.crc32(text.encode()) % 2 == 0, "by chance") for text in texts]
 
 
 def _domain(task: ArithmeticTask) -> Domain:
@@ -170,7 +171,8 @@ def make_solutions(problems: list[Problem]) -> tuple[Sequences, Array]:
     pairs = [(p, text) for p, row in zip(problems, texts, strict=True) for text in row]
     prompted = [(DOMAIN.task.solve_prompt(p.prompt), text) for p, text in pairs]
     packed = pack(DOMAIN.tokenizer, prompted, LENGTHS.prompt + LENGTHS.solution, "the test's length")
-    verdicts = np.array([DOMAIN.task.grade(p, text).correct for p, text in pairs]).reshape(len(problems), 3)
+    graded = DOMAIN.task.grade(*zip(*pairs, strict=True))
+    verdicts = np.array([verdict.correct for verdict in graded]).reshape(len(problems), 3)
     coefficients = (verdicts - verdicts.mean(-1, keepdims=True)) / verdicts.std(-1, keepdims=True) / 3
     return Sequences(*(leaf.reshape(len(problems), 3, -1) for leaf in packed)), coefficients
 
@@ -180,9 +182,9 @@ def make_references(problems: list[Problem]) -> tuple[Sequences, Array]:
     return gold.sequences, gold.coefficients_PxS
 
 
-def replay_documents(count: int = 2, length: int = 24, seed: int = 0) -> np.ndarray:
-    """Pretraining documents, int32 [count, length]."""
+def replay_documents(count: int = 2, length: int = 24, seed: int = 0) -> Sequences:
+    """Pretraining documents, sequences [count, length]."""
     rng = np.random.default_rng(seed)
     write = documents.document_writer(RULES, documents.KINDS, ())
     texts = [("", write(problem, rng)) for problem in make_problems(count)]
-    return pack(DOMAIN.tokenizer, texts, length, "the test's length").tokens
+    return pack(DOMAIN.tokenizer, texts, length, "the test's length")

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mass_jax.models import sampling
-from tests.models.tiny import CONFIG, log_probs, make_adapter, make_params, make_tokens, quick_jit, stack, variant
+from tests.models.tiny import CONFIG, log_probs, make_adapter, make_params, make_tokens, stack, variant
 from tests.models.tiny import token_log_probs as score
 
 NEVER = -1
@@ -14,16 +14,11 @@ PROBLEMS, SAMPLES, NEW = len(LENGTHS), 3, 8
 PARAMS = make_params()
 OWN = [make_adapter(PARAMS, seed=seed) for seed in range(PROBLEMS)]
 TOKENS = np.where(np.arange(8) < LENGTHS[:, None], make_tokens(PROBLEMS, 8, seed=3), 0)
-# One program for each set of these; everything else is an argument of the program.
-program = quick_jit(
-    sampling.sample.__wrapped__,
-    static_argnames=("config", "samples", "max_new_tokens", "stop_id", "pad_id", "adapter_per_problem"),
-)
 
 
 def draw(adapter=None, tokens=TOKENS, lengths=LENGTHS, temperature=0.0, key=0, config=CONFIG, **options):
     static = {"samples": SAMPLES, "max_new_tokens": NEW, "stop_id": NEVER, "pad_id": 0, "adapter_per_problem": True}
-    drawn = program(
+    drawn = sampling.sample(
         config, PARAMS, adapter, tokens, lengths, jax.random.key(key), temperature=temperature, **static | options
     )
     return sampling.Samples(*map(np.asarray, drawn))
@@ -62,10 +57,10 @@ def test_per_problem_adapters_equal_one_by_one(temperature):
     together = draw(stack(OWN), temperature=temperature, key=4)
     assert np.any(together.tokens_PxSxT != draw(stack(OWN[::-1]), temperature=temperature, key=4).tokens_PxSxT)
     for p in range(PROBLEMS):
-        # Noise belongs to the place in the batch: alone is among copies of itself, with one adapter for all.
-        tokens, lengths = np.repeat(TOKENS[p : p + 1], PROBLEMS, axis=0), np.repeat(LENGTHS[p], PROBLEMS)
-        alone = draw(OWN[p], tokens, lengths, temperature, key=4, adapter_per_problem=False)
-        assert_equal(pick(together, [p]), pick(alone, [p]))
+        # Noise belongs to the problem, not to its place in the batch.
+        one = TOKENS[p : p + 1], LENGTHS[p : p + 1], temperature
+        alone = draw(OWN[p], *one, key=4, adapter_per_problem=False, identities_P=np.array([p]))
+        assert_equal(pick(together, [p]), alone)
 
 
 def test_a_fresh_adapter_samples_as_the_base_does():
@@ -118,11 +113,10 @@ def test_the_stop_token_ends_a_completion_and_changes_nothing_before():
     assert np.all(out.mask_PxSxT == (np.arange(NEW) < 1))
 
 
-def first_tokens(temperature, count=4000):
+def first_tokens(temperature, count=4000, **options):
     """Counts of the first token after one prompt, and its log-probabilities at temperature 1."""
-    out = draw(
-        None, TOKENS[1:2], LENGTHS[1:2], temperature, 1, samples=count, max_new_tokens=1, adapter_per_problem=False
-    )
+    fixed = {"samples": count, "max_new_tokens": 1, "adapter_per_problem": False}
+    out = draw(None, TOKENS[1:2], LENGTHS[1:2], temperature, 1, **fixed | options)
     assert out.tokens_PxSxT.shape == (1, count, 1)
     log_p = np.asarray(log_probs(CONFIG, PARAMS, None, TOKENS[1:2]))[0, -1]
     return np.bincount(out.tokens_PxSxT.ravel(), minlength=CONFIG.vocab_size), log_p, out
@@ -188,5 +182,68 @@ def test_prompt_and_completion_must_fit_the_context():
         )
 
     trace(24)
-    with pytest.raises(ValueError, match="a sequence of 33 tokens exceeds the model's context of 32"):
+    with pytest.raises(
+        ValueError, match="a prompt of 8 tokens and a completion of 25 exceed the model's context of 32"
+    ):
         trace(25)
+
+
+def test_noise_does_not_depend_on_the_rest_of_the_batch():
+    reference = draw(stack(OWN), temperature=1.0)
+    order = np.array([2, 0, 3])
+    again = draw(
+        stack([OWN[p] for p in order]), TOKENS[order], LENGTHS[order], 1.0, identities_P=order, max_new_tokens=NEW
+    )
+    assert_equal(again, pick(reference, order))
+
+
+@pytest.mark.parametrize("top_p", [0.6, 0.85])
+def test_only_the_nucleus_is_drawn(top_p):
+    counts, log_p, out = first_tokens(1.0, top_p=top_p)
+    p = np.exp(log_p)
+    order = np.argsort(-p)
+    size = int(np.searchsorted(np.cumsum(p[order]), top_p)) + 1
+    assert 1 < size < len(p) - 1
+    assert set(np.flatnonzero(counts)) == set(order[:size])
+    inside = np.where(np.isin(np.arange(len(p)), order[:size]), log_p, -np.inf)
+    assert chi_square(counts, inside - np.logaddexp.reduce(inside), 1.0) < LIMIT
+    # The log-probabilities are the whole model's.
+    np.testing.assert_allclose(out.log_probs_PxSxT[0, :, 0], log_p[out.tokens_PxSxT[0, :, 0]], atol=1e-5)
+
+
+def test_a_tiny_nucleus_is_greedy():
+    assert_equal(draw(stack(OWN), temperature=1.0, top_p=1e-6), draw(stack(OWN)))
+
+
+@pytest.mark.parametrize("every", [3, NEW])
+def test_a_stop_string_cuts_where_it_is_complete(monkeypatch, every):
+    monkeypatch.setattr(sampling, "STOP_EVERY", every)
+    free = draw(stack(OWN), temperature=1.0)
+    a, b = map(int, free.tokens_PxSxT[1, 2, 2:4])  # a stop of two tokens that occurs
+
+    def stops(ids):
+        return any(list(pair) == [a, b] for pair in zip(ids, ids[1:], strict=False))
+
+    stopped = draw(stack(OWN), temperature=1.0, pad_id=17, stops=stops)
+    ends = []
+    for place in np.ndindex(PROBLEMS, SAMPLES):
+        ids = free.tokens_PxSxT[place].tolist()
+        end = next((n for n in range(1, NEW + 1) if stops(ids[:n])), NEW)
+        ends.append(end)
+        np.testing.assert_array_equal(stopped.tokens_PxSxT[place], ids[:end] + [17] * (NEW - end))
+        np.testing.assert_array_equal(stopped.mask_PxSxT[place], np.arange(NEW) < end)
+        assert not np.any(stopped.log_probs_PxSxT[place][end:])
+    assert {4, NEW} <= set(ends)
+
+
+def test_few_lengths_are_compiled():
+    sizes = sorted({sampling.bucket(length) for length in range(1, 1000)})
+    assert sizes[:6] == [16, 24, 32, 48, 64, 96]
+    assert all(length <= sampling.bucket(length) <= max(16, 1.5 * length) for length in range(1, 1000))
+    assert sampling.bucket(70, limit=80) == 80
+
+
+def test_a_nucleus_without_mass_is_refused():
+    for top_p in (0.0, 1.5):
+        with pytest.raises(ValueError, match=f"top_p = {top_p} is no probability"):
+            draw(stack(OWN), top_p=top_p)

@@ -110,7 +110,7 @@ def test_documents_are_true_and_fit_the_vocabulary(kind):
             assert not practice
             assert solution.split(" = ")[1].split() == [rule.pairs[int(x)] for x in prompt.split(" ? ")[1].split()]
         else:
-            assert task.is_correct(problem, task.parse(practice))
+            assert task.is_correct(problem, task.parse(problem, practice))
         assert len(prompts_in(text)) == (1 if kind == "solve" else 2)
 
 

@@ -29,18 +29,19 @@ def take(stream, count):
 
 
 def same(a, b) -> bool:
-    return all(np.array_equal(x, y) if isinstance(x, np.ndarray) else x == y for x, y in zip(a, b, strict=True))
+    return all(x == y if isinstance(x, list) else np.array_equal(x, y) for x, y in zip(a, b, strict=True))
 
 
 @pytest.mark.parametrize("ahead", [0, 4])
 def test_documents_are_framed_and_padded(ahead):
     for batch in take(documents(ahead=ahead), 5):
-        assert batch.shape == (8, 25)
-        assert batch.dtype == np.int32
-        for row in batch:
+        assert batch.tokens.shape == batch.target.shape == (8, 25)
+        assert batch.tokens.dtype == np.int32
+        for row, target in zip(*batch, strict=True):
             end = int(np.argmax(row == TOKENIZER.eos_id))
             assert row[0] == TOKENIZER.bos_id
             assert not np.any(row[end + 1 :])
+            np.testing.assert_array_equal(target, (np.arange(25) > 0) & (np.arange(25) <= end))
             assert np.all(row[1:end] > TOKENIZER.eos_id)
             assert " ? " in TOKENIZER.decode(row)
 
@@ -84,7 +85,7 @@ def test_batches_run_on_over_the_end_of_a_pass():
 
 def test_every_pass_has_new_documents():
     stream = documents(batch_size=300)
-    first, second = ({TOKENIZER.decode(row) for row in next(stream)} for _ in range(2))
+    first, second = ({TOKENIZER.decode(row) for row in next(stream).tokens} for _ in range(2))
     assert len(first & second) < 30
 
 
@@ -95,8 +96,9 @@ def test_a_document_that_is_too_long_is_refused(ahead):
 
 
 def test_a_document_may_fill_its_row():
-    ids = pipeline.pack("1 2 3", TOKENIZER, 5)
-    assert ids.tolist() == [1, *TOKENIZER.encode("1 2 3"), 2]
+    packed = pipeline.pack("1 2 3", TOKENIZER, 5)
+    assert packed.tokens.tolist() == [1, *TOKENIZER.encode("1 2 3"), 2]
+    assert packed.target.tolist() == [False, True, True, True, True]
     with pytest.raises(ValueError, match="takes 5 tokens, more than the sequence length of 4"):
         pipeline.pack("1 2 3", TOKENIZER, 4)
 

@@ -70,7 +70,7 @@ GRADES = [
 
 @pytest.mark.parametrize(("text", "correct", "reason"), GRADES, ids=range(len(GRADES)))
 def test_grading_table(text, correct, reason):
-    verdict = TASK.grade(PROBLEM, text)
+    (verdict,) = TASK.grade([PROBLEM], [text])
     assert verdict.correct is correct
     assert reason in verdict.reason
 
@@ -133,14 +133,14 @@ def written(practice: Practice) -> str:
 
 @pytest.mark.parametrize("text", PARSED, ids=range(len(PARSED)))
 def test_well_formed_practice_is_read(text):
-    practice = TASK.parse(text)
+    practice = TASK.parse(PROBLEM, text)
     assert practice == Practice(*text.split(" : "), True)
     assert written(practice) == text
 
 
 @pytest.mark.parametrize("text", MALFORMED_TEXTS, ids=range(len(MALFORMED_TEXTS)))
 def test_malformed_practice_is_told_apart(text):
-    assert TASK.parse(text) == MALFORMED
+    assert TASK.parse(PROBLEM, text) == MALFORMED
 
 
 def test_the_parser_survives_anything():
@@ -160,8 +160,8 @@ def test_the_parser_survives_anything():
                 words[i : i + 1] = [[], [words[i]] * 2, [str(rng.choice(TASK.vocabulary))]][rng.integers(3)]
                 words = words or [""]
             text = " ".join(words)
-        practice = TASK.parse(text)
-        TASK.grade(PROBLEM, text)
+        practice = TASK.parse(PROBLEM, text)
+        TASK.grade([PROBLEM], [text])
         TASK.leaks(PROBLEM, practice)
         assert not TASK.is_correct(PROBLEM, practice) or TASK.is_on_family(PROBLEM, practice)
         if practice.well_formed:
@@ -182,7 +182,7 @@ def test_prompts_are_how_the_documents_begin():
     assert solve.startswith(TASK.solve_prompt(solve.split(" :")[0]) + " f2,0,5 = ")
     shown = dataclasses.replace(PROBLEM, prompt=synthesise.split(" ;")[0])
     practice = synthesise.removeprefix(TASK.synthesis_prompt(shown) + " ")
-    assert TASK.parse(practice).well_formed
+    assert TASK.parse(PROBLEM, practice).well_formed
 
 
 @pytest.mark.parametrize("strict", [False, True])
@@ -194,7 +194,7 @@ def test_gold_practice_is_right_and_strict_practice_never_leaks(strict):
         assert len(practice) == 6
         for example in practice:
             assert task.is_correct(problem, example)
-            assert task.parse(written(example)) == example
+            assert task.parse(PROBLEM, written(example)) == example
             assert example.prompt != problem.prompt
             leaks += task.leaks(problem, example)
     assert (leaks == 0) if strict else leaks > 300

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -21,6 +22,8 @@ class ArithmeticTask:
 
     rules: tuple[Rule, ...]
 
+    privileged = True
+    stops = ()
     check_names = ("first facts | practice", "last facts | practice", "answer | steps", "steps | facts")
 
     @functools.cached_property
@@ -32,15 +35,19 @@ class ArithmeticTask:
         """Every word of the domain."""
         return vocabulary(self.rules)
 
-    def solve_prompt(self, prompt: str) -> str:
-        """The problem, then the mark after which a solution is expected."""
-        return prompt + SOLVE
+    def solve_prompt(self, prompt: str, shown: Sequence[Practice] = ()) -> str:
+        """The problem, then the mark after which a solution is expected; ``shown`` before it, on words of its own."""
+        return " ".join([*(f"{e.prompt}{SOLVE} {e.solution}" for e in shown), prompt + SOLVE])
 
     def synthesis_prompt(self, problem: Problem) -> str:
         """The problem, then the mark after which a practice example is expected."""
         return problem.prompt + SYNTHESISE
 
-    def parse(self, text: str) -> Practice:
+    def written(self, problem: Problem, practice: Practice) -> str:
+        """``prompt : solution``."""
+        return f"{practice.prompt}{SOLVE} {practice.solution}"
+
+    def parse(self, problem: Problem, text: str) -> Practice:
         """Read ``pairs ? queries : step = pairs``; anything else is malformed.
 
         Only the form is judged, and that the solution answers what was asked. Pairs that repeat or contradict each
@@ -56,8 +63,11 @@ class ArithmeticTask:
             return MALFORMED
         return Practice(prompt, solution, True) if queries.split(" ") == [str(x) for x, _ in answers] else MALFORMED
 
-    def grade(self, problem: Problem, text: str) -> Verdict:
+    def grade(self, problems: Sequence[Problem], texts: Sequence[str]) -> list[Verdict]:
         """Exact match of the asked pairs after ``=``; the step before it is not judged."""
+        return [self._grade(problem, text) for problem, text in zip(problems, texts, strict=True)]
+
+    def _grade(self, problem: Problem, text: str) -> Verdict:
         answer, reference = _answer(text), _answer(problem.solution)
         if answer == reference:
             return Verdict(True, "equal to the reference")

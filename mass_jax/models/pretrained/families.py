@@ -1,0 +1,280 @@
+"""Model families: what their configurations say in our terms, and what their tensors are called.
+
+Supported are the decoders of Llama 3 and SmolLM2, Qwen2 and Qwen2.5, Qwen3, and Gemma 3, from a Hugging Face
+``config.json`` (with the rotary settings at the top, as older files have them, or under ``rope_parameters``) or from
+the metadata of a GGUF file.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from mass_jax.models.pretrained.errors import PretrainedError
+from mass_jax.models.transformer import ModelConfig, RopeScaling
+
+SWITCHES: dict[str, dict[str, Any]] = {
+    "llama": {},
+    "qwen2": {"qkv_bias": True},
+    "qwen3": {"qk_norm": True},
+    "gemma3": {"qk_norm": True, "activation": "gelu_tanh", "norm_plus_one": True, "post_norms": True},
+}
+"""What sets a family apart from Llama."""
+
+ARCHITECTURES = {
+    "LlamaForCausalLM": "llama",
+    "Qwen2ForCausalLM": "qwen2",
+    "Qwen3ForCausalLM": "qwen3",
+    "Gemma3ForCausalLM": "gemma3",
+}
+MODEL_TYPES = {"llama": "llama", "qwen2": "qwen2", "qwen3": "qwen3", "gemma3": "gemma3_text"}
+
+
+class Tensor(NamedTuple):
+    """One parameter under its three names; ``{}`` in a name is the layer.
+
+    Attributes:
+      ours: path in our parameters.
+      hugging_face: name in a safetensors checkpoint.
+      gguf: name in a GGUF file.
+      transposed: whether the others store [out, in] where we have [in, out].
+    """
+
+    ours: tuple[str, ...]
+    hugging_face: str
+    gguf: str
+    transposed: bool = False
+
+
+def _projection(ours: str, hugging_face: str, gguf: str) -> tuple[Tensor, Tensor]:
+    return (
+        Tensor((ours, "kernel"), f"model.layers.{{}}.{hugging_face}.weight", f"blk.{{}}.{gguf}.weight", True),
+        Tensor((ours, "bias"), f"model.layers.{{}}.{hugging_face}.bias", f"blk.{{}}.{gguf}.bias"),
+    )
+
+
+def _norm(ours: str, hugging_face: str, gguf: str) -> Tensor:
+    return Tensor((ours, "scale"), f"model.layers.{{}}.{hugging_face}.weight", f"blk.{{}}.{gguf}.weight")
+
+
+_LAYER = (
+    *_projection("q_proj", "self_attn.q_proj", "attn_q"),
+    *_projection("k_proj", "self_attn.k_proj", "attn_k"),
+    *_projection("v_proj", "self_attn.v_proj", "attn_v"),
+    *_projection("o_proj", "self_attn.o_proj", "attn_output"),
+    *_projection("gate_proj", "mlp.gate_proj", "ffn_gate"),
+    *_projection("up_proj", "mlp.up_proj", "ffn_up"),
+    *_projection("down_proj", "mlp.down_proj", "ffn_down"),
+    _norm("q_norm", "self_attn.q_norm", "attn_q_norm"),
+    _norm("k_norm", "self_attn.k_norm", "attn_k_norm"),
+    _norm("attention_norm", "input_layernorm", "attn_norm"),
+)
+_MLP_NORM = _norm("mlp_norm", "post_attention_layernorm", "ffn_norm")
+# The same name means another norm where there are four of them.
+_POST_NORMS = (
+    _norm("attention_post_norm", "post_attention_layernorm", "post_attention_norm"),
+    _norm("mlp_norm", "pre_feedforward_layernorm", "ffn_norm"),
+    _norm("mlp_post_norm", "post_feedforward_layernorm", "post_ffw_norm"),
+)
+WHOLE = (
+    Tensor(("embed",), "model.embed_tokens.weight", "token_embd.weight"),
+    Tensor(("final_norm",), "model.norm.weight", "output_norm.weight"),
+    Tensor(("unembed",), "lm_head.weight", "output.weight", True),
+)
+"""Tensors that belong to no layer."""
+
+
+def layer_tensors(config: ModelConfig) -> tuple[Tensor, ...]:
+    """The tensors of one layer that a model of this architecture may have."""
+    return _LAYER + (_POST_NORMS if config.post_norms else (_MLP_NORM,))
+
+
+def from_hugging_face(raw: Mapping[str, Any], where: str) -> ModelConfig:
+    """A ``config.json`` in our terms.
+
+    Args:
+      raw: its content.
+      where: what to call it in an error.
+
+    Raises:
+      PretrainedError: an architecture or a setting that this decoder does not have, or a field that is missing.
+    """
+    architecture = (raw.get("architectures") or ["none"])[0]
+    if architecture not in ARCHITECTURES:
+        raise PretrainedError(f"{where} is a {architecture}; supported are {', '.join(ARCHITECTURES)}.")
+    family = ARCHITECTURES[architecture]
+    for name in ("attention_bias", "mlp_bias", "attn_logit_softcapping", "final_logit_softcapping"):
+        if raw.get(name):
+            raise PretrainedError(f"{where} sets {name} = {raw[name]!r}, which this decoder does not have.")
+    try:
+        heads, layers = int(raw["num_attention_heads"]), int(raw["num_hidden_layers"])
+        rope = _rope(raw, where)
+        slides = _sliding_layers(raw, family, layers)
+        return ModelConfig(
+            vocab_size=raw["vocab_size"],
+            width=raw["hidden_size"],
+            layers=layers,
+            heads=heads,
+            kv_heads=raw.get("num_key_value_heads") or heads,
+            head_dim=raw.get("head_dim") or raw["hidden_size"] // heads,
+            mlp_width=raw["intermediate_size"],
+            context=raw["max_position_embeddings"],
+            norm_eps=raw["rms_norm_eps"],
+            tie_embeddings=raw.get("tie_word_embeddings", family == "gemma3"),
+            sliding_window=raw.get("sliding_window") if any(slides) else None,
+            sliding_layers=slides if any(slides) else (),
+            **rope,
+            **_of_family(family, raw["hidden_size"], raw.get("query_pre_attn_scalar")),
+        )
+    except KeyError as error:
+        raise PretrainedError(f"{where} has no field {error}: it is not the config of a complete model.") from None
+
+
+def to_hugging_face(config: ModelConfig) -> dict[str, Any]:
+    """The ``config.json`` of an architecture, as `from_hugging_face` and transformers read it."""
+    family = family_of(config)
+    raw: dict[str, Any] = {
+        "architectures": [next(name for name, value in ARCHITECTURES.items() if value == family)],
+        "model_type": MODEL_TYPES[family],
+        "vocab_size": config.vocab_size,
+        "hidden_size": config.width,
+        "num_hidden_layers": config.layers,
+        "num_attention_heads": config.heads,
+        "num_key_value_heads": config.kv_heads,
+        "head_dim": config.head_dim,
+        "intermediate_size": config.mlp_width,
+        "max_position_embeddings": config.context,
+        "rms_norm_eps": config.norm_eps,
+        "tie_word_embeddings": config.tie_embeddings,
+        "hidden_act": {"silu": "silu", "gelu_tanh": "gelu_pytorch_tanh"}[config.activation],
+        "rope_theta": config.rope_theta,
+    }
+    if config.rope_scaling is not None:
+        scaling = config.rope_scaling
+        raw["rope_scaling"] = {"rope_type": scaling.kind, "factor": scaling.factor}
+        if scaling.kind == "llama3":
+            raw["rope_scaling"] |= {
+                "low_freq_factor": scaling.low_freq_factor,
+                "high_freq_factor": scaling.high_freq_factor,
+                "original_max_position_embeddings": scaling.original_context,
+            }
+    if family == "gemma3":
+        slides = config.sliding_layers or (False,) * config.layers
+        raw |= {
+            "hidden_activation": raw.pop("hidden_act"),
+            "query_pre_attn_scalar": (config.query_scale or config.head_dim**-0.5) ** -2,
+            "sliding_window": config.sliding_window,
+            "layer_types": ["sliding_attention" if slide else "full_attention" for slide in slides],
+            "rope_local_base_freq": config.local_rope_theta,
+        }
+    return raw
+
+
+def from_gguf(metadata: Mapping[str, Any], vocab_size: int, tied: bool, where: str) -> ModelConfig:
+    """The metadata of a GGUF file in our terms.
+
+    Args:
+      metadata: all fields by their names.
+      vocab_size: V, as the embedding has it.
+      tied: whether the file has no output matrix of its own.
+      where: what to call it in an error.
+
+    Raises:
+      PretrainedError: as `from_hugging_face`.
+    """
+    family = metadata.get("general.architecture")
+    if family not in SWITCHES:
+        raise PretrainedError(f"{where} is of architecture {family!r}; supported are {', '.join(SWITCHES)}.")
+    try:
+
+        def field(name: str) -> Any:
+            return metadata[f"{family}.{name}"]
+
+        def optional(name: str, default: Any = None) -> Any:
+            return metadata.get(f"{family}.{name}", default)
+
+        if optional("rope.scaling.type", "none") not in ("none", "linear"):
+            raise PretrainedError(
+                f"{where} stretches its context by {optional('rope.scaling.type')!r}; supported is linear."
+            )
+        width, layers, heads = field("embedding_length"), int(field("block_count")), int(field("attention.head_count"))
+        # GGUF has Gemma's pattern in the program that reads it: every sixth layer sees everything.
+        slides = tuple(family == "gemma3" and (i + 1) % 6 != 0 for i in range(layers))
+        factor = optional("rope.scaling.factor")
+        return ModelConfig(
+            vocab_size=vocab_size,
+            width=width,
+            layers=layers,
+            heads=heads,
+            kv_heads=optional("attention.head_count_kv", heads),
+            head_dim=optional("attention.key_length", width // heads),
+            mlp_width=field("feed_forward_length"),
+            context=field("context_length"),
+            norm_eps=field("attention.layer_norm_rms_epsilon"),
+            tie_embeddings=tied,
+            rope_theta=optional("rope.freq_base", 1e6 if family == "gemma3" else 10_000.0),
+            rope_scaling=None if factor is None else RopeScaling("linear", factor),
+            sliding_window=optional("attention.sliding_window") if any(slides) else None,
+            sliding_layers=slides if any(slides) else (),
+            local_rope_theta=10_000.0 if any(slides) else None,
+            **_of_family(family, width, None),
+        )
+    except KeyError as error:
+        raise PretrainedError(f"{where} has no metadata field {error}: the file is incomplete.") from None
+
+
+def family_of(config: ModelConfig) -> str:
+    """The family whose switches ``config`` has.
+
+    Raises:
+      PretrainedError: if none has just these.
+    """
+    names = ("qkv_bias", "qk_norm", "activation", "norm_plus_one", "post_norms")
+    plain = ModelConfig(1)
+    for family, switches in SWITCHES.items():
+        if all(getattr(config, name) == switches.get(name, getattr(plain, name)) for name in names):
+            return family
+    raise PretrainedError(f"no family of {', '.join(SWITCHES)} has the architecture {config}.")
+
+
+def _of_family(family: str, width: int, query_scalar: float | None) -> dict[str, Any]:
+    extra = {} if query_scalar is None else {"query_scale": query_scalar**-0.5}
+    return SWITCHES[family] | extra | ({"embed_scale": float(width**0.5)} if family == "gemma3" else {})
+
+
+def _rope(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
+    parameters = raw.get("rope_parameters") or {}
+    local = parameters.get("sliding_attention") or {}
+    everywhere = parameters.get("full_attention") or parameters
+    scaling = everywhere if everywhere.get("rope_type") else raw.get("rope_scaling") or {}
+    kind = scaling.get("rope_type") or scaling.get("type") or "default"
+    gemma = str(raw.get("model_type", "")).startswith("gemma3")
+    found: dict[str, Any] = {
+        "rope_theta": float(everywhere.get("rope_theta") or raw.get("rope_theta") or (1e6 if gemma else 10_000.0))
+    }
+    if gemma:
+        found["local_rope_theta"] = float(local.get("rope_theta") or raw.get("rope_local_base_freq") or 10_000.0)
+    if kind == "linear":
+        found["rope_scaling"] = RopeScaling("linear", float(scaling["factor"]))
+    elif kind == "llama3":
+        found["rope_scaling"] = RopeScaling(
+            "llama3",
+            float(scaling["factor"]),
+            float(scaling["low_freq_factor"]),
+            float(scaling["high_freq_factor"]),
+            int(scaling["original_max_position_embeddings"]),
+        )
+    elif kind != "default":
+        raise PretrainedError(f"{where} scales its rotary positions by {kind!r}; supported are linear and llama3.")
+    return found
+
+
+def _sliding_layers(raw: Mapping[str, Any], family: str, layers: int) -> tuple[bool, ...]:
+    if raw.get("layer_types"):
+        slides = tuple(kind == "sliding_attention" for kind in raw["layer_types"])
+    elif family == "gemma3":
+        pattern = raw.get("sliding_window_pattern") or 6
+        slides = tuple((i + 1) % pattern != 0 for i in range(layers))
+    elif raw.get("use_sliding_window"):
+        slides = tuple(i >= raw["max_window_layers"] for i in range(layers))
+    else:
+        slides = (False,) * layers
+    return slides if raw.get("sliding_window") else (False,) * layers

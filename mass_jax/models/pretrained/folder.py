@@ -1,0 +1,207 @@
+"""A folder in Hugging Face's layout: ``config.json`` and safetensors, whole or sharded. Pickles are never opened."""
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import ml_dtypes  # noqa: F401 (gives numpy the name "bfloat16")
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from mass_jax.models import transformer
+from mass_jax.models.pretrained import families
+from mass_jax.models.pretrained.errors import PretrainedError
+from mass_jax.models.transformer import ModelConfig
+from mass_jax.types import Params, PyTree
+
+INDEX = "model.safetensors.index.json"
+WEIGHTS = "model.safetensors"
+Get = Callable[[families.Tensor, int | None], np.ndarray | None]
+"""A tensor of a file, of one layer, as the file has it; None where there is none."""
+
+
+def read_config(folder: str | os.PathLike[str]) -> ModelConfig:
+    """The architecture that a folder's ``config.json`` describes.
+
+    Raises:
+      PretrainedError: there is none, it cannot be read, or the architecture is not supported.
+    """
+    return families.from_hugging_face(read_json(Path(folder) / "config.json"), str(folder))
+
+
+def read(
+    folder: str | os.PathLike[str], config: ModelConfig, dtype: str = "float32", sharding: PyTree | None = None
+) -> Params:
+    """The parameters of a folder.
+
+    Args:
+      folder: with ``model.safetensors``, or with an index and its shards.
+      config: the architecture; every tensor's shape is held against it.
+      dtype: of the parameters.
+      sharding: a tree of shardings in the parameters' structure, or None for the default device.
+
+    Raises:
+      PretrainedError: files are missing or damaged; tensors are missing, unknown, or of another shape.
+    """
+    folder = Path(folder)
+    files = _files(folder)
+    with contextlib.ExitStack() as stack:
+        where: dict[str, Any] = {}
+        for file in files:
+            try:
+                opened = stack.enter_context(safe_open(file, framework="numpy"))
+                where |= dict.fromkeys(opened.keys(), opened)
+            except (SafetensorError, OSError) as error:
+                raise PretrainedError(f"{file} cannot be read ({error}): the download is incomplete.") from None
+        used: set[str] = set()
+
+        def get(tensor: families.Tensor, layer: int | None) -> np.ndarray | None:
+            name = tensor.hugging_face.format(layer)
+            if name not in where:
+                return None
+            used.add(name)
+            return where[name].get_tensor(name)
+
+        params = assemble(config, get, lambda t, layer: t.hugging_face.format(layer), dtype, sharding, str(folder))
+    # Older checkpoints keep the rotary frequencies, and some an output matrix that equals the embedding.
+    spare = {name for name in set(where) - used if name.endswith("rotary_emb.inv_freq")}
+    spare |= {"lm_head.weight"} if config.tie_embeddings else set()
+    if unknown := sorted(set(where) - used - spare):
+        raise PretrainedError(f"{folder} holds tensors that its architecture does not have: {_some(unknown)}.")
+    return params
+
+
+def assemble(
+    config: ModelConfig,
+    get: Get,
+    name: Callable[[families.Tensor, int | None], str],
+    dtype: str,
+    sharding: PyTree | None,
+    where: str,
+) -> Params:
+    """Parameters from whatever ``get`` reads; a leaf is stacked in one buffer and put on the device before the next.
+
+    Raises:
+      PretrainedError: names every tensor that is missing, or the first of another shape.
+    """
+    shapes = jax.eval_shape(partial(transformer.init, config), jax.random.key(0))
+    missing: list[str] = []
+
+    def one(tensor: families.Tensor, layer: int | None, shape: tuple[int, ...]) -> np.ndarray | None:
+        found = get(tensor, layer)
+        if found is None:
+            missing.append(name(tensor, layer))
+            return None
+        found = found.T if tensor.transposed else found
+        if found.shape != shape:
+            raise PretrainedError(
+                f"{name(tensor, layer)} of {where} has the shape {found.shape}, but the config asks for {shape} "
+                "(as [in, out])."
+            )
+        return found
+
+    def leaf(tensor: families.Tensor, shape: tuple[int, ...], sharding: Any) -> jax.Array | None:
+        if tensor in families.WHOLE:
+            whole = one(tensor, None, shape)
+            buffer = None if whole is None else np.ascontiguousarray(whole, np.dtype(dtype))
+        else:
+            buffer = np.empty(shape, np.dtype(dtype))
+            for i in range(shape[0]):
+                part = one(tensor, i, shape[1:])
+                if part is not None:
+                    buffer[i] = part
+        return None if buffer is None or missing else jax.device_put(buffer, sharding)
+
+    params: dict[str, Any] = {"layers": {}}
+    for tensor in families.WHOLE:
+        if tensor.ours[0] in shapes:
+            place = None if sharding is None else sharding[tensor.ours[0]]
+            params[tensor.ours[0]] = leaf(tensor, shapes[tensor.ours[0]].shape, place)
+    for tensor in families.layer_tensors(config):
+        module, field = tensor.ours
+        if field in shapes["layers"].get(module, {}):
+            place = None if sharding is None else sharding["layers"][module][field]
+            shape = shapes["layers"][module][field].shape
+            params["layers"].setdefault(module, {})[field] = leaf(tensor, shape, place)
+    if missing:
+        raise PretrainedError(f"{where} lacks {len(missing)} tensors: {_some(missing)}.")
+    return params
+
+
+def write(folder: str | os.PathLike[str], config: ModelConfig, params: Params) -> None:
+    """Write ``config.json`` and ``model.safetensors``, which transformers reads too; whole or not at all.
+
+    Args:
+      folder: made where it is not there; files of the same names are replaced.
+      config: the architecture.
+      params: unsharded, or sharded over this process's devices.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors: dict[str, np.ndarray] = {}
+    for tensor in families.WHOLE:
+        if tensor.ours[0] in params:
+            tensors[tensor.hugging_face] = _as_stored(params[tensor.ours[0]], tensor)
+    for tensor in families.layer_tensors(config):
+        module, field = tensor.ours
+        if field in params["layers"].get(module, {}):
+            stack = np.asarray(params["layers"][module][field])
+            for i in range(config.layers):
+                tensors[tensor.hugging_face.format(i)] = _as_stored(stack[i], tensor)
+    raw = families.to_hugging_face(config) | {"dtype": str(np.asarray(params["embed"]).dtype)}
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        save_file(tensors, Path(scratch) / WEIGHTS, metadata={"format": "pt"})
+        (Path(scratch) / "config.json").write_text(json.dumps(raw, indent=2), encoding="utf-8")
+        for name in (WEIGHTS, "config.json"):  # the config last: a folder without it is not taken for a model
+            os.replace(Path(scratch) / name, folder / name)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+      PretrainedError: there is no such file, or it holds no JSON object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise PretrainedError(f"{path} is missing: give a folder that holds a whole model.") from None
+    except (OSError, ValueError) as error:
+        raise PretrainedError(f"{path} cannot be read ({error}): the download is incomplete.") from None
+    if not isinstance(content, dict):
+        raise PretrainedError(f"{path} holds a {type(content).__name__}, not an object.")
+    return content
+
+
+def _files(folder: Path) -> list[Path]:
+    if (folder / INDEX).is_file():
+        shards = sorted(set(read_json(folder / INDEX).get("weight_map", {}).values()))
+        if absent := [name for name in shards if not (folder / name).is_file()]:
+            raise PretrainedError(f"{folder} lacks {_some(absent)} of its {len(shards)} shards: download them.")
+        return [folder / name for name in shards]
+    if (folder / WEIGHTS).is_file():
+        return [folder / WEIGHTS]
+    pickles = sorted(p.name for p in folder.glob("*") if p.suffix in (".bin", ".pt", ".pth"))
+    if pickles:
+        raise PretrainedError(
+            f"{folder} has its weights as pickles only ({_some(pickles)}), which can run code and are not opened: "
+            "convert them with transformers' save_pretrained(..., safe_serialization=True)."
+        )
+    raise PretrainedError(f"{folder} has neither {WEIGHTS} nor {INDEX}: give a folder that holds a whole model.")
+
+
+def _as_stored(leaf: Any, tensor: families.Tensor) -> np.ndarray:
+    array = np.asarray(leaf)
+    return np.ascontiguousarray(array.T if tensor.transposed else array)
+
+
+def _some(names: Iterable[str], most: int = 8) -> str:
+    names = list(names)
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

