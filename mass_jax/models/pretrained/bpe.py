@@ -1,6 +1,7 @@
 """Tokenizers of pretrained models, by the `tokenizers` library, and their chat templates."""
 
 import datetime
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import jinja2
 import jinja2.sandbox
 import numpy as np
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from mass_jax.models.pretrained.errors import PretrainedError
 from mass_jax.models.pretrained.folder import read_json
@@ -91,6 +92,17 @@ class BpeTokenizer:
             raise PretrainedError(f"the chat template refuses these messages: {error}.") from None
         return text.removeprefix(bos or "")
 
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write ``tokenizer.json`` and ``tokenizer_config.json``, which `from_folder` and transformers read."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._tokenizer.save(str(folder / "tokenizer.json"))
+        ids = {"bos_token": self.bos_id, "eos_token": self.eos_id, "pad_token": self.pad_id}
+        raw: dict[str, Any] = {k: self._tokenizer.id_to_token(i) for k, i in ids.items() if i is not None}
+        raw |= {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
+        raw |= {} if self._template is None else {"chat_template": self._template}
+        (folder / "tokenizer_config.json").write_text(json.dumps(raw, indent=2), encoding="utf-8")
+
 
 def from_folder(folder: str | os.PathLike[str]) -> BpeTokenizer:
     """The tokenizer of a Hugging Face folder: ``tokenizer.json`` and ``tokenizer_config.json``.
@@ -158,6 +170,9 @@ def from_gguf(metadata: dict[str, Any], where: str) -> BpeTokenizer:
     # Where the file does not say, SentencePiece models begin with BOS and byte-level ones do not.
     wants_bos = metadata.get("tokenizer.ggml.add_bos_token", kind == "llama")
     bos = metadata.get("tokenizer.ggml.bos_token_id") if wants_bos else None
+    if bos is not None:
+        text = tokens[bos]
+        tokenizer.post_processor = processors.TemplateProcessing(single=f"{text} $A", special_tokens=[(text, bos)])
     pad = metadata.get("tokenizer.ggml.padding_token_id")
     return _finish(tokenizer, pad, bos, eos, metadata.get("tokenizer.chat_template"), where)
 

@@ -25,6 +25,7 @@ ARCHITECTURES = {
     "Qwen3ForCausalLM": "qwen3",
     "Gemma3ForCausalLM": "gemma3",
 }
+MOST_LAYERS = 10_000
 MODEL_TYPES = {"llama": "llama", "qwen2": "qwen2", "qwen3": "qwen3", "gemma3": "gemma3_text"}
 
 
@@ -126,6 +127,10 @@ def from_hugging_face(raw: Mapping[str, Any], where: str) -> ModelConfig:
         )
     except KeyError as error:
         raise PretrainedError(f"{where} has no field {error}: it is not the config of a complete model.") from None
+    except PretrainedError:
+        raise
+    except (TypeError, ValueError, ArithmeticError) as error:
+        raise _impossible(where, error) from None
 
 
 def to_hugging_face(config: ModelConfig) -> dict[str, Any]:
@@ -156,13 +161,13 @@ def to_hugging_face(config: ModelConfig) -> dict[str, Any]:
                 "high_freq_factor": scaling.high_freq_factor,
                 "original_max_position_embeddings": scaling.original_context,
             }
+    if config.sliding_layers:
+        kinds = ["sliding_attention" if slides else "full_attention" for slides in config.sliding_layers]
+        raw |= {"use_sliding_window": True, "sliding_window": config.sliding_window, "layer_types": kinds}
     if family == "gemma3":
-        slides = config.sliding_layers or (False,) * config.layers
         raw |= {
             "hidden_activation": raw.pop("hidden_act"),
-            "query_pre_attn_scalar": (config.query_scale or config.head_dim**-0.5) ** -2,
-            "sliding_window": config.sliding_window,
-            "layer_types": ["sliding_attention" if slide else "full_attention" for slide in slides],
+            "query_pre_attn_scalar": round((config.query_scale or config.head_dim**-0.5) ** -2),
             "rope_local_base_freq": config.local_rope_theta,
         }
     return raw
@@ -196,6 +201,8 @@ def from_gguf(metadata: Mapping[str, Any], vocab_size: int, tied: bool, where: s
                 f"{where} stretches its context by {optional('rope.scaling.type')!r}; supported is linear."
             )
         width, layers, heads = field("embedding_length"), int(field("block_count")), int(field("attention.head_count"))
+        if layers > MOST_LAYERS:
+            raise ValueError(f"{layers} layers")
         # GGUF has Gemma's pattern in the program that reads it: every sixth layer sees everything.
         slides = tuple(family == "gemma3" and (i + 1) % 6 != 0 for i in range(layers))
         factor = optional("rope.scaling.factor")
@@ -219,6 +226,10 @@ def from_gguf(metadata: Mapping[str, Any], vocab_size: int, tied: bool, where: s
         )
     except KeyError as error:
         raise PretrainedError(f"{where} has no metadata field {error}: the file is incomplete.") from None
+    except PretrainedError:
+        raise
+    except (TypeError, ValueError, ArithmeticError) as error:
+        raise _impossible(where, error) from None
 
 
 def family_of(config: ModelConfig) -> str:
@@ -233,6 +244,10 @@ def family_of(config: ModelConfig) -> str:
         if all(getattr(config, name) == switches.get(name, getattr(plain, name)) for name in names):
             return family
     raise PretrainedError(f"no family of {', '.join(SWITCHES)} has the architecture {config}.")
+
+
+def _impossible(where: str, error: Exception) -> PretrainedError:
+    return PretrainedError(f"{where} describes a model that cannot be ({error}): get it again.")
 
 
 def _of_family(family: str, width: int, query_scalar: float | None) -> dict[str, Any]:

@@ -112,10 +112,12 @@ def assemble(
             whole = one(tensor, None, shape)
             buffer = None if whole is None else np.ascontiguousarray(whole, np.dtype(dtype))
         else:
-            buffer = np.empty(shape, np.dtype(dtype))
+            buffer = None
             for i in range(shape[0]):
                 part = one(tensor, i, shape[1:])
                 if part is not None:
+                    # Only now: a damaged config may ask for more than there is memory, but no tensor has such a shape.
+                    buffer = np.empty(shape, np.dtype(dtype)) if buffer is None else buffer
                     buffer[i] = part
         return None if buffer is None or missing else jax.device_put(buffer, sharding)
 

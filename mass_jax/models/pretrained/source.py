@@ -61,40 +61,50 @@ def load(
     Raises:
       PretrainedError: it is not there, cannot be read, or is not supported.
     """
+    path = _folder(source, cache_dir)
+    config = dataclasses.replace(folder.read_config(path), **runtime)
+    return Pretrained(config, folder.read(path, config, dtype, sharding), bpe.from_folder(path))
+
+
+def load_config(source: str, cache_dir: str | os.PathLike[str] | None = None, **runtime: Any) -> ModelConfig:
+    """The architecture alone; of a folder, no weights are read. Errors as `load`."""
+    return dataclasses.replace(folder.read_config(_folder(source, cache_dir)), **runtime)
+
+
+def load_tokenizer(source: str, cache_dir: str | os.PathLike[str] | None = None) -> BpeTokenizer:
+    """The tokenizer alone. Errors as `load`."""
+    return bpe.from_folder(_folder(source, cache_dir))
+
+
+def _folder(source: str, cache_dir: str | os.PathLike[str] | None) -> Path:
+    """A folder in Hugging Face's layout: the source itself, or what was made of its GGUF file once."""
     path = _resolve(source, cache_dir)
-    if path.is_dir():
-        config = dataclasses.replace(folder.read_config(path), **runtime)
-        return Pretrained(config, folder.read(path, config, dtype, sharding), bpe.from_folder(path))
+    return path if path.is_dir() else _dequantised(path, cache_dir)
+
+
+def _dequantised(path: Path, cache_dir: str | os.PathLike[str] | None) -> Path:
+    stat = path.stat()
+    with open(path, "rb") as start:
+        key = hashlib.sha256(start.read(1 << 20) + f"{stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()[:16]
+    cached = Path(cache_dir or CACHE).expanduser() / f"{path.stem}-{key}"
+    if (cached / "config.json").is_file():
+        return cached
     file = GGUF(path)
     tokenizer = bpe.from_gguf(file.metadata, str(path))
-    config = dataclasses.replace(file.config, **runtime)
-    cached = _cache_of(path, cache_dir)
-    if not (cached / "config.json").is_file():
-        try:
-            cached.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=cached.parent) as scratch:
-                folder.write(Path(scratch) / "model", file.config, file.read())
-                os.replace(Path(scratch) / "model", cached)
-        except OSError as error:
-            if not (cached / "config.json").is_file():  # another process may have been faster
-                raise PretrainedError(
-                    f"the weights of {path} cannot be cached in {cached.parent} ({error.strerror}): free some space, "
-                    "or give another cache_dir."
-                ) from None
-    return Pretrained(config, folder.read(cached, config, dtype, sharding), tokenizer)
-
-
-def load_config(source: str, **runtime: Any) -> ModelConfig:
-    """The architecture alone; no weights are read. Errors as `load`."""
-    path = _resolve(source, None)
-    config = folder.read_config(path) if path.is_dir() else GGUF(path).config
-    return dataclasses.replace(config, **runtime)
-
-
-def load_tokenizer(source: str) -> BpeTokenizer:
-    """The tokenizer alone. Errors as `load`."""
-    path = _resolve(source, None)
-    return bpe.from_folder(path) if path.is_dir() else bpe.from_gguf(GGUF(path).metadata, str(path))
+    try:
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cached.parent) as scratch:
+            model = Path(scratch) / "model"
+            tokenizer.save(model)
+            folder.write(model, file.config, file.read())
+            os.replace(model, cached)
+    except OSError as error:
+        if not (cached / "config.json").is_file():  # another process may have been faster
+            raise PretrainedError(
+                f"the weights of {path} cannot be cached in {cached.parent} ({error.strerror}): free some space, or "
+                "give another cache_dir."
+            ) from None
+    return cached
 
 
 def _resolve(source: str, cache_dir: str | os.PathLike[str] | None) -> Path:
@@ -156,11 +166,3 @@ def _from_hub(source: str) -> Path:
             f"{source} is no folder here, and the hub cannot be reached ({type(error).__name__}): download it where "
             "there is a network, and give the folder."
         ) from None
-
-
-def _cache_of(path: Path, cache_dir: str | os.PathLike[str] | None) -> Path:
-    stat = path.stat()
-    with open(path, "rb") as file:
-        start = file.read(1 << 20)
-    key = hashlib.sha256(start + f"{stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()[:16]
-    return Path(cache_dir or CACHE).expanduser() / f"{path.stem}-{key}"

