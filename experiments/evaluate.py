@@ -101,13 +101,17 @@ def evaluate(study: Study, states: dict[str, TrainState], evaluator: Evaluator) 
     Returns:
       The parts of results.json that are about accuracy, and the verdicts of every arm.
     """
-    verdicts, seconds = {}, {}
-    todo = {name: arm for name, arm in (METHODS | CONTROLS).items() if arm.model in states}
+    verdicts, seconds, log_likelihood = {}, {}, {}
+    skip = study.config.evaluate.skip
+    todo = {name: arm for name, arm in (METHODS | CONTROLS).items() if arm.model in states and name not in skip}
     with Progress(len(todo), label="evaluate", show=["accuracy"]) as progress:
         for name, arm in todo.items():
             start = time.perf_counter()
             state = states[arm.model]
-            verdicts[name] = evaluator.correct(evaluator.run(arm, state.params, state.eta))
+            outcomes = evaluator.run(arm, state.params, state.eta)
+            verdicts[name] = evaluator.correct(outcomes)
+            likelihoods = np.concatenate([outcome.log_likelihood_P for outcome in outcomes])
+            log_likelihood[name] = float(likelihoods[: len(evaluator.problems)].mean())
             seconds[name] = time.perf_counter() - start
             progress.update(len(verdicts), {"accuracy": float(verdicts[name].mean())})
     table = {name: stats.accuracy(v, evaluator.families) for name, v in verdicts.items()}
@@ -123,6 +127,7 @@ def evaluate(study: Study, states: dict[str, TrainState], evaluator: Evaluator) 
         "methods": {name: table[name] for name in METHODS if name in table},
         "controls": {name: table[name] for name in CONTROLS if name in table},
         "paired": paired,
+        "log_likelihood": log_likelihood,
         "cost": {f"evaluate/{name} (s)": value for name, value in seconds.items()},
     }
     return results, verdicts

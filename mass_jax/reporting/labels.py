@@ -3,6 +3,7 @@
 METHODS: dict[str, tuple[str, str]] = {
     "base": ("Base", "no update"),
     "base_ttt": ("Base TTT", "test-time update on random training problems"),
+    "ttt_nn": ("TTT-NN", "test-time update on the nearest training problems"),
     "tt_ss": ("TT-SS", "test-time update on the base's own practice problems, nothing meta-learned"),
     "tt_ss_majority": ("TT-SS, majority", "the same, with practice answers by majority vote"),
     "solver_grpo": (
@@ -22,6 +23,7 @@ CONTROLS: dict[str, tuple[str, str]] = {
     "oracle_gold_family": ("Oracle", "base updated on gold problems of the same family"),
     "oracle_strict": ("Oracle, strict", "the same, without the tested fact"),
     "oracle_filter": ("Oracle filter", "only those practice pairs that are right"),
+    "mass_in_prompt": ("MASS, in the prompt", "the same practice set is read before the problem, and no update"),
     "first_order": ("First-order", "first-order attributions in place of the exact ones"),
 }
 

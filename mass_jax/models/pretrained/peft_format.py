@@ -1,7 +1,7 @@
 """Adapters in PEFT's LoRA format, both ways, and merged into a full model.
 
-PEFT (Mangrulkar et al., https://github.com/huggingface/peft) adds ``(alpha / r) B A``, or ``(alpha / sqrt(r)) B A`` with
-rank-stabilised scaling (Kalajdzievski 2023, arXiv 2312.03732). Our factor is 1, so theirs is folded into ``b``.
+PEFT (Mangrulkar et al., https://github.com/huggingface/peft) adds ``(alpha / r) B A``, or ``(alpha / sqrt(r)) B A``
+with rank-stabilised scaling (Kalajdzievski 2023, arXiv 2312.03732). Our factor is 1, so theirs is folded into ``b``.
 """
 
 import json
@@ -23,7 +23,16 @@ from mass_jax.models.transformer import ModelConfig
 from mass_jax.types import Params, PyTree
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-_UNSUPPORTED = ("use_dora", "modules_to_save", "rank_pattern", "alpha_pattern", "layer_replication", "lora_bias")
+# What a config may set: what is read below, and what does not change the function that the tensors make. Anything else
+# that is set, such as use_dora, modules_to_save, rank_pattern or an option of a later PEFT, is refused.
+_READ = {"peft_type", "r", "lora_alpha", "use_rslora", "bias", "init_lora_weights"}
+_WITHOUT_EFFECT = {
+    *("task_type", "peft_version", "auto_mapping", "base_model_name_or_path", "revision", "inference_mode"),
+    *("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "lora_dropout", "fan_in_fan_out"),
+    *("megatron_core", "ensure_weight_tying", "qalora_group_size", "loftq_config", "eva_config", "runtime_config"),
+}
+_INITIALS = (True, False, "gaussian", "eva", "orthogonal")
+"""Ways to initialise that leave the base's weights as they are; PiSSA and its kind take from them what they add."""
 
 
 def save(folder: str | os.PathLike[str], config: ModelConfig, adapter: PyTree, base: str) -> None:
@@ -36,14 +45,24 @@ def save(folder: str | os.PathLike[str], config: ModelConfig, adapter: PyTree, b
       base: name or folder of the model, for whoever loads it.
 
     Raises:
-      PretrainedError: the leaves belong to several problems.
+      PretrainedError: the leaves belong to several problems, or have other shapes than the model and one rank ask for.
     """
     if any(leaf["a"].ndim != 3 for leaf in adapter.values()):
         raise PretrainedError("the adapter's leaves have an axis of problems: choose one problem's, and save that.")
     names = _modules(config)
-    tensors, rank = {}, 0
+    if not adapter or not adapter.keys() <= names.keys():
+        raise PretrainedError(
+            f"the adapter adapts {', '.join(sorted(adapter)) or 'nothing'}: give one of some of {', '.join(names)}."
+        )
+    rank, tensors = next(iter(adapter.values()))["a"].shape[-1], {}
     for module, leaf in adapter.items():
-        rank = leaf["a"].shape[-1]
+        d_in, d_out = _shape(config, module)
+        asked = (config.layers, d_in, rank), (config.layers, rank, d_out)
+        if (leaf["a"].shape, leaf["b"].shape) != asked:
+            raise PretrainedError(
+                f"the adapter of {module} has the shapes {leaf['a'].shape} and {leaf['b'].shape}, but the model and "
+                f"rank {rank} ask for {asked[0]} and {asked[1]}: save it with the model it was made for."
+            )
         for layer in range(config.layers):
             name = f"base_model.model.{names[module].format(layer)}"
             tensors[f"{name}.lora_A.weight"] = np.ascontiguousarray(np.asarray(leaf["a"][layer]).T)
@@ -83,25 +102,42 @@ def load(folder: str | os.PathLike[str], config: ModelConfig) -> PyTree:
     raw = read_json(folder / CONFIG)
     if raw.get("peft_type") != "LORA":
         raise PretrainedError(f"{folder} is a {raw.get('peft_type')} adapter; supported is LORA.")
-    used = [name for name in _UNSUPPORTED if raw.get(name)]
+    used = [name for name, value in raw.items() if value and name not in _READ | _WITHOUT_EFFECT]
     used += ["bias"] if raw.get("bias", "none") != "none" else []
+    used += ["init_lora_weights"] if raw.get("init_lora_weights", True) not in _INITIALS else []
     if used:
-        raise PretrainedError(f"{folder} uses {', '.join(f'{n} = {raw[n]!r}' for n in used)}, which is not supported.")
+        raise PretrainedError(
+            f"{folder} uses {', '.join(f'{n} = {raw[n]!r}' for n in used)}, which is not supported: merge it into its "
+            "base with peft, and load the whole model."
+        )
+    rank, alpha = raw.get("r"), raw.get("lora_alpha")
+    if not isinstance(rank, int) or rank < 1 or not isinstance(alpha, int | float):
+        raise PretrainedError(
+            f"{folder / CONFIG} has r = {rank!r} and lora_alpha = {alpha!r}, but a rank from 1 on and a number belong "
+            "there: get it again."
+        )
+    scale = alpha / (rank**0.5 if raw.get("use_rslora") else rank)
+    if not (folder / WEIGHTS).is_file():
+        raise PretrainedError(f"{folder / WEIGHTS} is missing: save the adapter with peft's save_pretrained.")
     try:
         tensors = load_file(folder / WEIGHTS)
     except (OSError, SafetensorError) as error:
         raise PretrainedError(f"{folder / WEIGHTS} cannot be read ({error}): get it again.") from None
-    rank = int(raw["r"])
-    scale = float(raw["lora_alpha"]) / (rank**0.5 if raw.get("use_rslora") else rank)
 
-    modules = {name: module for module, pattern in _modules(config).items() for name in _names(pattern, config.layers)}
+    places = {
+        pattern.format(layer): (module, layer)
+        for module, pattern in _modules(config).items()
+        for layer in range(config.layers)
+    }
     found: dict[str, dict[str, dict[int, np.ndarray]]] = {}
     for name, array in tensors.items():
         match = re.fullmatch(r"base_model\.model\.(.+)\.lora_([AB])\.weight", name)
-        if match is None or match[1] not in modules:
+        if match is None or match[1] not in places:
             raise PretrainedError(f"{folder} adapts {name}, which this architecture does not have.")
-        layer = int(re.search(r"\.(\d+)\.", match[1])[1])  # type: ignore[index] (every name of ours has one)
-        found.setdefault(modules[match[1]], {"A": {}, "B": {}})[match[2]][layer] = array.T
+        module, layer = places[match[1]]
+        found.setdefault(module, {"A": {}, "B": {}})[match[2]][layer] = array.T
+    if not found:
+        raise PretrainedError(f"{folder / WEIGHTS} holds no tensors: get it again.")
     adapter = {}
     for module, parts in sorted(found.items()):
         for part, layers in parts.items():
@@ -126,25 +162,27 @@ def merge(params: Params, adapter: PyTree) -> Params:
     """Full parameters W + A B, of the dtypes of ``params``; computed in float32 at least.
 
     Raises:
-      PretrainedError: the leaves of ``adapter`` belong to several problems.
+      PretrainedError: the leaves of ``adapter`` belong to several problems, or to another model.
     """
     if any(leaf["a"].ndim != 3 for leaf in adapter.values()):
         raise PretrainedError("the adapter's leaves have an axis of problems: merge one problem's.")
     layers = dict(params["layers"])
     for module, leaf in adapter.items():
-        kernel = layers[module]["kernel"]
-        added = jnp.einsum("ldr,lrf->ldf", leaf["a"], leaf["b"], preferred_element_type=jnp.float32)
-        layers[module] = layers[module] | {"kernel": (kernel + added).astype(kernel.dtype)}
+        kernel = layers.get(module, {}).get("kernel")
+        asked = (*leaf["a"].shape[:2], leaf["b"].shape[-1])
+        if kernel is None or kernel.shape != asked:
+            has = "none" if kernel is None else kernel.shape
+            raise PretrainedError(f"the adapter is for a {module} of the shape {asked}, but the model has {has}.")
+        wide = jnp.promote_types(kernel.dtype, jnp.float32)
+        # In full precision: an accelerator's usual product is coarser than the weights that it is added to.
+        added = jnp.matmul(leaf["a"].astype(wide), leaf["b"].astype(wide), precision="highest")
+        layers[module] = layers[module] | {"kernel": (kernel.astype(wide) + added).astype(kernel.dtype)}
     return params | {"layers": layers}
 
 
 def _modules(config: ModelConfig) -> dict[str, str]:
     """Projections by our name, with ``{}`` for the layer in theirs."""
     return {t.ours[0]: t.hugging_face.removesuffix(".weight") for t in layer_tensors(config) if t.ours[-1] == "kernel"}
-
-
-def _names(pattern: str, layers: int) -> list[str]:
-    return [pattern.format(layer) for layer in range(layers)]
 
 
 def _shape(config: ModelConfig, module: str) -> tuple[int, int]:

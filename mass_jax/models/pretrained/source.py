@@ -61,22 +61,22 @@ def load(
     Raises:
       PretrainedError: it is not there, cannot be read, or is not supported.
     """
-    path = _folder(source, cache_dir)
+    path = folder_of(source, cache_dir)
     config = dataclasses.replace(folder.read_config(path), **runtime)
     return Pretrained(config, folder.read(path, config, dtype, sharding), bpe.from_folder(path))
 
 
 def load_config(source: str, cache_dir: str | os.PathLike[str] | None = None, **runtime: Any) -> ModelConfig:
     """The architecture alone; of a folder, no weights are read. Errors as `load`."""
-    return dataclasses.replace(folder.read_config(_folder(source, cache_dir)), **runtime)
+    return dataclasses.replace(folder.read_config(folder_of(source, cache_dir)), **runtime)
 
 
 def load_tokenizer(source: str, cache_dir: str | os.PathLike[str] | None = None) -> BpeTokenizer:
     """The tokenizer alone. Errors as `load`."""
-    return bpe.from_folder(_folder(source, cache_dir))
+    return bpe.from_folder(folder_of(source, cache_dir))
 
 
-def _folder(source: str, cache_dir: str | os.PathLike[str] | None) -> Path:
+def folder_of(source: str, cache_dir: str | os.PathLike[str] | None = None) -> Path:
     """A folder in Hugging Face's layout: the source itself, or what was made of its GGUF file once."""
     path = _resolve(source, cache_dir)
     return path if path.is_dir() else _dequantised(path, cache_dir)

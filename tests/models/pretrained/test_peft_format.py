@@ -19,11 +19,15 @@ from tests.models.pretrained.conftest import make, our_logits, their_logits, tok
 IDS = tokens(length=40)
 
 
-@pytest.fixture(params=["llama, stretched", "qwen2", "gemma3"])
-def base(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, Any, Params]:
-    make(request.param).save_pretrained(tmp_path / "base")
-    config = folder.read_config(tmp_path / "base")
-    return tmp_path / "base", config, folder.read(tmp_path / "base", config)
+def saved_base(name: str, path: Path) -> tuple[Path, Any, Params]:
+    make(name).save_pretrained(path / "base")
+    config = folder.read_config(path / "base")
+    return path / "base", config, folder.read(path / "base", config)
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> tuple[Path, Any, Params]:
+    return saved_base("qwen2", tmp_path)  # with biases, and grouped queries
 
 
 def random_adapter(params: Params, targets: str = ".*_proj") -> PyTree:
@@ -35,20 +39,26 @@ def open_base(path: Path) -> Any:
     return pytest.importorskip("transformers").AutoModelForCausalLM.from_pretrained(path).eval()
 
 
-@pytest.mark.parametrize("targets", [".*_proj", "(q|v)_proj"])
-def test_peft_reads_what_we_write(base: tuple[Path, Any, Params], targets: str, tmp_path: Path):
+def assert_close(found: np.ndarray, expected: np.ndarray) -> None:
+    assert np.abs(found - expected).max() < 1e-5 * max(1, np.abs(expected).max())
+
+
+@pytest.mark.parametrize(
+    ("name", "targets"), [("llama, stretched", ".*_proj"), ("qwen2", "(q|v)_proj"), ("gemma3", ".*_proj")]
+)
+def test_peft_reads_what_we_write(name: str, targets: str, tmp_path: Path):
     peft = pytest.importorskip("peft")
-    path, config, params = base
+    path, config, params = saved_base(name, tmp_path)
     adapter = random_adapter(params, targets)
     peft_format.save(tmp_path / "adapter", config, adapter, str(path))
     theirs = peft.PeftModel.from_pretrained(open_base(path), tmp_path / "adapter").eval()
     ours = our_logits(config, params, IDS, adapter)
     assert np.abs(ours - our_logits(config, params, IDS)).max() > 0.1
-    np.testing.assert_allclose(ours, their_logits(theirs, IDS), atol=1e-4)
+    assert_close(ours, their_logits(theirs, IDS))
     jax.tree.map(np.testing.assert_array_equal, peft_format.load(tmp_path / "adapter", config), adapter)
 
 
-@pytest.mark.parametrize("options", [{"lora_alpha": 12}, {"lora_alpha": 3, "use_rslora": True}])
+@pytest.mark.parametrize("options", [{"lora_alpha": 12}, {"lora_alpha": 3, "use_rslora": True, "lora_dropout": 0.1}])
 def test_we_read_what_peft_writes(base: tuple[Path, Any, Params], options: dict, tmp_path: Path):
     peft = pytest.importorskip("peft")
     torch = pytest.importorskip("torch")
@@ -62,7 +72,8 @@ def test_we_read_what_peft_writes(base: tuple[Path, Any, Params], options: dict,
                 parameter.copy_(0.3 * torch.randn_like(parameter))
     theirs.save_pretrained(tmp_path / "adapter")
     adapter = peft_format.load(tmp_path / "adapter", config)
-    np.testing.assert_allclose(our_logits(config, params, IDS, adapter), their_logits(theirs, IDS), atol=1e-4)
+    assert sorted(adapter) == ["down_proj", "o_proj", "q_proj"]
+    assert_close(our_logits(config, params, IDS, adapter), their_logits(theirs, IDS))
 
 
 def test_merged_is_adapted(base: tuple[Path, Any, Params], tmp_path: Path):
@@ -70,9 +81,23 @@ def test_merged_is_adapted(base: tuple[Path, Any, Params], tmp_path: Path):
     adapter = random_adapter(params)
     merged = peft_format.merge(params, adapter)
     expected = our_logits(config, params, IDS, adapter)
-    np.testing.assert_allclose(our_logits(config, merged, IDS), expected, atol=1e-4)
+    assert_close(our_logits(config, merged, IDS), expected)
     folder.write(tmp_path / "merged", config, merged)
-    np.testing.assert_allclose(their_logits(open_base(tmp_path / "merged"), IDS), expected, atol=2e-4)
+    assert_close(their_logits(open_base(tmp_path / "merged"), IDS), expected)
+
+
+def test_merging_keeps_the_dtype_and_adds_before_rounding(base: tuple[Path, Any, Params]):
+    _, config, params = base
+    adapter = random_adapter(params, "q_proj")
+    rounded = jax.tree.map(lambda leaf: leaf.astype("bfloat16"), params)
+    merged = peft_format.merge(rounded, adapter)
+    jax.tree.map(
+        lambda new, old: np.testing.assert_equal((new.dtype, new.shape), (old.dtype, old.shape)), merged, rounded
+    )
+    kernel = rounded["layers"]["q_proj"]["kernel"].astype("float32")
+    expected = kernel + np.einsum("ldr,lro->ldo", adapter["q_proj"]["a"], adapter["q_proj"]["b"])
+    np.testing.assert_array_equal(merged["layers"]["q_proj"]["kernel"], expected.astype("bfloat16"))
+    assert merged["layers"]["k_proj"] is rounded["layers"]["k_proj"]
 
 
 @pytest.fixture
@@ -91,6 +116,13 @@ def saved(tmp_path: Path) -> tuple[Path, Any]:
         ({"use_dora": True}, "uses use_dora = True, which is not supported"),
         ({"modules_to_save": ["lm_head"]}, r"uses modules_to_save = \['lm_head'\]"),
         ({"bias": "all"}, "uses bias = 'all'"),
+        ({"rank_pattern": {"q_proj": 2}}, "uses rank_pattern = {'q_proj': 2}"),
+        ({"alpha_pattern": {"q_proj": 2}}, "uses alpha_pattern = "),
+        ({"init_lora_weights": "pissa"}, "uses init_lora_weights = 'pissa'"),
+        ({"of_a_later_peft": 1}, "uses of_a_later_peft = 1, which is not supported"),
+        ({"r": None}, "has r = None and lora_alpha = 4, but a rank from 1 on"),
+        ({"r": 0}, "has r = 0 and"),
+        ({"lora_alpha": "8"}, "lora_alpha = '8', but"),
         ({"r": 5}, r"a lora_A of q_proj of the shape \(4, 32\), but the model asks for \(5, 32\)"),
     ],
 )
@@ -110,12 +142,18 @@ def test_tensors_that_do_not_belong_are_named(saved: tuple[Path, Any]):
         ({k: v for k, v in tensors.items() if k != first}, r"no lora_A of q_proj in the layers \[0\]"),
         (tensors | {first.replace("q_proj", "x_proj"): tensors[first]}, "adapts .*x_proj.*which this architecture"),
         (tensors | {first.replace(".0.", ".7."): tensors[first]}, r"adapts .*layers.7.*which this architecture"),
+        (tensors | {"base_model.model.lm_head.weight": tensors[first]}, "adapts base_model.model.lm_head.weight"),
+        ({k: v for k, v in tensors.items() if ".1." not in k}, r"in the layers \[1\]: adapt all layers"),
+        ({}, "holds no tensors"),
     ):
         save_file(changed, path / "adapter_model.safetensors")
         with pytest.raises(PretrainedError, match=words):
             peft_format.load(path, config)
     (path / "adapter_model.safetensors").write_bytes(b"1234")
     with pytest.raises(PretrainedError, match="cannot be read"):
+        peft_format.load(path, config)
+    (path / "adapter_model.safetensors").unlink()
+    with pytest.raises(PretrainedError, match="adapter_model.safetensors is missing: save the adapter"):
         peft_format.load(path, config)
 
 
@@ -126,3 +164,25 @@ def test_adapters_of_many_problems_are_refused(base: tuple[Path, Any, Params], t
         peft_format.save(tmp_path / "x", config, many, "base")
     with pytest.raises(PretrainedError, match="axis of problems: merge one"):
         peft_format.merge(params, many)
+
+
+def test_adapters_of_other_models_are_refused(base: tuple[Path, Any, Params], tmp_path: Path):
+    _, config, params = base
+    adapter = random_adapter(params, "(q|k)_proj")
+    short = jax.tree.map(lambda leaf: leaf[:2], adapter)
+    mixed = adapter | {"q_proj": {"a": adapter["q_proj"]["a"][..., :2], "b": adapter["q_proj"]["b"][:, :2]}}
+    for wrong, words in (
+        (short, r"k_proj has the shapes \(2, 32, 4\) and .* ask for \(3, 32, 4\)"),
+        (mixed, "the shapes .* and rank . ask for"),
+        ({}, "adapts nothing"),
+        ({"x_proj": adapter["q_proj"]}, "adapts x_proj: give one of some of q_proj, k_proj"),
+    ):
+        with pytest.raises(PretrainedError, match=words):
+            peft_format.save(tmp_path / "x", config, wrong, "base")
+    assert not (tmp_path / "x").exists()
+    for wrong, words in (
+        (short, r"k_proj of the shape \(2, 32, 16\), but the model has \(3, 32, 16\)"),
+        ({"x_proj": adapter["q_proj"]}, "for a x_proj of the shape .*, but the model has none"),
+    ):
+        with pytest.raises(PretrainedError, match=words):
+            peft_format.merge(params, wrong)

