@@ -17,6 +17,7 @@ def get_config() -> ConfigDict:
 
     # The domain: families of quadratic and affine rules mod 11.
     config.task = ConfigDict()
+    config.task.name = "arithmetic"  # or mathematics, see configs/gsm8k_smollm2.py
     config.task.rules = 600  # families; the base is pretrained on all of them
     config.task.rules_seed = 0  # decides which rules, and which of them are whose
     config.task.seed = 0  # decides every problem

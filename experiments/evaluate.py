@@ -102,8 +102,12 @@ def evaluate(study: Study, states: dict[str, TrainState], evaluator: Evaluator) 
       The parts of results.json that are about accuracy, and the verdicts of every arm.
     """
     verdicts, seconds, log_likelihood = {}, {}, {}
-    skip = study.config.evaluate.skip
-    todo = {name: arm for name, arm in (METHODS | CONTROLS).items() if arm.model in states and name not in skip}
+    skip, privileged = study.config.evaluate.skip, study.domain.task.privileged
+    todo = {
+        name: arm
+        for name, arm in (METHODS | CONTROLS).items()
+        if arm.model in states and name not in skip and (privileged or not arm.privileged)
+    }
     with Progress(len(todo), label="evaluate", show=["accuracy"]) as progress:
         for name, arm in todo.items():
             start = time.perf_counter()
@@ -117,7 +121,8 @@ def evaluate(study: Study, states: dict[str, TrainState], evaluator: Evaluator) 
     table = {name: stats.accuracy(v, evaluator.families) for name, v in verdicts.items()}
     pairs = [("mass", other) for other in verdicts if other != "mass"]
     pairs += [("mass_gold", other) for other in ("base", "tt_ss", "solver_grpo") if other in verdicts]
-    pairs += [(o, "base") for o in ("tt_ss", "oracle_gold_family", "oracle_strict", "oracle_filter", "mass_no_update")]
+    over_base = ("ttt_nn", "tt_ss", "oracle_gold_family", "oracle_strict", "oracle_filter", "mass_no_update")
+    pairs += [(other, "base") for other in over_base]
     paired = {
         f"{a}-{b}": stats.paired_difference(verdicts[a], verdicts[b], evaluator.families)
         for a, b in pairs
@@ -177,8 +182,8 @@ def examples(study: Study, state: TrainState, model: str, evaluator: Evaluator) 
                 {
                     "text": f"{e.prompt} : {e.solution}" if e.well_formed else "(malformed)",
                     "weight": float(weights[i, j]),
-                    "correct": task.is_correct(batch[i], e),
-                    "on_family": task.is_on_family(batch[i], e),
+                    "correct": task.is_correct(batch[i], e) if task.privileged else None,
+                    "on_family": task.is_on_family(batch[i], e) if task.privileged else None,
                     "attribution": float(tau[i, j]),
                 }
                 for j, e in enumerate(practice.sets.examples[i])
@@ -193,12 +198,14 @@ def synthesis_quality(study: Study, params: Params, model: str, evaluator: Evalu
     task = study.domain.task
     own = evaluator.practice(model, params, "own", study.method)
     pairs = list(zip(evaluator.batches(), own, strict=True))
-    return {
-        "well_formed": float(np.mean([practice.sets.valid_PxM for _, practice in pairs])),
-        "on_family": float(np.mean([share(task.is_on_family, batch, p.sets) for batch, p in pairs])),
-        "correct": float(np.mean([share(task.is_correct, batch, p.sets) for batch, p in pairs])),
-        "leak": float(np.mean([share(task.leaks, batch, p.sets) for batch, p in pairs])),
+    predicates = {"leak": task.leaks}
+    if task.privileged:
+        predicates |= {"on_family": task.is_on_family, "correct": task.is_correct}
+    shares = {
+        name: float(np.mean([share(predicate, batch, p.sets) for batch, p in pairs]))
+        for name, predicate in predicates.items()
     }
+    return {"well_formed": float(np.mean([practice.sets.valid_PxM for _, practice in pairs]))} | shares
 
 
 def attribution_check(study: Study, state: TrainState, evaluator: Evaluator, count: int = 8) -> dict[str, float | None]:
@@ -254,15 +261,17 @@ def write_results(study: Study, states: dict[str, TrainState], extra: dict) -> P
     evaluator = Evaluator(study, list(study.splits.test), study.config.seed + 1)
     results, verdicts = evaluate(study, states, evaluator)
     mass = states["mass"]
-    view = scorer_view(study, mass, "mass", evaluator)
-    gains = {name: verdicts[name].mean() - verdicts["base"].mean() for name in ("mass", "oracle_gold_family")}
-    results["checks"] = {
-        "attribution_fd_correlation": attribution_check(study, mass, evaluator),
-        "scorer_auc_within_task": _or_none(stats.within_task_auc, view["scores"], view["correct"], view["task"]),
-        "oracle_gain_recovered": float(gains["mass"] / gains["oracle_gold_family"])
-        if gains["oracle_gold_family"]
-        else None,
-    }
+    results["checks"], view = {}, {}
+    if study.domain.task.privileged:
+        view = scorer_view(study, mass, "mass", evaluator)
+        gains = {name: verdicts[name].mean() - verdicts["base"].mean() for name in ("mass", "oracle_gold_family")}
+        results["checks"] = {
+            "attribution_fd_correlation": attribution_check(study, mass, evaluator),
+            "scorer_auc_within_task": _or_none(stats.within_task_auc, view["scores"], view["correct"], view["task"]),
+            "oracle_gain_recovered": float(gains["mass"] / gains["oracle_gold_family"])
+            if gains["oracle_gold_family"]
+            else None,
+        }
     results["synthesis"] = {
         "before": synthesis_quality(study, states["base"].params, "base", evaluator),
         "after": synthesis_quality(study, mass.params, "mass", evaluator),

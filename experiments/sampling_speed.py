@@ -64,8 +64,8 @@ def main(_: list[str]) -> None:
                     "seconds": times,
                 }
             )
-    results = {"rows": rows, "model": options.model, "prompt": options.prompt, "new": options.new}
-    (workdir / "results.json").write_text(json.dumps(results, indent=2), encoding="utf-8")
+        results = {"rows": rows, "model": options.model, "prompt": options.prompt, "new": options.new}
+        (workdir / "results.json").write_text(json.dumps(results, indent=2), encoding="utf-8")
     print(table(rows))
 
 

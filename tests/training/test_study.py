@@ -1,0 +1,130 @@
+"""A study of mathematics on a pretrained model: the same program as the demo's, by config alone."""
+
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+from configs import gsm8k_smollm2
+from experiments.evaluate import base_state, write_results
+from mass_jax.models import transformer
+from mass_jax.models.pretrained import folder
+from mass_jax.models.pretrained.bpe import BpeTokenizer
+from mass_jax.models.transformer import ModelConfig
+from mass_jax.reporting.report import write_report
+from mass_jax.training.errors import InputError
+from mass_jax.training.study import open_study, train_arm
+
+SPECIAL = ["<pad>", "<eos>"]
+# With single bytes as tokens, the data set's own prompts would be most of the test's time.
+EXAMPLE = "Problem:\n1 + 1\nSolution:\n\\boxed{2}"
+PROMPTS = f"""
+## system
+
+## solve
+
+{{problem}}
+
+## synthesise
+
+{{problem}}
+
+## solve, base model
+
+{EXAMPLE}
+
+Problem:
+{{problem}}
+Solution:
+
+## synthesise, base model
+
+{EXAMPLE}
+
+Problem:
+{{problem}}
+Related problem:
+"""
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random checkpoint with a tokenizer of single bytes."""
+    path = tmp_path_factory.mktemp("model")
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE({token: i for i, token in enumerate([*SPECIAL, *alphabet])}, []))
+    tokenizer.add_special_tokens(SPECIAL)
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    names = {"eos_token": "<eos>", "pad_token": "<pad>"}
+    BpeTokenizer(tokenizer, pad_id=0, bos_id=None, eos_id=1, template=None, names=names).save(path)
+    config = ModelConfig(258, width=16, layers=2, heads=2, kv_heads=1, head_dim=8, mlp_width=24, context=512)
+    folder.write(path, config, transformer.init(config, jax.random.key(0)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Problems of one's own."""
+    path = tmp_path_factory.mktemp("data")
+    for split, start in (("train", 0), ("test", 50)):
+        rows = [
+            {"question": f"Add {n} and {n * n}.", "solution": f"It is {n + n * n}.", "answer": str(n + n * n)}
+            for n in range(start, start + 8)
+        ]
+        rows += [{"question": "Too long: " + "x" * 3000, "solution": "1", "answer": "1"}]
+        (path / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return path
+
+
+@pytest.fixture
+def config(model: Path, data: Path, tmp_path: Path) -> ConfigDict:
+    config = gsm8k_smollm2.get_config()
+    config.task.dataset, config.task.source, config.task.data_dir = "jsonl", str(data), str(tmp_path / "tfds")
+    config.task.test_problems = 5
+    prompts = tmp_path / "prompts.md"
+    prompts.write_text(PROMPTS)
+    config.task.prompts = str(prompts)
+    config.model.source, config.model.context, config.model.loss_chunk = str(model), 512, 64
+    lengths = {"prompt": 160, "solution": 40, "synthesis": 32, "practice": 200, "check": 200, "long_document": 200}
+    config.lengths.update(lengths)
+    config.lora.rank = 2
+    config.generator.examples = 2
+    config.train.steps, config.train.problems, config.train.save_every = 2, 2, 1
+    config.evaluate.batch = 3
+    config.evaluate.skip = ("tt_ss_majority", "mass_other_problem", "mass_shuffled_weights", "mass_strict")
+    return config.lock()
+
+
+def test_the_whole_study_runs(config: ConfigDict, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    study = open_study(config, tmp_path / "run")
+    assert (len(study.splits.train), len(study.splits.test)) == (8, 5)
+    assert study.method.model.width == 16 and study.method.model.remat
+    assert study.domain.task.stops, "no chat template: prompted as a base model"
+    states = {"base": base_state(study), "mass": train_arm(study, "mass")}
+    changed = jax.tree.map(lambda a, b: np.any(np.asarray(a) != b), states["mass"].params, study.base)
+    assert any(jax.tree.leaves(changed))
+    results = json.loads(write_results(study, states, {}).read_text())
+    assert {"base", "base_ttt", "ttt_nn", "tt_ss", "mass"} <= set(results["methods"])
+    assert {"mass_no_update", "mass_in_prompt"} <= set(results["controls"])
+    assert not {"oracle_gold_family", "oracle_filter"} & set(results["controls"]), "nobody knows a hidden family"
+    # Updating on other training problems moves the likelihood of the reference; the un-adapted arms do not.
+    likelihood = results["log_likelihood"]
+    assert likelihood["base_ttt"] != likelihood["base"] != likelihood["ttt_nn"]
+    assert set(results["synthesis"]["before"]) == {"well_formed", "leak"}
+    assert "TTT-NN" in write_report(study.workdir).read_text()
+
+
+def test_an_unknown_task_or_model_is_a_sentence(config: ConfigDict, tmp_path: Path):
+    with config.unlocked():
+        config.task.name = "poetry"
+    with pytest.raises(InputError, match="task.name = 'poetry' is not one of arithmetic, mathematics"):
+        open_study(config, tmp_path / "a")
+    config.task.name = "mathematics"
+    config.model.source = str(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="there is no model at"):
+        open_study(config, tmp_path / "b")
