@@ -8,13 +8,13 @@ meta-training has not seen. `pretrain` is about all rules, so no prompt of `vali
 import dataclasses
 import hashlib
 import json
-import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import tensorflow_datasets as tfds
 
+from mass_jax.tasks import store
 from mass_jax.tasks.arithmetic import documents
 from mass_jax.tasks.arithmetic.rules import Rule, make_rules
 from mass_jax.tasks.base import Problem
@@ -22,12 +22,8 @@ from mass_jax.tasks.base import Problem
 SPLITS = ("pretrain", "train", "validation", "test")
 HELD_OUT = ("validation", "test")
 """Splits whose prompts occur in no other split."""
-DATA_DIR = Path("~/.cache/mass_jax/tfds")
 MOST_PER_FAMILY = 200
 """Problems of a held-out split about one rule, which has some thousands of each difficulty."""
-
-# Every configuration of this builder is a custom one; TFDS would warn of that whenever it is opened.
-logging.getLogger("absl").addFilter(lambda record: not str(record.msg).startswith("Using custom data configuration"))
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
@@ -159,33 +155,18 @@ class MassArithmetic(tfds.core.GeneratorBasedBuilder):
 def load(config: ArithmeticConfig, split: str, data_dir: str | Path | None = None) -> tuple[Problem, ...]:
     """One split, in the order in which it was drawn; it is written first if it is not there yet.
 
-    TFDS writes into a folder of another name and renames it when all is there, so a killed writer leaves nothing that
-    would be read, and of two writers the first one wins.
-
     Args:
       config: what to draw.
       split: one of `SPLITS`.
-      data_dir: where TFDS keeps its data; `DATA_DIR` where not given.
+      data_dir: where TFDS keeps its data; `store.DATA_DIR` where not given.
 
     Raises:
       ValueError: if there is no such split.
     """
     if split not in SPLITS:
         raise ValueError(f"there is no split {split!r}: choose one of {', '.join(SPLITS)}.")
-    root = Path(data_dir or DATA_DIR).expanduser()
-
-    def open_builder() -> MassArithmetic:
-        return MassArithmetic(config=config, data_dir=root, file_format="array_record")
-
-    builder = open_builder()
-    if not builder.data_path.exists():
-        tfds.disable_progress_bar()  # a few seconds of work do not need five nested bars
-        try:
-            builder.download_and_prepare()
-        except OSError:  # the rename fails where another process was faster
-            if not builder.data_path.exists():
-                raise
-    source = open_builder().as_data_source(split=split)  # opened anew: a builder knows only what it found or wrote
+    root = Path(data_dir or store.DATA_DIR).expanduser()
+    builder = store.prepared(lambda: MassArithmetic(config=config, data_dir=root, file_format="array_record"))
     return tuple(
         Problem(
             prompt := row["prompt"].decode(),
@@ -194,5 +175,5 @@ def load(config: ArithmeticConfig, split: str, data_dir: str | Path | None = Non
             int(row["difficulty"]),
             int(row["family"]),
         )
-        for row in source.__getitems__(range(len(source)))  # one read for all: row by row takes half as long again
+        for row in store.rows(builder, split)
     )
