@@ -55,7 +55,6 @@ def get_config() -> ConfigDict:
     config.train.replay_batch = 2
     config.train.generator_rate = 1e-5
     config.train.save_every = 5
-    # Both names that the table needs; the outer loss is the reference's in either.
     config.arms = ConfigDict({"mass": {"train": {"mode": "gold"}}})
     config.evaluate.batch = 8
     config.evaluate.skip = ("tt_ss_majority", "mass_other_problem")

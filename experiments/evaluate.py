@@ -92,7 +92,11 @@ class Evaluator:
 
     def correct(self, outcomes: list[Outcome]) -> np.ndarray:
         """Verdicts in the order of the problems, without the filling."""
-        return np.concatenate([outcome.correct_P for outcome in outcomes])[: len(self.problems)]
+        return self.unfilled([outcome.correct_P for outcome in outcomes])
+
+    def unfilled(self, columns: list[np.ndarray]) -> np.ndarray:
+        """A column [P] of every batch as one in the order of the problems, without the filling."""
+        return np.concatenate(columns)[: len(self.problems)]
 
 
 def evaluate(study: Study, states: dict[str, TrainState], evaluator: Evaluator) -> tuple[dict, dict[str, np.ndarray]]:
@@ -114,8 +118,7 @@ def evaluate(study: Study, states: dict[str, TrainState], evaluator: Evaluator) 
             state = states[arm.model]
             outcomes = evaluator.run(arm, state.params, state.eta)
             verdicts[name] = evaluator.correct(outcomes)
-            likelihoods = np.concatenate([outcome.log_likelihood_P for outcome in outcomes])
-            log_likelihood[name] = float(likelihoods[: len(evaluator.problems)].mean())
+            log_likelihood[name] = float(evaluator.unfilled([o.log_likelihood_P for o in outcomes]).mean())
             seconds[name] = time.perf_counter() - start
             progress.update(len(verdicts), {"accuracy": float(verdicts[name].mean())})
     table = {name: stats.accuracy(v, evaluator.families) for name, v in verdicts.items()}

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -16,6 +17,7 @@ from mass_jax.mass.method import Method
 from mass_jax.mass.packing import fits, pack_prompts
 from mass_jax.mass.scorer import Scores
 from mass_jax.models import lora, transformer
+from mass_jax.models.transformer import ModelConfig
 from mass_jax.tasks.base import MALFORMED, Practice, Problem
 from mass_jax.types import AnyArray, Array, Params, Sequences
 
@@ -217,23 +219,24 @@ def nearest(
     Test-time training on nearest neighbours (Hardt & Sun 2023, arXiv 2305.18466); here similar means the cosine of the
     mean final hidden states of the solve prompts under the un-adapted model.
     """
-
-    @jax.jit
-    def embed(tokens_BxT: Array, lengths_B: Array) -> Array:
-        hidden, _ = transformer.forward(method.model, params, None, tokens_BxT)
-        real = jnp.arange(tokens_BxT.shape[1]) < lengths_B[:, None]
-        mean = jnp.einsum("btd,bt->bd", hidden, real.astype(hidden.dtype))
-        return mean / jnp.maximum(jnp.linalg.norm(mean, axis=-1, keepdims=True), 1e-9)
-
     prompts = [domain.task.solve_prompt(problem.prompt) for problem in (*problems, *pool)]
     tokens, lengths = pack_prompts(domain.tokenizer, prompts, method.lengths.prompt)
     vectors = np.concatenate(
         [
-            np.asarray(embed(*_filled(tokens, lengths, i, EMBEDDED_AT_ONCE)))
+            np.asarray(_embed(method.model, params, *_filled(tokens, lengths, i, EMBEDDED_AT_ONCE)))
             for i in range(0, len(prompts), EMBEDDED_AT_ONCE)
         ]
     )[: len(prompts)]
     return np.argsort(-vectors[: len(problems)] @ vectors[len(problems) :].T, axis=-1, kind="stable")
+
+
+@partial(jax.jit, static_argnames="config")
+def _embed(config: ModelConfig, params: Params, tokens_BxT: Array, lengths_B: Array) -> Array:
+    """Mean final hidden states of the real tokens, of length 1, [B, D]."""
+    hidden, _ = transformer.forward(config, params, None, tokens_BxT)
+    real = jnp.arange(tokens_BxT.shape[1]) < lengths_B[:, None]
+    mean = jnp.einsum("btd,bt->bd", hidden, real.astype(hidden.dtype))
+    return mean / jnp.maximum(jnp.linalg.norm(mean, axis=-1, keepdims=True), 1e-9)
 
 
 def _shuffle_valid(key: Array, weights_PxM: AnyArray, valid_PxM: AnyArray) -> Array:

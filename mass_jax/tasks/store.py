@@ -1,11 +1,15 @@
 """TFDS builders on disk, without TensorFlow: written once, by whichever process is first, and read back whole."""
 
+import dataclasses
 import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow_datasets as tfds
+
+from mass_jax.tasks.base import Problem
 
 DATA_DIR = Path("~/.cache/mass_jax/tfds")
 """Where data lies unless a caller says otherwise."""
@@ -45,3 +49,29 @@ def rows(builder: tfds.core.DatasetBuilder, split: str) -> list[dict[str, Any]]:
         raise ValueError(f"there is no split {split!r}: choose one of {', '.join(builder.info.splits)}.")
     source = builder.as_data_source(split=split)
     return list(source.__getitems__(range(len(source))))  # one read for all: row by row takes half as long again
+
+
+def own_fields(config: tfds.core.BuilderConfig) -> dict[str, Any]:
+    """The fields that a configuration adds to TFDS's own, of which its name is made."""
+    inherited = {field.name for field in dataclasses.fields(tfds.core.BuilderConfig)}
+    return {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.name not in inherited}
+
+
+def problem_info(builder: tfds.core.DatasetBuilder, text: str, **more: Any) -> tfds.core.DatasetInfo:
+    """What a data set of problems holds: the fields of a `Problem`, and one ``text`` of its own.
+
+    Rows stay in the order in which they are written: it is the builder that decides what the first n of a split are.
+    """
+    texts = {name: tfds.features.Text() for name in ("prompt", "solution", text)}
+    return builder.dataset_info_from_configs(
+        features=tfds.features.FeaturesDict({**texts, "family": np.int32, "difficulty": np.int32}),
+        supervised_keys=("prompt", "solution"),
+        disable_shuffling=True,
+        **more,
+    )
+
+
+def problem(row: dict[str, Any], facts: Callable[[str], tuple[str, ...]] = lambda prompt: ()) -> Problem:
+    """A row as a problem; ``facts`` reads them from its prompt."""
+    prompt = row["prompt"].decode()
+    return Problem(prompt, row["solution"].decode(), facts(prompt), int(row["difficulty"]), int(row["family"]))

@@ -55,10 +55,11 @@ def open_study(config: ml_collections.ConfigDict, workdir: Path) -> Study:
         for name in config.arms:
             setup.make_method(arm_config(config, name), domain)
         splits = setup.make_splits(config, domain, method)
-    except ValueError as error:
+        if "source" in config.model:
+            base = source.load_params(config.model.source, method.model)
+            return Study(config, workdir, domain, method, splits, base)
+    except (ValueError, ConnectionError) as error:
         raise InputError(str(error)) from None
-    if "source" in config.model:
-        return Study(config, workdir, domain, method, splits, source.load(**config.model).params)
     settings, lengths = config.pretrain, config.lengths
     short = ["solve"] + ["table"] * settings.tables
     streams = {

@@ -1,6 +1,7 @@
 """A study of mathematics on a pretrained model: the same program as the demo's, by config alone."""
 
 import json
+import shutil
 from pathlib import Path
 
 import jax
@@ -16,6 +17,7 @@ from mass_jax.models.pretrained import folder
 from mass_jax.models.pretrained.bpe import BpeTokenizer
 from mass_jax.models.transformer import ModelConfig
 from mass_jax.reporting.report import write_report
+from mass_jax.tasks.mathematics import fetch
 from mass_jax.training.errors import InputError
 from mass_jax.training.study import open_study, train_arm
 
@@ -117,6 +119,24 @@ def test_the_whole_study_runs(config: ConfigDict, tmp_path: Path, caplog: pytest
     assert likelihood["base_ttt"] != likelihood["base"] != likelihood["ttt_nn"]
     assert set(results["synthesis"]["before"]) == {"well_formed", "leak"}
     assert "TTT-NN" in write_report(study.workdir).read_text()
+
+
+def test_data_or_weights_that_cannot_be_had_are_a_sentence(
+    config: ConfigDict, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def offline(*_: object) -> None:
+        raise ConnectionError("train.jsonl cannot be fetched")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fetch, "files", offline)
+        with pytest.raises(InputError, match="train.jsonl cannot be fetched"):
+            open_study(config, tmp_path / "a")
+    shutil.copytree(model, tmp_path / "model")
+    weights = tmp_path / "model" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:500])
+    config.model.source = str(tmp_path / "model")
+    with pytest.raises(InputError, match="model.safetensors cannot be read"):
+        open_study(config, tmp_path / "b")
 
 
 def test_an_unknown_task_or_model_is_a_sentence(config: ConfigDict, tmp_path: Path):

@@ -5,7 +5,8 @@ Supported are the decoders of Llama 3 and SmolLM2, Qwen2 and Qwen2.5, Qwen3, and
 the metadata of a GGUF file.
 """
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from mass_jax.models.pretrained.errors import PretrainedError
@@ -105,8 +106,8 @@ def from_hugging_face(raw: Mapping[str, Any], where: str) -> ModelConfig:
     for name in ("attention_bias", "mlp_bias", "attn_logit_softcapping", "final_logit_softcapping"):
         if raw.get(name):
             raise PretrainedError(f"{where} sets {name} = {raw[name]!r}, which this decoder does not have.")
-    try:
-        heads, layers = int(raw["num_attention_heads"]), int(raw["num_hidden_layers"])
+    with _described_by(where, "field"):
+        heads, layers = int(raw["num_attention_heads"]), _few(int(raw["num_hidden_layers"]))
         rope = _rope(raw, where)
         slides = _sliding_layers(raw, family, layers)
         return ModelConfig(
@@ -125,12 +126,6 @@ def from_hugging_face(raw: Mapping[str, Any], where: str) -> ModelConfig:
             **rope,
             **_of_family(family, raw["hidden_size"], raw.get("query_pre_attn_scalar")),
         )
-    except KeyError as error:
-        raise PretrainedError(f"{where} has no field {error}: it is not the config of a complete model.") from None
-    except PretrainedError:
-        raise
-    except (TypeError, ValueError, ArithmeticError) as error:
-        raise _impossible(where, error) from None
 
 
 def to_hugging_face(config: ModelConfig) -> dict[str, Any]:
@@ -188,7 +183,7 @@ def from_gguf(metadata: Mapping[str, Any], vocab_size: int, tied: bool, where: s
     family = metadata.get("general.architecture")
     if family not in SWITCHES:
         raise PretrainedError(f"{where} is of architecture {family!r}; supported are {', '.join(SWITCHES)}.")
-    try:
+    with _described_by(where, "metadata field"):
 
         def field(name: str) -> Any:
             return metadata[f"{family}.{name}"]
@@ -200,9 +195,8 @@ def from_gguf(metadata: Mapping[str, Any], vocab_size: int, tied: bool, where: s
             raise PretrainedError(
                 f"{where} stretches its context by {optional('rope.scaling.type')!r}; supported is linear."
             )
-        width, layers, heads = field("embedding_length"), int(field("block_count")), int(field("attention.head_count"))
-        if layers > MOST_LAYERS:
-            raise ValueError(f"{layers} layers")
+        width, heads = field("embedding_length"), int(field("attention.head_count"))
+        layers = _few(int(field("block_count")))
         # GGUF has Gemma's pattern in the program that reads it: every sixth layer sees everything.
         slides = tuple(family == "gemma3" and (i + 1) % 6 != 0 for i in range(layers))
         factor = optional("rope.scaling.factor")
@@ -224,12 +218,6 @@ def from_gguf(metadata: Mapping[str, Any], vocab_size: int, tied: bool, where: s
             local_rope_theta=10_000.0 if any(slides) else None,
             **_of_family(family, width, None),
         )
-    except KeyError as error:
-        raise PretrainedError(f"{where} has no metadata field {error}: the file is incomplete.") from None
-    except PretrainedError:
-        raise
-    except (TypeError, ValueError, ArithmeticError) as error:
-        raise _impossible(where, error) from None
 
 
 def family_of(config: ModelConfig) -> str:
@@ -246,8 +234,23 @@ def family_of(config: ModelConfig) -> str:
     raise PretrainedError(f"no family of {', '.join(SWITCHES)} has the architecture {config}.")
 
 
-def _impossible(where: str, error: Exception) -> PretrainedError:
-    return PretrainedError(f"{where} describes a model that cannot be ({error}): get it again.")
+@contextlib.contextmanager
+def _described_by(where: str, kind: str) -> Iterator[None]:
+    """What goes wrong while a description is read, as a sentence about ``where``."""
+    try:
+        yield
+    except PretrainedError:
+        raise
+    except KeyError as error:
+        raise PretrainedError(f"{where} has no {kind} {error}: it is not the description of a whole model.") from None
+    except (TypeError, ValueError, ArithmeticError) as error:
+        raise PretrainedError(f"{where} describes a model that cannot be ({error}): get it again.") from None
+
+
+def _few(layers: int) -> int:
+    if layers > MOST_LAYERS:
+        raise ValueError(f"it has {layers} layers")
+    return layers
 
 
 def _of_family(family: str, width: int, query_scalar: float | None) -> dict[str, Any]:

@@ -78,6 +78,11 @@ def read(
     return params
 
 
+def shapes_of(config: ModelConfig) -> Params:
+    """The parameters of an architecture as ``jax.ShapeDtypeStruct``."""
+    return jax.eval_shape(partial(transformer.init, config), jax.random.key(0))
+
+
 def assemble(
     config: ModelConfig,
     get: Get,
@@ -91,7 +96,7 @@ def assemble(
     Raises:
       PretrainedError: names every tensor that is missing, or the first of another shape.
     """
-    shapes = jax.eval_shape(partial(transformer.init, config), jax.random.key(0))
+    shapes = shapes_of(config)
     missing: list[str] = []
 
     def one(tensor: families.Tensor, layer: int | None, shape: tuple[int, ...]) -> np.ndarray | None:
@@ -145,8 +150,6 @@ def write(folder: str | os.PathLike[str], config: ModelConfig, params: Params) -
       config: the architecture.
       params: unsharded, or sharded over this process's devices.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     tensors: dict[str, np.ndarray] = {}
     for tensor in families.WHOLE:
         if tensor.ours[0] in params:
@@ -158,10 +161,25 @@ def write(folder: str | os.PathLike[str], config: ModelConfig, params: Params) -
             for i in range(config.layers):
                 tensors[tensor.hugging_face.format(i)] = _as_stored(stack[i], tensor)
     raw = families.to_hugging_face(config) | {"dtype": str(np.asarray(params["embed"]).dtype)}
+    write_files(folder, (WEIGHTS, tensors), ("config.json", raw))
+
+
+def write_files(
+    folder: str | os.PathLike[str], weights: tuple[str, dict[str, np.ndarray]], config: tuple[str, dict[str, Any]]
+) -> None:
+    """Write safetensors and their JSON, each under its name; whole or not at all.
+
+    Args:
+      folder: made where it is not there; files of the same names are replaced.
+      weights: name of the file, and its tensors.
+      config: name of the file, and its object. It comes last: a folder without it is not taken for complete.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        save_file(tensors, Path(scratch) / WEIGHTS, metadata={"format": "pt"})
-        (Path(scratch) / "config.json").write_text(json.dumps(raw, indent=2), encoding="utf-8")
-        for name in (WEIGHTS, "config.json"):  # the config last: a folder without it is not taken for a model
+        save_file(weights[1], Path(scratch) / weights[0], metadata={"format": "pt"})
+        (Path(scratch) / config[0]).write_text(json.dumps(config[1], indent=2), encoding="utf-8")
+        for name in (weights[0], config[0]):
             os.replace(Path(scratch) / name, folder / name)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from mass_jax.models.pretrained import families, folder
 from mass_jax.models.pretrained.errors import PretrainedError
 from mass_jax.models.transformer import ModelConfig
-from mass_jax.types import Params, PyTree
+from mass_jax.types import Params
 
 _SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 """Bytes of a metadata value of each fixed-size type."""
@@ -55,11 +55,16 @@ class GGUF:
         embed = self._tensors.get("token_embd.weight")
         if embed is None:
             raise PretrainedError(f"{self.path} has no tensor token_embd.weight: it is no language model.")
+        if "rope_freqs.weight" in self._tensors:
+            raise PretrainedError(
+                f"{self.path} stretches its rotary frequencies by a table (Llama 3.1 does), which is not read from "
+                "GGUF: use the safetensors checkpoint."
+            )
         tied = "output.weight" not in self._tensors
         self.config = families.from_gguf(self.metadata, int(embed.shape[-1]), tied, str(self.path))
 
-    def read(self, config: ModelConfig | None = None, dtype: str = "float32", sharding: PyTree | None = None) -> Params:
-        """The parameters, dequantised; see `folder.read`."""
+    def read(self, config: ModelConfig | None = None) -> Params:
+        """The parameters, dequantised to float32; see `folder.read`."""
         config = config or self.config
         used: set[str] = set()
         llama = self.metadata["general.architecture"] == "llama"
@@ -80,9 +85,8 @@ class GGUF:
             return array
 
         name = lambda tensor, layer: tensor.gguf.format(layer)  # noqa: E731
-        params = folder.assemble(config, get, name, dtype, sharding, str(self.path))
-        spare = {"rope_freqs.weight"}  # Llama 3's stretched frequencies, which we compute
-        if unknown := sorted(set(self._tensors) - used - spare):
+        params = folder.assemble(config, get, name, "float32", None, str(self.path))
+        if unknown := sorted(set(self._tensors) - used):
             raise PretrainedError(f"{self.path} holds tensors that its architecture does not have: {unknown[:8]}.")
         return params
 
@@ -111,10 +115,10 @@ def _check(path: Path) -> None:
             place += length
             return data[place - length : place] if length < 1 << 16 else b""
 
-        def value(kind: int, depth: int = 0) -> Any:
+        def value(kind: int) -> Any:
             if kind == _STRING:
                 return skip(take("<Q"))
-            if kind == _ARRAY and depth == 0:
+            if kind == _ARRAY:
                 of, count = take("<I"), take("<Q")
                 if of in _SIZES:
                     skip(count * _SIZES[of])

@@ -4,21 +4,18 @@ PEFT (Mangrulkar et al., https://github.com/huggingface/peft) adds ``(alpha / r)
 with rank-stabilised scaling (Kalajdzievski 2023, arXiv 2312.03732). Our factor is 1, so theirs is folded into ``b``.
 """
 
-import json
 import os
 import re
-import tempfile
 from pathlib import Path
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from mass_jax.models.pretrained.errors import PretrainedError
 from mass_jax.models.pretrained.families import layer_tensors
-from mass_jax.models.pretrained.folder import read_json
+from mass_jax.models.pretrained.folder import read_json, shapes_of, write_files
 from mass_jax.models.transformer import ModelConfig
 from mass_jax.types import Params, PyTree
 
@@ -54,9 +51,10 @@ def save(folder: str | os.PathLike[str], config: ModelConfig, adapter: PyTree, b
         raise PretrainedError(
             f"the adapter adapts {', '.join(sorted(adapter)) or 'nothing'}: give one of some of {', '.join(names)}."
         )
+    layers = shapes_of(config)["layers"]
     rank, tensors = next(iter(adapter.values()))["a"].shape[-1], {}
     for module, leaf in adapter.items():
-        d_in, d_out = _shape(config, module)
+        _, d_in, d_out = layers[module]["kernel"].shape
         asked = (config.layers, d_in, rank), (config.layers, rank, d_out)
         if (leaf["a"].shape, leaf["b"].shape) != asked:
             raise PretrainedError(
@@ -78,13 +76,7 @@ def save(folder: str | os.PathLike[str], config: ModelConfig, adapter: PyTree, b
         "target_modules": sorted(adapter),
         "inference_mode": True,
     }
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        save_file(tensors, Path(scratch) / WEIGHTS, metadata={"format": "pt"})
-        (Path(scratch) / CONFIG).write_text(json.dumps(raw, indent=2), encoding="utf-8")
-        for name in (WEIGHTS, CONFIG):
-            os.replace(Path(scratch) / name, folder / name)
+    write_files(folder, (WEIGHTS, tensors), (CONFIG, raw))
 
 
 def load(folder: str | os.PathLike[str], config: ModelConfig) -> PyTree:
@@ -138,14 +130,14 @@ def load(folder: str | os.PathLike[str], config: ModelConfig) -> PyTree:
         found.setdefault(module, {"A": {}, "B": {}})[match[2]][layer] = array.T
     if not found:
         raise PretrainedError(f"{folder / WEIGHTS} holds no tensors: get it again.")
-    adapter = {}
+    adapter, shapes = {}, shapes_of(config)["layers"]
     for module, parts in sorted(found.items()):
         for part, layers in parts.items():
             if missing := sorted(set(range(config.layers)) - set(layers)):
                 raise PretrainedError(
                     f"{folder} has no lora_{part} of {module} in the layers {missing}: adapt all layers."
                 )
-        d_in, d_out = _shape(config, module)
+        _, d_in, d_out = shapes[module]["kernel"].shape
         for part, shape in (("A", (d_in, rank)), ("B", (rank, d_out))):
             wrong = next((a.shape for a in parts[part].values() if a.shape != shape), None)
             if wrong is not None:
@@ -183,17 +175,3 @@ def merge(params: Params, adapter: PyTree) -> Params:
 def _modules(config: ModelConfig) -> dict[str, str]:
     """Projections by our name, with ``{}`` for the layer in theirs."""
     return {t.ours[0]: t.hugging_face.removesuffix(".weight") for t in layer_tensors(config) if t.ours[-1] == "kernel"}
-
-
-def _shape(config: ModelConfig, module: str) -> tuple[int, int]:
-    attention, keys = config.heads * config.head_dim, config.kv_heads * config.head_dim
-    shapes: dict[str, Any] = {
-        "q_proj": (config.width, attention),
-        "k_proj": (config.width, keys),
-        "v_proj": (config.width, keys),
-        "o_proj": (attention, config.width),
-        "gate_proj": (config.width, config.mlp_width),
-        "up_proj": (config.width, config.mlp_width),
-        "down_proj": (config.mlp_width, config.width),
-    }
-    return shapes[module]

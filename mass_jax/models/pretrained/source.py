@@ -63,14 +63,25 @@ def load(
     Raises:
       PretrainedError: it is not there, cannot be read, or is not supported.
     """
-    path = folder_of(source, cache_dir)
-    config = dataclasses.replace(folder.read_config(path), **runtime)
-    return Pretrained(config, folder.read(path, config, dtype, sharding), bpe.from_folder(path))
+    config = load_config(source, cache_dir, **runtime)
+    params = load_params(source, config, dtype, cache_dir, sharding)
+    return Pretrained(config, params, load_tokenizer(source, cache_dir))
 
 
 def load_config(source: str, cache_dir: str | os.PathLike[str] | None = None, **runtime: Any) -> ModelConfig:
     """The architecture alone; of a folder, no weights are read. Errors as `load`."""
     return dataclasses.replace(folder.read_config(folder_of(source, cache_dir)), **runtime)
+
+
+def load_params(
+    source: str,
+    config: ModelConfig,
+    dtype: str = "float32",
+    cache_dir: str | os.PathLike[str] | None = None,
+    sharding: PyTree | None = None,
+) -> Params:
+    """The parameters alone, of the architecture that `load_config` returned. Errors as `load`."""
+    return folder.read(folder_of(source, cache_dir), config, dtype, sharding)
 
 
 def load_tokenizer(source: str, cache_dir: str | os.PathLike[str] | None = None) -> BpeTokenizer:

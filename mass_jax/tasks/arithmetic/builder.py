@@ -55,8 +55,7 @@ class ArithmeticConfig(tfds.core.BuilderConfig):
     test_problems: int = 400
 
     def __post_init__(self) -> None:
-        inherited = {field.name for field in dataclasses.fields(tfds.core.BuilderConfig)}
-        own = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in inherited}
+        own = store.own_fields(self)
         for name, value in own.items():
             if value < 1 and "seed" not in name:
                 raise ValueError(f"task.{name} = {value}: every split needs at least 1; give a positive number.")
@@ -116,20 +115,8 @@ class MassArithmetic(tfds.core.GeneratorBasedBuilder):
     url_infos = None
 
     def _info(self) -> tfds.core.DatasetInfo:
-        return self.dataset_info_from_configs(
-            features=tfds.features.FeaturesDict(
-                {
-                    "prompt": tfds.features.Text(),
-                    "solution": tfds.features.Text(),
-                    "rule": tfds.features.Text(),
-                    "family": np.int32,
-                    "difficulty": np.int32,
-                }
-            ),
-            supervised_keys=("prompt", "solution"),
-            # Written as drawn: the first n problems of a split are then spread evenly over its families.
-            disable_shuffling=True,
-        )
+        # Written as drawn: the first n problems of a split are then spread evenly over its families.
+        return store.problem_info(self, "rule")
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
         rules = make_rules(self.builder_config.rules, self.builder_config.rules_seed)
@@ -167,13 +154,4 @@ def load(config: ArithmeticConfig, split: str, data_dir: str | Path | None = Non
         raise ValueError(f"there is no split {split!r}: choose one of {', '.join(SPLITS)}.")
     root = Path(data_dir or store.DATA_DIR).expanduser()
     builder = store.prepared(lambda: MassArithmetic(config=config, data_dir=root, file_format="array_record"))
-    return tuple(
-        Problem(
-            prompt := row["prompt"].decode(),
-            row["solution"].decode(),
-            documents.facts(prompt),
-            int(row["difficulty"]),
-            int(row["family"]),
-        )
-        for row in store.rows(builder, split)
-    )
+    return tuple(store.problem(row, documents.facts) for row in store.rows(builder, split))

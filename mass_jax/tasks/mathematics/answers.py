@@ -59,6 +59,11 @@ def final_answer(text: str, prompt: str = "") -> str:
     return last.strip()
 
 
+def boxed(answer: str) -> str:
+    """The sentence in which every solution ends."""
+    return f"The answer is \\boxed{{{answer}}}."
+
+
 def marked_answer(text: str) -> str | None:
     """What stands in the last box, after ``####`` or after "the answer is"; None where nothing of this occurs."""
     if boxes := list(_BOX.finditer(text)):

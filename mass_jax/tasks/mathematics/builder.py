@@ -10,7 +10,6 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -63,10 +62,7 @@ class MathematicsConfig(tfds.core.BuilderConfig):
             )
         if self.validation_problems < 0:
             raise ValueError(f"task.validation_problems = {self.validation_problems}: give 0 or more.")
-        inherited = {field.name for field in dataclasses.fields(tfds.core.BuilderConfig)}
-        own: dict[str, Any] = {
-            f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in inherited
-        }
+        own = store.own_fields(self)
         own["files"] = [
             _fingerprint(each) for each in (self.source, self.test_ids) if each not in ("", "public", "hub")
         ]
@@ -147,20 +143,7 @@ class MassMathematics(tfds.core.GeneratorBasedBuilder):
     url_infos = None
 
     def _info(self) -> tfds.core.DatasetInfo:
-        return self.dataset_info_from_configs(
-            features=tfds.features.FeaturesDict(
-                {
-                    "prompt": tfds.features.Text(),
-                    "solution": tfds.features.Text(),
-                    "id": tfds.features.Text(),
-                    "family": np.int32,
-                    "difficulty": np.int32,
-                }
-            ),
-            supervised_keys=("prompt", "solution"),
-            metadata=tfds.core.MetadataDict(),
-            disable_shuffling=True,
-        )
+        return store.problem_info(self, "id", metadata=tfds.core.MetadataDict())
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
         splits, metadata = read_splits(self.builder_config, Path(self._data_dir_root) / "downloads")
@@ -194,11 +177,7 @@ def load(config: MathematicsConfig, split: str, data_dir: str | Path | None = No
       ValueError: if there is no such split, or the data are not what they should be.
       ConnectionError: if they cannot be fetched.
     """
-    rows = store.rows(_prepared(config, data_dir), split)
-    return tuple(
-        Problem(row["prompt"].decode(), row["solution"].decode(), (), int(row["difficulty"]), int(row["family"]))
-        for row in rows
-    )
+    return tuple(map(store.problem, store.rows(_prepared(config, data_dir), split)))
 
 
 def metadata(config: MathematicsConfig, data_dir: str | Path | None = None) -> dict[str, int]:

@@ -98,18 +98,13 @@ def _reason(error: Exception, record: Any) -> str:
     return str(error)
 
 
-def boxed(answer: str) -> str:
-    """The sentence in which every solution ends."""
-    return f"The answer is \\boxed{{{answer}}}."
-
-
 def _gsm8k(record: Mapping[str, Any], path: Path) -> Row:
     steps, marked, answer = str(record["answer"]).rpartition("####")
     if not marked:
         raise ValueError("its answer has no '####' before the final number.")
     # The calculator's marks, <<6*7=42>>, are for a calculator that the model was meant to call.
     lines = [line.strip() for line in re.sub(r"<<[^<>]*>>", "", steps).strip().split("\n") if line.strip()]
-    solution = "\n".join([*lines, boxed(answer.strip())])
+    solution = "\n".join([*lines, answers.boxed(answer.strip())])
     return Row(str(record["question"]).strip(), solution, len(lines), "", "")
 
 
@@ -132,7 +127,7 @@ def _svamp(record: Mapping[str, Any], path: Path) -> Row:
     equation = _plain_numbers(str(record.get("Equation") or "")).strip()
     if equation.startswith("(") and equation.endswith(")") and equation.count("(") == 1:
         equation = equation[1:-1].strip()
-    solution = f"{equation} = {answer}\n{boxed(answer)}" if equation else boxed(answer)
+    solution = f"{equation} = {answer}\n{answers.boxed(answer)}" if equation else answers.boxed(answer)
     operations = len(re.findall(r"(?<=\s)[-+*/](?=\s)", equation))
     return Row(f"{body} {str(record['Question']).strip()}".strip(), solution, operations, "", str(record.get("ID", "")))
 
@@ -156,7 +151,7 @@ def _jsonl(record: Mapping[str, Any], path: Path) -> Row:
     if "\\boxed" not in solution:
         answer = answer or answers.final_answer(solution)
         steps = solution.partition("####")[0].rstrip()
-        solution = "\n".join(filter(None, [steps, boxed(answer) if answer else ""]))
+        solution = "\n".join(filter(None, [steps, answers.boxed(answer) if answer else ""]))
     return Row(
         str(prompt).strip(),
         solution,

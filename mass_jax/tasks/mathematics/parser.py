@@ -76,5 +76,5 @@ def _boxed(solution: str) -> str | None:
         if not any(map(str.isalnum, answer)):
             return None
         steps = solution.partition("####")[0].rstrip()
-        written = "\n".join(filter(None, [steps, f"The answer is \\boxed{{{answer}}}."]))
+        written = "\n".join(filter(None, [steps, answers.boxed(answer)]))
     return written if answers.marked_answer(written) and not answers.has_open_box(written) else None

@@ -163,6 +163,7 @@ def folder_config() -> Any:
         ),
         ({"rope_scaling": {"type": "dynamic", "factor": 2}, "rope_parameters": None}, "by 'dynamic'"),
         ({"hidden_size": None}, "has no field 'hidden_size'"),
+        ({"num_hidden_layers": 10**12}, "a model that cannot be .it has 1000000000000 layers"),
     ],
 )
 def test_an_unsupported_architecture_is_named(change: dict, words: str):

@@ -120,6 +120,18 @@ def test_endless_lengths_are_refused_at_once(written: Any, place: int):
         GGUF(path)
 
 
+def test_a_table_of_rotary_frequencies_is_refused_and_not_ignored(tmp_path: Path):
+    writer = gguf.GGUFWriter(tmp_path / "x.gguf", "llama")
+    writer.add_tensor("token_embd.weight", np.ones((4, 4), np.float32))
+    writer.add_tensor("rope_freqs.weight", np.ones(2, np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    with pytest.raises(PretrainedError, match="stretches its rotary frequencies by a table.*use the safetensors"):
+        GGUF(tmp_path / "x.gguf")
+
+
 def test_other_files_are_refused(tmp_path: Path):
     path = tmp_path / "x.gguf"
     with pytest.raises(PretrainedError, match="there is no file"):
