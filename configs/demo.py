@@ -122,6 +122,11 @@ def get_config() -> ConfigDict:
     config.gate.oracle_gain = 0.15  # least gain over the base, as a fraction
     config.gate.strict_gain = 0.05  # the same for practice without any tested fact
 
+    # What the report holds the run to, beside the claims about its numbers.
+    config.targets = ConfigDict()
+    config.targets.problems = 300  # test problems at least
+    config.targets.minutes = 20  # at most
+
     config.evaluate = ConfigDict()
     config.evaluate.batch = 105  # problems answered at once
     config.evaluate.skip = ("mass_in_prompt",)  # arms left out: this base has never read solved practice in a prompt

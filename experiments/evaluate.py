@@ -46,6 +46,7 @@ class Evaluator:
         self.families = np.array([problem.family for problem in problems])
         self._key = jax.random.key(seed)
         self._practice: dict[tuple[str, str, Method], list[WrittenPractice]] = {}
+        self._outcomes: dict[tuple[Arm, Method], list[Outcome]] = {}
 
     def batches(self) -> list[list[Problem]]:
         """The problems in equal batches, so that every phase compiles once; the last is filled up from the front."""
@@ -73,22 +74,24 @@ class Evaluator:
         return self._practice[key]
 
     def run(self, arm: Arm, params: Params, eta: Params, method: Method | None = None) -> list[Outcome]:
-        """One arm on every batch."""
+        """One arm on every batch; kept, for an arm's name says which model it has."""
         method = method or self.study.method
-        sets = None if arm.practice == "none" else self.practice(arm.model, params, arm.practice, method)
-        return [
-            arms.answer(
-                self.study.domain,
-                method,
-                params,
-                eta,
-                batch,
-                arm,
-                None if sets is None else sets[i],
-                jax.random.fold_in(self._key, 10_000 + i),
-            )
-            for i, batch in enumerate(self.batches())
-        ]
+        if (arm, method) not in self._outcomes:
+            sets = None if arm.practice == "none" else self.practice(arm.model, params, arm.practice, method)
+            self._outcomes[arm, method] = [
+                arms.answer(
+                    self.study.domain,
+                    method,
+                    params,
+                    eta,
+                    batch,
+                    arm,
+                    None if sets is None else sets[i],
+                    jax.random.fold_in(self._key, 10_000 + i),
+                )
+                for i, batch in enumerate(self.batches())
+            ]
+        return self._outcomes[arm, method]
 
     def correct(self, outcomes: list[Outcome]) -> np.ndarray:
         """Verdicts in the order of the problems, without the filling."""
@@ -106,11 +109,11 @@ def evaluate(study: Study, states: dict[str, TrainState], evaluator: Evaluator) 
       The parts of results.json that are about accuracy, and the verdicts of every arm.
     """
     verdicts, seconds, log_likelihood = {}, {}, {}
-    skip, privileged = study.config.evaluate.skip, study.domain.task.privileged
+    skip, task = study.config.evaluate.skip, study.domain.task
     todo = {
         name: arm
         for name, arm in (METHODS | CONTROLS).items()
-        if arm.model in states and name not in skip and (privileged or not arm.privileged)
+        if arm.model in states and name not in skip and arm.possible(task)
     }
     with Progress(len(todo), label="evaluate", show=["accuracy"]) as progress:
         for name, arm in todo.items():
@@ -124,7 +127,7 @@ def evaluate(study: Study, states: dict[str, TrainState], evaluator: Evaluator) 
     table = {name: stats.accuracy(v, evaluator.families) for name, v in verdicts.items()}
     pairs = [("mass", other) for other in verdicts if other != "mass"]
     pairs += [("mass_gold", other) for other in ("base", "tt_ss", "solver_grpo") if other in verdicts]
-    over_base = ("ttt_nn", "tt_ss", "oracle_gold_family", "oracle_strict", "oracle_filter", "mass_no_update")
+    over_base = ("base_ttt", "ttt_nn", "tt_ss", "ttt_shown", "mass_no_update", *(c for c in CONTROLS if "oracle" in c))
     pairs += [(other, "base") for other in over_base]
     paired = {
         f"{a}-{b}": stats.paired_difference(verdicts[a], verdicts[b], evaluator.families)

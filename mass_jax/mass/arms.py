@@ -18,10 +18,10 @@ from mass_jax.mass.packing import fits, pack_prompts
 from mass_jax.mass.scorer import Scores
 from mass_jax.models import lora, transformer
 from mass_jax.models.transformer import ModelConfig
-from mass_jax.tasks.base import MALFORMED, Practice, Problem
+from mass_jax.tasks.base import MALFORMED, Practice, Problem, Task
 from mass_jax.types import AnyArray, Array, Params, Sequences
 
-PRACTICE = ("none", "own", "own_majority", "other_problem", "random", "nearest", "gold", "gold_strict")
+PRACTICE = ("none", "own", "own_majority", "other_problem", "random", "nearest", "shown", "gold", "gold_strict")
 WEIGHTS = ("scorer", "uniform", "shuffled", "correct")
 USES = ("adapter", "prompt")
 MAJORITY_VOTES = 8
@@ -37,7 +37,8 @@ class Arm:
       practice: where its practice comes from. ``none``: no update; ``own``: written for the problem; ``own_majority``:
         written, with the majority of 8 sampled solutions as answers; ``other_problem``: written for a problem of
         another family; ``random``: training problems with reference solutions; ``nearest``: those of them that are
-        most like the problem; ``gold``: correct practice of the hidden family (privileged), ``gold_strict`` without
+        most like the problem; ``shown``: the examples that the problem shows, each asked with the others shown;
+        ``gold``: correct practice of the hidden family (privileged), ``gold_strict`` without
         anything that the problem asks for.
       weights: ``scorer``, ``uniform``, ``shuffled`` (the scorer's, permuted among a problem's valid examples), or
         ``correct``: uniform over the right examples (privileged).
@@ -61,6 +62,10 @@ class Arm:
         """Whether it reads what is hidden from a solver, which only some domains know."""
         return self.practice.startswith("gold") or self.weights == "correct"
 
+    def possible(self, task: Task) -> bool:
+        """Whether the domain has what the arm needs."""
+        return (task.privileged or not self.privileged) and (task.demonstrates or self.practice != "shown")
+
 
 METHODS = {
     "base": Arm("base", "none"),
@@ -78,6 +83,7 @@ CONTROLS = {
     "mass_shuffled_weights": Arm("mass", "own", "shuffled"),
     "mass_other_problem": Arm("mass", "other_problem", "scorer"),
     "mass_strict": Arm("mass", "own", "scorer", strict=True),
+    "ttt_shown": Arm("base", "shown"),
     "oracle_gold_family": Arm("base", "gold"),
     "oracle_strict": Arm("base", "gold_strict"),
     "oracle_filter": Arm("base", "own", "correct"),
@@ -131,7 +137,7 @@ def obtain_practice(
     """
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).astype(np.uint32).tolist())
     count = method.generator.examples
-    if source.startswith("gold") or source in ("random", "nearest"):
+    if source in ("random", "nearest", "shown", "gold", "gold_strict"):
         if source == "random":
             rows = [_as_practice(domain, method, p, (pool[i] for i in rng.permutation(len(pool)))) for p in problems]
         elif source == "nearest":
@@ -139,6 +145,8 @@ def obtain_practice(
             rows = [
                 _as_practice(domain, method, p, (pool[i] for i in row)) for p, row in zip(problems, order, strict=True)
             ]
+        elif source == "shown":
+            rows = [list(domain.task.shown_practice(p, count, rng)) for p in problems]
         else:
             rows = [list(domain.task.gold_practice(p, count, rng, source == "gold_strict")) for p in problems]
         sets = pack_practice(domain, method, problems, rows)

@@ -20,6 +20,10 @@ CONTROLS: dict[str, tuple[str, str]] = {
     "mass_shuffled_weights": ("MASS, shuffled weights", "each problem's weights permuted among its practice examples"),
     "mass_other_problem": ("MASS, other problem", "practice written for another test problem"),
     "mass_strict": ("MASS, strict", "no practice example contains the tested fact"),
+    "ttt_shown": (
+        "TTT, shown examples",
+        "update on the problem's own examples, each asked after the others",
+    ),
     "oracle_gold_family": ("Oracle", "base updated on gold problems of the same family"),
     "oracle_strict": ("Oracle, strict", "the same, without the tested fact"),
     "oracle_filter": ("Oracle filter", "only those practice pairs that are right"),

@@ -32,8 +32,16 @@ def judge(results: dict[str, Any]) -> list[Verdict]:
     Returns:
       One verdict per target.
     """
+    problems, minutes = (dig(results, "config", "targets", name) for name in ("problems", "minutes"))
+    size = time = []
+    if problems is not None:
+        count = dig(results, "methods", "mass", "n")
+        size = [_at_least(f"Test problems: at least {problems:.0f}", count, problems, "{:.0f}".format)]
+    if minutes is not None:
+        seconds = dig(results, "timing", "total_seconds")
+        time = [_at_most(f"Total time: at most {minutes:.0f} minutes", seconds, minutes * 60, "{:.0f} s".format)]
     return [
-        _at_least("Test problems: at least 300", dig(results, "methods", "mass", "n"), 300, "{:.0f}".format),
+        *size,
         _at_least("Oracle over Base: at least 15 points", _gain(results, "oracle_gold_family"), 0.15, points),
         _at_least("Strict oracle over Base: at least 5 points", _gain(results, "oracle_strict"), 0.05, points),
         *(
@@ -53,7 +61,7 @@ def judge(results: dict[str, Any]) -> list[Verdict]:
             0.70,
         ),
         _at_least("Nothing forgotten: trained weights without update not below Base", _kept(results), 0.0, points),
-        _at_most("Total time: at most 20 minutes", dig(results, "timing", "total_seconds"), 20 * 60, "{:.0f} s".format),
+        *time,
     ]
 
 

@@ -75,6 +75,10 @@ class Task(Protocol):
         """Whether the domain knows what is hidden from a solver; if not, the methods marked so are never called."""
 
     @property
+    def demonstrates(self) -> bool:
+        """Whether a problem shows solved examples; if not, `shown_practice` is never called."""
+
+    @property
     def stops(self) -> tuple[str, ...]:
         """Strings that end a completion, for models that would write on."""
 
@@ -113,3 +117,6 @@ class Task(Protocol):
         self, problem: Problem, count: int, rng: np.random.Generator, strict: bool
     ) -> tuple[Practice, ...]:
         """Privileged: correct practice of the problem's family; where ``strict``, none of it leaks."""
+
+    def shown_practice(self, problem: Problem, count: int, rng: np.random.Generator) -> tuple[Practice, ...]:
+        """What the problem itself shows as practice: each example is asked with the others shown (leave one out)."""

@@ -14,6 +14,9 @@ from mass_jax.tasks.base import Problem
 DATA_DIR = Path("~/.cache/mass_jax/tfds")
 """Where data lies unless a caller says otherwise."""
 
+Facts = Callable[[str], tuple[str, ...]]
+"""Reads from a prompt what it states to be true."""
+
 # Every configuration here is a custom one; TFDS would warn of that whenever it is opened.
 logging.getLogger("absl").addFilter(lambda record: not str(record.msg).startswith("Using custom data configuration"))
 
@@ -71,7 +74,7 @@ def problem_info(builder: tfds.core.DatasetBuilder, text: str, **more: Any) -> t
     )
 
 
-def problem(row: dict[str, Any], facts: Callable[[str], tuple[str, ...]] = lambda prompt: ()) -> Problem:
+def problem(row: dict[str, Any], facts: Facts = lambda prompt: ()) -> Problem:
     """A row as a problem; ``facts`` reads them from its prompt."""
     prompt = row["prompt"].decode()
     return Problem(prompt, row["solution"].decode(), facts(prompt), int(row["difficulty"]), int(row["family"]))

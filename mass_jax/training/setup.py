@@ -26,6 +26,9 @@ from mass_jax.tasks.mathematics import builder as mathematics
 from mass_jax.tasks.mathematics import prompts
 from mass_jax.tasks.mathematics.grading import Grader
 from mass_jax.tasks.mathematics.task import MathematicsTask
+from mass_jax.tasks.operators import builder as operators
+from mass_jax.tasks.operators import rules as operator_rules
+from mass_jax.tasks.operators.task import OperatorsTask
 
 
 class Splits(NamedTuple):
@@ -42,9 +45,12 @@ def make_domain(config: ml_collections.ConfigDict) -> Domain:
     if config.task.name == "arithmetic":
         task = ArithmeticTask(make_rules(config.task.rules, config.task.rules_seed))
         return Domain(task, WordTokenizer(task.vocabulary))
-    if config.task.name != "mathematics":
-        raise ValueError(f"task.name = {config.task.name!r} is not one of arithmetic, mathematics.")
+    if config.task.name not in ("operators", "mathematics"):
+        raise ValueError(f"task.name = {config.task.name!r} is not one of arithmetic, operators, mathematics.")
     tokenizer = source.load_tokenizer(config.model.source)
+    if config.task.name == "operators":
+        rules = operator_rules.make_rules(config.task.rules, config.task.rules_seed)
+        return Domain(OperatorsTask(rules), tokenizer.ending_with("\n"))
     return Domain(
         MathematicsTask(
             prompts.load(config.task.prompts or config.task.dataset),
@@ -65,6 +71,9 @@ def make_splits(config: ml_collections.ConfigDict, domain: Domain, method: Metho
     name, data_dir = options.pop("name"), options.pop("data_dir") or None
     if name == "arithmetic":
         return Splits(*(builder.load(builder.ArithmeticConfig(**options), split, data_dir) for split in Splits._fields))
+    if name == "operators":
+        drawn = operators.OperatorsConfig(**options)
+        return Splits((), *(operators.load(drawn, split, data_dir) for split in drawn.splits))
     options.pop("prompts")
     most = {"test": options.pop("test_problems"), "train": options.pop("train_problems")}
     chosen = mathematics.MathematicsConfig(**options)
@@ -98,9 +107,9 @@ def make_documents(
     """An endless stream of documents, sequences [batch_size, length].
 
     Of arithmetic, what the base is pretrained on (see `documents.KINDS`); none poses a problem of the validation or the
-    test split. Of mathematics, training problems with their reference solutions.
+    test split. Of the other domains, training problems with their reference solutions.
     """
-    if config.task.name == "mathematics":
+    if config.task.name != "arithmetic":
 
         def solved(problem: Problem, rng: np.random.Generator) -> str:
             return domain.task.solve_prompt(problem.prompt) + problem.solution

@@ -2,10 +2,11 @@
 
 import functools
 
-from mass_jax.tasks.arithmetic.builder import ArithmeticConfig, draw_splits
+from mass_jax.tasks.arithmetic.builder import ArithmeticConfig
 from mass_jax.tasks.arithmetic.rules import Rule, make_rules
 from mass_jax.tasks.arithmetic.task import ArithmeticTask
 from mass_jax.tasks.base import Problem
+from mass_jax.tasks.procedural import draw_splits
 
 RULE = Rule(2, 0, 5)  # 0>5 1>7 2>2 3>1 4>4 5>0 6>0 7>4 8>1 9>2 10>7
 BY_HAND = (5, 7, 2, 1, 4, 0, 0, 4, 1, 2, 7)

@@ -2,9 +2,11 @@
 
 import pytest
 
-from mass_jax.tasks.arithmetic import builder, documents
-from mass_jax.tasks.arithmetic.builder import HELD_OUT, SPLITS, MassArithmetic, draw_splits, load
+from mass_jax.tasks import procedural
+from mass_jax.tasks.arithmetic import documents
+from mass_jax.tasks.arithmetic.builder import SPLITS, MassArithmetic, load
 from mass_jax.tasks.arithmetic.rules import make_rules
+from mass_jax.tasks.procedural import HELD_OUT, draw_splits
 from tests.tasks.helpers import SMALL, small_config, small_splits
 
 TINY = dict(pretrain_problems=60, train_problems=15, validation_problems=5, test_problems=12)
@@ -32,7 +34,7 @@ def test_no_prompt_of_a_held_out_split_occurs_elsewhere():
 
 
 def test_without_giving_way_some_prompts_would_leak(monkeypatch):
-    monkeypatch.setattr(builder, "HELD_OUT", ())
+    monkeypatch.setattr(procedural, "HELD_OUT", ())
     prompts = {
         s: {documents.canonical(p.prompt) for p in problems} for s, problems in draw_splits(small_config()).items()
     }
@@ -70,7 +72,7 @@ def test_a_round_trip_through_the_files(tmp_path, capfd):
 
 def test_files_are_written_once(tmp_path, monkeypatch):
     expected = load(tiny_config(), "test", tmp_path)
-    monkeypatch.setattr(builder, "draw_splits", None)  # calling it would raise
+    monkeypatch.setattr(procedural, "draw_splits", None)  # calling it would raise
     assert load(tiny_config(), "test", tmp_path) == expected
 
 
@@ -101,11 +103,11 @@ def test_a_faster_process_wins_and_nothing_is_lost(tmp_path, monkeypatch):
     real = draw_splits
 
     def while_another_process_finishes(config):
-        monkeypatch.setattr(builder, "draw_splits", real)
+        monkeypatch.setattr(procedural, "draw_splits", real)
         load(config, "test", tmp_path)
         return real(config)
 
-    monkeypatch.setattr(builder, "draw_splits", while_another_process_finishes)
+    monkeypatch.setattr(procedural, "draw_splits", while_another_process_finishes)
     assert load(tiny_config(), "train", tmp_path) == tuple(real(tiny_config())["train"])
     folder = tmp_path / "mass_arithmetic" / tiny_config().name
     assert [path.name for path in folder.iterdir()] == ["1.0.0"]

@@ -142,7 +142,7 @@ def test_data_or_weights_that_cannot_be_had_are_a_sentence(
 def test_an_unknown_task_or_model_is_a_sentence(config: ConfigDict, tmp_path: Path):
     with config.unlocked():
         config.task.name = "poetry"
-    with pytest.raises(InputError, match="task.name = 'poetry' is not one of arithmetic, mathematics"):
+    with pytest.raises(InputError, match="task.name = 'poetry' is not one of arithmetic, operators, mathematics"):
         open_study(config, tmp_path / "a")
     config.task.name = "mathematics"
     config.model.source = str(tmp_path / "nowhere")

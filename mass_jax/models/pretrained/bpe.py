@@ -1,5 +1,6 @@
 """Tokenizers of pretrained models, by the `tokenizers` library, and their chat templates."""
 
+import copy
 import datetime
 import functools
 import json
@@ -101,6 +102,19 @@ class BpeTokenizer:
             ) from None
         bos = None if self.bos_id is None else self._tokenizer.id_to_token(self.bos_id)
         return text.removeprefix(bos or "")
+
+    def ending_with(self, text: str) -> "BpeTokenizer":
+        """The same tokenizer for completions that end with ``text``, which takes its place as EOS.
+
+        Raises:
+          PretrainedError: the text is not one token.
+        """
+        ids = self.encode(text)
+        if len(ids) != 1:
+            raise PretrainedError(f"{text!r} is {len(ids)} tokens of this model: a completion must end with one token.")
+        other = copy.copy(self)
+        other.eos_id = ids[0]
+        return other
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the files that `from_folder` and transformers read."""

@@ -23,6 +23,7 @@ class ArithmeticTask:
     rules: tuple[Rule, ...]
 
     privileged = True
+    demonstrates = False
     stops = ()
     check_names = ("first facts | practice", "last facts | practice", "answer | steps", "steps | facts")
 
@@ -123,6 +124,10 @@ class ArithmeticTask:
             if practice.prompt != problem.prompt:
                 written.append(practice)
         return tuple(written)
+
+    def shown_practice(self, problem: Problem, count: int, rng: np.random.Generator) -> tuple[Practice, ...]:
+        """Not available: a solution names the rule, which no problem does."""
+        raise NotImplementedError
 
     def _holds(self, problem: Problem, pairs: str) -> bool:
         rule = self.rules[problem.family]

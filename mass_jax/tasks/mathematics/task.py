@@ -41,6 +41,7 @@ class MathematicsTask:
     check_names = ("solution | practice problem", "answer | practice problem", "test problem | practice")
     privileged = False
     """There is no hidden rule that a control could read."""
+    demonstrates = False
 
     @property
     def stops(self) -> tuple[str, ...]:
@@ -109,6 +110,10 @@ class MathematicsTask:
         self, problem: Problem, count: int, rng: np.random.Generator, strict: bool
     ) -> tuple[Practice, ...]:
         """Not available; see `privileged`."""
+        self._refuse()
+
+    def shown_practice(self, problem: Problem, count: int, rng: np.random.Generator) -> tuple[Practice, ...]:
+        """Not available: problems come without solved examples."""
         self._refuse()
 
     def _refuse(self) -> NoReturn:

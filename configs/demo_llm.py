@@ -1,0 +1,26 @@
+"""A short MASS training of SmolLM2-135M-Instruct, and 32 test problems: configs/smollm2_135m.py in little.
+
+    make demo-llm
+
+Hardware: 2 CPU cores and 16 GiB. TODO
+"""
+
+from ml_collections import ConfigDict
+
+from configs import smollm2_135m
+
+
+def get_config() -> ConfigDict:
+    """One arm, few problems, an open gate."""
+    config = smollm2_135m.get_config()
+    config.task.test_problems = 32
+    config.train.steps = 12
+    config.train.save_every = 3
+    config.arms = ConfigDict({"mass": {"train": {"mode": "gold"}}})
+    config.gate.problems = 16
+    config.gate.oracle_gain = -1.0
+    config.gate.strict_gain = -1.0
+    config.evaluate.batch = 16
+    config.targets.problems = 32
+    config.targets.minutes = 30
+    return config
