@@ -32,6 +32,7 @@ EXAMPLES = ["scikit-learn>=1.9.1"]  # ships the digits of experiments/hyper_clea
 
 # Others' implementations, which ours is held against. Install torch by pip: its index may hold a build without CUDA.
 PARITY = ["torch==2.13.0", "transformers>=5.24.0", "peft>=0.21.2", "accelerate>=1.15.0"]
+EVAL = ["lm-eval>=0.4.13"]  # lm-evaluation-harness, whose tasks experiments/harness.py runs
 EXTRAS = {
     "test": [
         "pytest>=9.2.0",  # the test runner
@@ -42,7 +43,8 @@ EXTRAS = {
         *EXAMPLES,
     ],
     "examples": EXAMPLES,
-    "parity": PARITY,
+    "eval": EVAL,
+    "parity": [*PARITY, *EVAL],
     "plan": ["libtpu>=0.0.52"],  # the TPU compiler, which needs no TPU to say how much memory a program takes
     # The peers of `make peers`, in a virtual environment of their own.
     "bench": ["torch==2.13.0", "higher>=0.2.1", "torchopt>=0.7.3"],

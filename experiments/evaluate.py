@@ -9,7 +9,7 @@ share the very same practice sets, so that differences between them are paired.
 import dataclasses
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from numpy.typing import ArrayLike
 
 from mass_jax.mass import arms, attribution
-from mass_jax.mass.arms import CONTROLS, METHODS, Arm, Outcome, WrittenPractice
+from mass_jax.mass.arms import CONTROLS, METHODS, Arm, Outcome, Ready, WrittenPractice
 from mass_jax.mass.generator import share
 from mass_jax.mass.method import Method
 from mass_jax.mass.outer import TrainState
@@ -73,23 +73,21 @@ class Evaluator:
             ]
         return self._practice[key]
 
+    def adapted(self, arm: Arm, params: Params, eta: Params, method: Method) -> Iterator[tuple[list[Problem], Ready]]:
+        """Every batch with the models that are adapted to it."""
+        sets = None if arm.practice == "none" else self.practice(arm.model, params, arm.practice, method)
+        for i, batch in enumerate(self.batches()):
+            key = jax.random.fold_in(self._key, 10_000 + i)
+            practice = None if sets is None else sets[i]
+            yield batch, arms.adapt(self.study.domain, method, params, eta, batch, arm, practice, key)
+
     def run(self, arm: Arm, params: Params, eta: Params, method: Method | None = None) -> list[Outcome]:
         """One arm on every batch; kept, for an arm's name says which model it has."""
         method = method or self.study.method
         if (arm, method) not in self._outcomes:
-            sets = None if arm.practice == "none" else self.practice(arm.model, params, arm.practice, method)
             self._outcomes[arm, method] = [
-                arms.answer(
-                    self.study.domain,
-                    method,
-                    params,
-                    eta,
-                    batch,
-                    arm,
-                    None if sets is None else sets[i],
-                    jax.random.fold_in(self._key, 10_000 + i),
-                )
-                for i, batch in enumerate(self.batches())
+                arms.answer(self.study.domain, method, params, batch, ready)
+                for batch, ready in self.adapted(arm, params, eta, method)
             ]
         return self._outcomes[arm, method]
 

@@ -19,7 +19,7 @@ from mass_jax.mass.scorer import Scores
 from mass_jax.models import lora, transformer
 from mass_jax.models.transformer import ModelConfig
 from mass_jax.tasks.base import MALFORMED, Practice, Problem, Task
-from mass_jax.types import AnyArray, Array, Params, Sequences
+from mass_jax.types import AnyArray, Array, Params, PyTree, Sequences
 
 PRACTICE = ("none", "own", "own_majority", "other_problem", "random", "nearest", "shown", "gold", "gold_strict")
 WEIGHTS = ("scorer", "uniform", "shuffled", "correct")
@@ -163,7 +163,23 @@ def obtain_practice(
     return WrittenPractice(sets, written.sequences)
 
 
-def answer(
+class Ready(NamedTuple):
+    """A model that is adapted to P problems and has not answered them yet.
+
+    Attributes:
+      prompts: what it reads, P texts.
+      prompt_limit: the most tokens that they may have.
+      adapters: one a problem; None without an update.
+      scores: weights and gates; None without an update.
+    """
+
+    prompts: list[str]
+    prompt_limit: int
+    adapters: PyTree
+    scores: Scores | None
+
+
+def adapt(
     domain: Domain,
     method: Method,
     params: Params,
@@ -172,51 +188,54 @@ def answer(
     arm: Arm,
     practice: WrittenPractice | None,
     key: Array,
-) -> Outcome:
-    """Adapt to every problem as the arm says, and answer it greedily; the adapter is dropped afterwards."""
-    adapters, scores, limit = None, None, method.lengths.prompt
+) -> Ready:
+    """Adapt to every problem as the arm says."""
     prompts = [domain.task.solve_prompt(problem.prompt) for problem in problems]
-    adapter_key, shuffle_key, solve_key = jax.random.split(key, 3)
-    if practice is not None and arm.use == "prompt":
+    if practice is None:
+        return Ready(prompts, method.lengths.prompt, None, None)
+    sets = practice.sets
+    if arm.use == "prompt":
         limit = method.model.context - method.lengths.solution
-        prompts = [
-            _with_shown(domain, problem, row, limit)
-            for problem, row in zip(problems, practice.sets.examples, strict=True)
-        ]
-    elif practice is not None:
-        sets = practice.sets
-        counts_PxM = sets.valid_PxM
-        if arm.strict:
-            counts_PxM = counts_PxM & ~share(domain.task.leaks, problems, sets)
-        if arm.weights == "correct":
-            counts_PxM = counts_PxM & share(domain.task.is_correct, problems, sets)
-        if arm.weights in ("scorer", "shuffled"):
-            scores = attribution.score(method, params, eta, practice.written, sets.checks, counts_PxM)
-        else:
-            weights = counts_PxM.astype(np.float32)
-            scores = Scores(np.zeros_like(weights), weights, np.ones(len(problems), np.float32))
-        if arm.weights == "shuffled":
-            scores = scores._replace(weights_PxM=_shuffle_valid(shuffle_key, scores.weights_PxM, counts_PxM))
-        adapter = lora.init(method.lora, params, adapter_key)
-        adapters = attribution.adapt(method, params, adapter, scores, sets.sequences)
+        rows = zip(problems, sets.examples, strict=True)
+        return Ready([_with_shown(domain, problem, row, limit) for problem, row in rows], limit, None, None)
+    adapter_key, shuffle_key = jax.random.split(key)
+    counts_PxM = sets.valid_PxM
+    if arm.strict:
+        counts_PxM = counts_PxM & ~share(domain.task.leaks, problems, sets)
+    if arm.weights == "correct":
+        counts_PxM = counts_PxM & share(domain.task.is_correct, problems, sets)
+    if arm.weights in ("scorer", "shuffled"):
+        scores = attribution.score(method, params, eta, practice.written, sets.checks, counts_PxM)
+    else:
+        weights = counts_PxM.astype(np.float32)
+        scores = Scores(np.zeros_like(weights), weights, np.ones(len(problems), np.float32))
+    if arm.weights == "shuffled":
+        scores = scores._replace(weights_PxM=_shuffle_valid(shuffle_key, scores.weights_PxM, counts_PxM))
+    adapter = lora.init(method.lora, params, adapter_key)
+    adapters = attribution.adapt(method, params, adapter, scores, sets.sequences)
+    return Ready(prompts, method.lengths.prompt, adapters, jax.device_get(scores))
+
+
+def answer(domain: Domain, method: Method, params: Params, problems: Sequence[Problem], ready: Ready) -> Outcome:
+    """Answer every problem greedily with the model that was adapted to it."""
     texts, _, _ = complete(
         domain,
         method,
         params,
-        adapters,
-        prompts,
-        solve_key,
+        ready.adapters,
+        ready.prompts,
+        jax.random.key(0),  # greedy: there is no noise
         samples=1,
         max_new_tokens=method.lengths.solution,
         temperature=0.0,
-        adapter_per_problem=adapters is not None,
-        prompt_limit=limit,
+        adapter_per_problem=ready.adapters is not None,
+        prompt_limit=ready.prompt_limit,
     )
     answers = [row[0] for row in texts]
     correct = np.array([verdict.correct for verdict in domain.task.grade(problems, answers)])
-    gold = attribution.references(domain, method, problems, prompts)
-    losses = attribution.outer_losses(method, params, adapters, gold.sequences, gold.coefficients_PxS)
-    return Outcome(answers, correct, -np.asarray(losses), jax.device_get(scores))
+    gold = attribution.references(domain, method, problems, ready.prompts)
+    losses = attribution.outer_losses(method, params, ready.adapters, gold.sequences, gold.coefficients_PxS)
+    return Outcome(answers, correct, -np.asarray(losses), ready.scores)
 
 
 def nearest(

@@ -86,6 +86,9 @@ class Task(Protocol):
     def check_names(self) -> tuple[str, ...]:
         """One name for each of the checks that `checks` returns, in order."""
 
+    def problem(self, prompt: str) -> Problem:
+        """A problem of which only the prompt is known: no solution, and -1 for what is hidden."""
+
     def solve_prompt(self, prompt: str, shown: Sequence[Practice] = ()) -> str:
         """What the solver reads; its completion is a solution. Practice that is ``shown`` comes first, solved."""
 

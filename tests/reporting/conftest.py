@@ -9,6 +9,8 @@ import pytest
 
 from mass_jax.reporting import report
 
+TARGETS = {"problems": 300, "minutes": 20}
+
 
 @pytest.fixture(scope="session")
 def run_files() -> dict[str, str]:
@@ -40,7 +42,7 @@ def run_files() -> dict[str, str]:
         if name != "mass"
     }
     results = {
-        "config": {"seed": 3, "model": {"width": 128, "note": "<b>not markup</b>"}},
+        "config": {"seed": 3, "model": {"width": 128, "note": "<b>not markup</b>"}, "targets": TARGETS},
         "seed": 3,
         "commit": "0123456789abcdef",
         "methods": {name: _accuracy(share) for name, share in methods.items()},

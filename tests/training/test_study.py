@@ -8,20 +8,15 @@ import jax
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from configs import gsm8k_smollm2
 from experiments.evaluate import base_state, write_results
-from mass_jax.models import transformer
-from mass_jax.models.pretrained import folder
-from mass_jax.models.pretrained.bpe import BpeTokenizer
-from mass_jax.models.transformer import ModelConfig
 from mass_jax.reporting.report import write_report
 from mass_jax.tasks.mathematics import fetch
 from mass_jax.training.errors import InputError
 from mass_jax.training.study import open_study, train_arm
+from tests.models.pretrained import byte_model
 
-SPECIAL = ["<pad>", "<eos>"]
 # With single bytes as tokens, the data set's own prompts would be most of the test's time.
 EXAMPLE = "Problem:\n1 + 1\nSolution:\n\\boxed{2}"
 PROMPTS = f"""
@@ -57,15 +52,7 @@ Related problem:
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny random checkpoint with a tokenizer of single bytes."""
     path = tmp_path_factory.mktemp("model")
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE({token: i for i, token in enumerate([*SPECIAL, *alphabet])}, []))
-    tokenizer.add_special_tokens(SPECIAL)
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    names = {"eos_token": "<eos>", "pad_token": "<pad>"}
-    BpeTokenizer(tokenizer, pad_id=0, bos_id=None, eos_id=1, template=None, names=names).save(path)
-    config = ModelConfig(258, width=16, layers=2, heads=2, kv_heads=1, head_dim=8, mlp_width=24, context=512)
-    folder.write(path, config, transformer.init(config, jax.random.key(0)))
+    byte_model.write(path)
     return path
 
 

@@ -36,6 +36,10 @@ class ArithmeticTask:
         """Every word of the domain."""
         return vocabulary(self.rules)
 
+    def problem(self, prompt: str) -> Problem:
+        """A problem of which only the prompt is known."""
+        return Problem(prompt, "", documents.facts(prompt), -1, -1)
+
     def solve_prompt(self, prompt: str, shown: Sequence[Practice] = ()) -> str:
         """The problem, then the mark after which a solution is expected; ``shown`` before it, on words of its own."""
         return " ".join([*(f"{e.prompt}{SOLVE} {e.solution}" for e in shown), prompt + SOLVE])

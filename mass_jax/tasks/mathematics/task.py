@@ -48,6 +48,10 @@ class MathematicsTask:
         """Strings that end a completion: none for a chat model, which ends its turn itself."""
         return BASE_STOPS if self.chat is None else ()
 
+    def problem(self, prompt: str) -> Problem:
+        """A problem of which only the prompt is known."""
+        return Problem(prompt, "", (), -1, -1)
+
     def solve_prompt(self, prompt: str, shown: Sequence[Practice] = ()) -> str:
         """What the solver reads; its completion is a solution.
 

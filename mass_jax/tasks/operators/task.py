@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mass_jax.tasks.base import MALFORMED, Check, Practice, Problem, Verdict
-from mass_jax.tasks.operators.builder import PAIRS, line, question
+from mass_jax.tasks.operators.builder import PAIRS, facts, line, question
 from mass_jax.tasks.operators.rules import Rule
 
 SECOND_ORDER = (1, 3, 0, 2)
@@ -38,6 +38,10 @@ class OperatorsTask:
     demonstrates = True
     stops = ()
     check_names = ("value | lines", "first line | practice", "last line | practice")
+
+    def problem(self, prompt: str) -> Problem:
+        """A problem of which only the prompt is known."""
+        return Problem(prompt, "", facts(prompt), -1, -1)
 
     def solve_prompt(self, prompt: str, shown: Sequence[Practice] = ()) -> str:
         """The problem; of practice that is ``shown``, its own lines come first."""

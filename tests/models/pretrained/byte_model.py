@@ -1,0 +1,31 @@
+"""A tiny random checkpoint whose tokens are single bytes."""
+
+from pathlib import Path
+
+import jax
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+from mass_jax.models import transformer
+from mass_jax.models.pretrained import folder
+from mass_jax.models.pretrained.bpe import BpeTokenizer
+from mass_jax.models.transformer import ModelConfig
+
+SPECIAL = ["<pad>", "<eos>"]
+
+
+def make_tokenizer() -> BpeTokenizer:
+    """258 tokens; no chat template."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE({token: i for i, token in enumerate([*SPECIAL, *alphabet])}, []))
+    tokenizer.add_special_tokens(SPECIAL)
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    names = {"eos_token": "<eos>", "pad_token": "<pad>"}
+    return BpeTokenizer(tokenizer, pad_id=0, bos_id=None, eos_id=1, template=None, names=names)
+
+
+def write(path: Path) -> None:
+    """Tokenizer, config and weights, in Hugging Face's layout."""
+    make_tokenizer().save(path)
+    config = ModelConfig(258, width=16, layers=2, heads=2, kv_heads=1, head_dim=8, mlp_width=24, context=512)
+    folder.write(path, config, transformer.init(config, jax.random.key(0)))
