@@ -6,15 +6,24 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
+from mass_jax.mass import phases
 from mass_jax.mass.arms import CONTROLS, METHODS
+from mass_jax.mass.generator import Domain
 from mass_jax.mass.outer import OuterConfig
+from mass_jax.models.pretrained import folder, known
+from mass_jax.tasks.mathematics import prompts
+from mass_jax.tasks.mathematics.grading import Grader
+from mass_jax.tasks.mathematics.task import MathematicsTask
 from mass_jax.training import setup
 from mass_jax.training.errors import InputError
 from mass_jax.training.study import arm_config, open_study
 from mass_jax.training.workdir import WorkdirError, open_workdir
+from tests.models.pretrained import byte_model
 from tests.models.pretrained.test_bpe import installed
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,12 +34,20 @@ def get_config(name: str) -> ConfigDict:
     return importlib.import_module(f"configs.{name}").get_config().lock()
 
 
+def make_domain(config: ConfigDict) -> Domain:
+    """The config's domain; with single bytes as tokens where its model is on a hub."""
+    source = config.model.get("source", "")
+    if source.startswith("package:"):
+        installed(source.removeprefix("package:"))
+    if source in known.ARCHITECTURES:
+        return Domain(MathematicsTask(prompts.load(config.task.dataset), Grader()), byte_model.make_tokenizer())
+    return setup.make_domain(config)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_arm_of_every_config_can_be_built(name: str):
     config = get_config(name)
-    if "source" in config.model:
-        installed(config.model.source.removeprefix("package:"))
-    domain = setup.make_domain(config)
+    domain = make_domain(config)
     methods = {"": setup.make_method(config, domain)}
     for arm in config.arms:
         merged = arm_config(config, arm)
@@ -42,9 +59,29 @@ def test_every_arm_of_every_config_can_be_built(name: str):
         assert hash((methods[arm], outer)), "both are static arguments"
     # What the table compares is what the config trains.
     used = {arm.model for arm in (METHODS | CONTROLS).values()} - {"base"}
-    assert used == set(config.arms) if domain.task.privileged else used >= set(config.arms)
+    assert used >= set(config.arms)
     longest = max(config.lengths.short_document, config.lengths.long_document)
     assert longest - 1 <= config.model.context
+
+
+@pytest.mark.parametrize("name", ["qwen25_1p5b", "llama31_8b"])
+@pytest.mark.parametrize("arm", ["mass_gold", "mass", "solver_grpo"])
+def test_the_large_models_lower_without_weights(name: str, arm: str):
+    config = get_config(name)
+    merged = arm_config(config, arm)
+    domain = make_domain(config)
+    method = setup.make_method(merged, domain)
+    outer = OuterConfig(**{field: merged.train[field] for field in OuterConfig.__dataclass_fields__})
+    base = folder.shapes_of(method.model)
+    size = sum(leaf.size for leaf in jax.tree.leaves(base))
+    assert size == {"qwen25_1p5b": 1_543_714_304, "llama31_8b": 8_030_261_248}[name]
+    documents = phases.sequences(merged.train.replay_batch, merged.lengths.long_document)
+    checks = len(domain.task.check_names)
+    programs = phases.phases(method, outer, base, checks, merged.train.problems, documents)
+    assert {program.name.partition("/")[0] for program in programs} >= {"generator"}
+    for program in programs:
+        lowered = program.lower()
+        assert all(np.isfinite(leaf.size) for leaf in jax.tree.leaves(lowered.out_info))
 
 
 @pytest.mark.parametrize("name", NAMES)

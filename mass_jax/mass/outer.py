@@ -242,7 +242,7 @@ def outer_step(
     if config.generator_rate:
         with timer("generator"):
             for _ in range(config.epochs):
-                params, opt_state, updates = _update_model(
+                params, opt_state, updates = update_model(
                     method, config, params, opt_state, base, tuple(experience), solve, documents
                 )
             metrics |= updates
@@ -324,7 +324,18 @@ def model_loss(
 
 
 @partial(jax.jit, static_argnames=("method", "config"))
-def _update_model(method, config, params, opt_state, base, experience, solve, documents):
+def update_model(
+    method: Method,
+    config: OuterConfig,
+    params: Params,
+    opt_state: OptState,
+    base: Params,
+    experience: tuple[Experience, ...],
+    solve: Solutions | None,
+    documents: Sequences,
+) -> tuple[Params, OptState, dict[str, Array]]:
+    """One step of the model's optimiser on `model_loss`; also its parts and the gradient's norm."""
+
     def loss(params):
         return model_loss(method, config, params, base, experience, solve, documents)
 

@@ -37,7 +37,7 @@ class Samples(NamedTuple):
     mask_PxSxT: AnyArray
 
 
-class _State(NamedTuple):
+class State(NamedTuple):
     """Of B = P · S sequences, between two tokens; ``token_B`` is chosen but not written yet."""
 
     step: Array
@@ -108,13 +108,13 @@ def sample(
     if adapter_per_problem:
         adapter = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), adapter)
     if not config.scan_layers:
-        params, adapter = _unstack(config, params, adapter)
+        params, adapter = unstack(config, params, adapter)
     identities_P = np.arange(problems) if identities_P is None else identities_P
     settings = (config, params, adapter, jnp.float32(temperature))
-    state = _prefill(*settings, prompts_PxT, lengths_P, key, identities_P, samples, max_new_tokens, pad_id, top_p)
+    state = prefill(*settings, prompts_PxT, lengths_P, key, identities_P, samples, max_new_tokens, pad_id, top_p)
     every = max_new_tokens if stops is None else STOP_EVERY
     for limit in range(every, max_new_tokens + every, every):
-        state = _decode(*settings, min(limit, max_new_tokens), stop_id, pad_id, top_p, state)
+        state = decode(*settings, min(limit, max_new_tokens), stop_id, pad_id, top_p, state)
         if stops is not None:
             state, finished = _cut(state, stops, limit - every, pad_id)
             if finished:
@@ -123,13 +123,14 @@ def sample(
 
 
 @partial(jax.jit, static_argnames="config")
-def _unstack(config: ModelConfig, params: Params, adapter: PyTree) -> tuple[Params, PyTree]:
+def unstack(config: ModelConfig, params: Params, adapter: PyTree) -> tuple[Params, PyTree]:
+    """Parameters and adapter with their layers apart, for a loop over them."""
     layers = transformer.unstack(config, {"layers": adapter})["layers"] if adapter else None
     return transformer.unstack(config, params), layers
 
 
 @partial(jax.jit, static_argnames=("config", "samples", "max_new_tokens", "pad_id", "top_p"))
-def _prefill(
+def prefill(
     config: ModelConfig,
     params: Params,
     adapter: PyTree,
@@ -142,7 +143,8 @@ def _prefill(
     max_new_tokens: int,
     pad_id: int,
     top_p: float,
-) -> _State:
+) -> State:
+    """Read the prompts, repeat what was read for the samples, and choose each one's first token."""
     problems, length = prompts_PxT.shape
     if length + max_new_tokens > config.context:
         raise ValueError(
@@ -170,11 +172,11 @@ def _prefill(
     token, log_prob = _choose(config, params, jnp.repeat(last_PxD, samples, axis=0), key_B, step, temperature, top_p)
     shape = (problems * samples, max_new_tokens)
     out = Samples(jnp.full(shape, pad_id, jnp.int32), jnp.zeros(shape), jnp.zeros(shape, bool))
-    return _State(step, token, log_prob, jnp.zeros(shape[0], bool), jnp.repeat(lengths_P, samples), key_B, cache, out)
+    return State(step, token, log_prob, jnp.zeros(shape[0], bool), jnp.repeat(lengths_P, samples), key_B, cache, out)
 
 
 @partial(jax.jit, static_argnames=("config", "stop_id", "pad_id", "top_p"), donate_argnames="state")
-def _decode(
+def decode(
     config: ModelConfig,
     params: Params,
     adapter: PyTree,
@@ -183,12 +185,12 @@ def _decode(
     stop_id: int,
     pad_id: int,
     top_p: float,
-    state: _State,
-) -> _State:
+    state: State,
+) -> State:
     """Write tokens until ``limit`` of them are written, or all sequences are done."""
     first_slot = state.cache.positions_BxS.shape[1] - state.out.mask_PxSxT.shape[1]
 
-    def body(state: _State) -> _State:
+    def body(state: State) -> State:
         step, done = state.step, state.done_B
 
         def write(where: AnyArray, what: Array) -> Array:
@@ -211,7 +213,7 @@ def _decode(
         )
         assert cache is not None
         token, log_prob = _choose(config, params, hidden[:, 0], state.key_B, step + 1, temperature, top_p)
-        return _State(step + 1, token, log_prob, done, state.length_B, state.key_B, cache, out)
+        return State(step + 1, token, log_prob, done, state.length_B, state.key_B, cache, out)
 
     return jax.lax.while_loop(lambda state: (state.step < limit) & ~jnp.all(state.done_B), body, state)
 
@@ -255,7 +257,7 @@ def _nucleus(probabilities_BxV: Array, top_p: float) -> Array:
     return probabilities_BxV >= jnp.minimum(low, most)
 
 
-def _cut(state: _State, stops: Callable[[Sequence[int]], bool], start: int, pad_id: int) -> tuple[_State, bool]:
+def _cut(state: State, stops: Callable[[Sequence[int]], bool], start: int, pad_id: int) -> tuple[State, bool]:
     """End the sequences that have reached a stop string since ``start``; and whether all have ended."""
     out, done, step = jax.device_get((state.out, state.done_B, state.step))
     tokens, log_probs, mask = (np.array(leaf) for leaf in out)

@@ -98,6 +98,7 @@ class ModelConfig:
       loss_chunk: positions whose logits are alive at once in `token_log_probs` and its derivatives; None for all.
       dtype: of the activations and products; None for the parameters'. Norms and log-probabilities are float32 at
         least.
+      param_dtype: of the parameters.
     """
 
     vocab_size: int
@@ -127,6 +128,7 @@ class ModelConfig:
     local_rope_theta: float | None = None
     loss_chunk: int | None = None
     dtype: str | None = None
+    param_dtype: str = "float32"
 
     def __post_init__(self) -> None:
         if self.heads % self.kv_heads:
@@ -319,7 +321,7 @@ class MLP(nn.Module):
 
 
 def init(config: ModelConfig, key: Array) -> Params:
-    """Random float32 parameters: ``embed`` [V, D], ``layers`` (stacked along L), ``final_norm`` [D], ``unembed``."""
+    """Random parameters: ``embed`` [V, D], ``layers`` (stacked along L), ``final_norm`` [D], ``unembed``."""
     embed_key, layer_key, head_key = jax.random.split(key, 3)
     x, positions = jnp.zeros((1, 1, config.width)), jnp.zeros((1, 1), jnp.int32)
     view = _View(*rotation(positions, config.head_dim, config.rope_theta, x.dtype), jnp.zeros((1, 1, 1, 1, 1)))
@@ -339,7 +341,7 @@ def init(config: ModelConfig, key: Array) -> Params:
     }
     if not config.tie_embeddings:
         params["unembed"] = jax.random.normal(head_key, (config.width, config.vocab_size)) * config.width**-0.5
-    return params
+    return jax.tree.map(lambda leaf: leaf.astype(config.param_dtype), params)
 
 
 def forward(

@@ -61,7 +61,7 @@ def test_one_update_moves_a_sequence_the_way_of_its_advantage(sign: float):
     advantages[1, 2], advantages[1, 0] = sign, -sign
     experience = written_experience(advantages)
     state = outer.init_state(METHOD, SILENT, PARAMS, tiny.CHECKS, jax.random.key(0))
-    params, _, metrics = outer._update_model(
+    params, _, metrics = outer.update_model(
         METHOD, SILENT, PARAMS, state.opt_state, PARAMS, (experience,), None, DOCUMENTS
     )
     change = policy.sequence_log_probs(METHOD, params, experience.sequences)[0] - experience.log_probs

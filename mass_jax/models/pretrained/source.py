@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mass_jax.models.pretrained import bpe, folder
+from mass_jax.models.pretrained import bpe, families, folder, known
 from mass_jax.models.pretrained.bpe import BpeTokenizer
 from mass_jax.models.pretrained.errors import PretrainedError
 from mass_jax.models.pretrained.gguf_file import GGUF
@@ -63,25 +63,28 @@ def load(
     Raises:
       PretrainedError: it is not there, cannot be read, or is not supported.
     """
-    config = load_config(source, cache_dir, **runtime)
-    params = load_params(source, config, dtype, cache_dir, sharding)
+    config = load_config(source, cache_dir, param_dtype=dtype, **runtime)
+    params = load_params(source, config, cache_dir, sharding)
     return Pretrained(config, params, load_tokenizer(source, cache_dir))
 
 
 def load_config(source: str, cache_dir: str | os.PathLike[str] | None = None, **runtime: Any) -> ModelConfig:
-    """The architecture alone; of a folder, no weights are read. Errors as `load`."""
-    return dataclasses.replace(folder.read_config(folder_of(source, cache_dir)), **runtime)
+    """The architecture alone: no weights are read, nor anything at all of a `known` one. Errors as `load`."""
+    if source in known.ARCHITECTURES:
+        config = families.from_hugging_face(known.ARCHITECTURES[source], source)
+    else:
+        config = folder.read_config(folder_of(source, cache_dir))
+    return dataclasses.replace(config, **runtime)
 
 
 def load_params(
     source: str,
     config: ModelConfig,
-    dtype: str = "float32",
     cache_dir: str | os.PathLike[str] | None = None,
     sharding: PyTree | None = None,
 ) -> Params:
     """The parameters alone, of the architecture that `load_config` returned. Errors as `load`."""
-    return folder.read(folder_of(source, cache_dir), config, dtype, sharding)
+    return folder.read(folder_of(source, cache_dir), config, config.param_dtype, sharding)
 
 
 def load_tokenizer(source: str, cache_dir: str | os.PathLike[str] | None = None) -> BpeTokenizer:

@@ -1,0 +1,137 @@
+"""The compiled programs of an outer step, with the shapes of their arguments: to lower or compile without any data.
+
+What is lowered here is what `outer.outer_step` calls; only that the arrays are `jax.ShapeDtypeStruct`.
+"""
+
+import dataclasses
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from mass_jax.mass import attribution, outer
+from mass_jax.mass.attribution import Solutions
+from mass_jax.mass.method import Method
+from mass_jax.mass.outer import Experience, OuterConfig, TrainState
+from mass_jax.models import lora, sampling
+from mass_jax.types import PyTree, Sequences
+
+
+class Phase(NamedTuple):
+    """One compiled program.
+
+    Attributes:
+      name: ``<phase of the outer step>/<program>``.
+      function: as `jax.jit` returned it.
+      args: static arguments, and `jax.ShapeDtypeStruct` for arrays.
+      problems: how many problems one call is about.
+      tokens: how many tokens one call reads or writes, padding included.
+    """
+
+    name: str
+    function: Any
+    args: tuple[Any, ...]
+    problems: int
+    tokens: int
+
+    def lower(self) -> jax.stages.Lowered:
+        """Trace and lower it."""
+        return self.function.lower(*self.args)
+
+
+def struct(shape: tuple[int, ...], dtype: Any = jnp.float32) -> Any:
+    """An array that is not there."""
+    return jax.ShapeDtypeStruct(shape, dtype)
+
+
+def sequences(*shape: int) -> Sequences:
+    """Token sequences that are not there."""
+    return Sequences(struct(shape, jnp.int32), struct(shape, jnp.bool_))
+
+
+def key() -> PyTree:
+    """A PRNG key that is not there."""
+    return jax.eval_shape(lambda: jax.random.key(0))
+
+
+def make_state(method: Method, config: OuterConfig, base: PyTree, checks: int) -> TrainState:
+    """The training state's shapes."""
+    return jax.eval_shape(partial(outer.init_state, method, config, checks=checks), base=base, key=key())
+
+
+def phases(
+    method: Method, config: OuterConfig, base: PyTree, checks: int, problems: int, documents: int
+) -> list[Phase]:
+    """All programs of one outer step that grow with the model.
+
+    Args:
+      method: the method.
+      config: what is optimised.
+      base: the parameters' shapes.
+      checks: how many checks the task has.
+      problems: P.
+      documents: what replay and KL read, [B, T].
+    """
+    lengths, examples = method.lengths, method.generator.examples
+    rows = problems * config.sets
+    state = make_state(method, config, base, checks)
+    found: list[Phase] = []
+
+    def generate(phase: str, adapter: PyTree, count: int, samples: int, new: int) -> None:
+        model = dataclasses.replace(method.model, scan_layers=method.model.scan_decode)
+        params, layers = base, adapter
+        if layers is not None:
+            layers = jax.tree.map(lambda x: struct((x.shape[1], x.shape[0], *x.shape[2:]), x.dtype), layers)
+        if not model.scan_layers:
+            params, layers = jax.eval_shape(partial(sampling.unstack, model), params, layers)
+        settings = (model, params, layers, struct(()))
+        prompts = (struct((count, lengths.prompt), jnp.int32), struct((count,), jnp.int32))
+        read = (*settings, *prompts, key(), struct((count,), jnp.int32), samples, new, 0, 1.0)
+        found.append(Phase(f"{phase}/prefill", sampling.prefill, read, count, count * lengths.prompt))
+        begun = jax.eval_shape(
+            partial(sampling.prefill, model, samples=samples, max_new_tokens=new, pad_id=0, top_p=1.0),
+            *settings[1:],
+            *prompts,
+            key(),
+            struct((count,), jnp.int32),
+        )
+        written = (*settings, struct((), jnp.int32), 1, 0, 1.0, begun)
+        found.append(Phase(f"{phase}/decode", sampling.decode, written, count, count * samples * new))
+
+    experience: list[Experience] = []
+    if config.practice:
+        generate("synthesise", None, rows, examples, lengths.synthesis)
+        adapter = jax.eval_shape(partial(lora.init, method.lora), base, key())
+        written = sequences(rows, examples, lengths.prompt + lengths.synthesis)
+        asked = sequences(rows, examples, checks, lengths.check)
+        practice = sequences(rows, examples, lengths.practice)
+        valid = struct((rows, examples), jnp.bool_)
+        args: tuple[Any, ...] = (method, base, state.eta, adapter, written, asked, practice, valid)
+        used = rows * examples * lengths.practice * (1 if method.inner.schedule == "fresh" else method.inner.steps)
+        found.append(Phase("adapt", attribution.score_and_adapt, args, rows, used))
+        adapted = jax.eval_shape(partial(attribution.score_and_adapt, method), *args[1:])
+        solutions = 1
+        if config.mode == "verifier":
+            solutions = config.solutions
+            generate("solve", adapted.run.params, rows, solutions, lengths.solution)
+        solved = sequences(rows, solutions, lengths.prompt + lengths.solution)
+        args = (method, base, adapted, practice, solved, struct((rows, solutions)))
+        found.append(Phase("attribute", attribution.attribute, args, rows, used))
+        if config.attribution_weight:
+            each = struct((rows, examples))
+            experience.append(Experience(written, each, each))
+    solve = None
+    if config.solve_weight:
+        count = 1 if config.mode == "gold" else config.solutions
+        attempted = sequences(problems, count, lengths.prompt + lengths.solution)
+        if config.mode == "gold":
+            solve = Solutions(attempted, struct((problems, 1)), None)
+        else:
+            generate("solve un-adapted", None, problems, count, lengths.solution)
+            experience.append(Experience(attempted, struct((problems, count)), struct((problems, count))))
+    if config.generator_rate:
+        update = (method, config, base, state.opt_state, base, tuple(experience), solve, documents)
+        tokens = sum(x.sequences.tokens.size for x in experience) + (solve.sequences.tokens.size if solve else 0)
+        found.append(Phase("generator", outer.update_model, update, problems, tokens))
+    return found
