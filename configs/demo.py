@@ -129,6 +129,7 @@ def get_config() -> ConfigDict:
 
     config.evaluate = ConfigDict()
     config.evaluate.batch = 105  # problems answered at once
+    config.evaluate.checked = 8  # problems whose attributions are held against float64 differences
     config.evaluate.skip = ("mass_in_prompt",)  # arms left out: this base has never read solved practice in a prompt
 
     return config

@@ -16,11 +16,12 @@ def get_config() -> ConfigDict:
     config.task.test_problems = 32
     config.train.steps = 12
     config.train.save_every = 3
-    config.arms = ConfigDict({"mass": {"train": {"mode": "gold"}}})
+    config.arms = ConfigDict({"mass_gold": {"train": {"mode": "gold"}}})
     config.gate.problems = 16
     config.gate.oracle_gain = -1.0
     config.gate.strict_gain = -1.0
     config.evaluate.batch = 16
+    config.evaluate.checked = 2
     config.targets.problems = 32
     config.targets.minutes = 30
     return config

@@ -20,9 +20,9 @@ def get_config() -> ConfigDict:
     config.task.dataset = "gsm8k"  # gsm8k, math, svamp, jsonl
     config.task.source = "public"  # public, hub, or a folder
     config.task.test_ids = ""  # of MATH: hub for MATH-500, or a file of ids
-    config.task.validation_problems = 0  # taken from the training problems
+    config.task.validation_problems = 100  # taken from the training problems
     config.task.train_problems = 500  # of those that fit, the first; 0 for all
-    config.task.test_problems = 64
+    config.task.test_problems = 32
     config.task.seed = 0  # order of the problems
     config.task.prompts = ""  # a file of prompts; empty for the data set's own
     config.task.data_dir = ""  # where the dataset is kept; empty for ~/.cache/mass_jax/tfds
@@ -37,8 +37,8 @@ def get_config() -> ConfigDict:
     config.lora.targets = "(q|v)_proj"
     config.lengths.prompt = 320
     config.lengths.solution = 192
-    config.lengths.synthesis = 256
-    config.lengths.practice = 448
+    config.lengths.synthesis = 224
+    config.lengths.practice = 384
     config.lengths.check = 512
     config.lengths.long_document = 512
 
@@ -46,16 +46,17 @@ def get_config() -> ConfigDict:
     config.generator.temperature = 0.8
     config.scorer.kind = "linear"
     config.inner.steps = 1
-    config.inner.optimizer = "adam"
-    config.inner.learning_rate = 1e-3
+    config.inner.optimizer = "normalized_sgd"
+    config.inner.learning_rate = 0.5
     config.inner.problems_at_once = 1
-    config.train.steps = 20
-    config.train.problems = 4
+    config.train.steps = 6
+    config.train.problems = 2
     config.train.replay_weight = 0.0
+    config.train.kl_weight = 0.0
     config.train.replay_batch = 2
     config.train.generator_rate = 1e-5
-    config.train.save_every = 5
-    config.arms = ConfigDict({"mass": {"train": {"mode": "gold"}}})
+    config.train.save_every = 2
+    config.arms = ConfigDict({"mass_gold": {"train": {"mode": "gold"}}})
     config.evaluate.batch = 8
     config.evaluate.skip = ("tt_ss_majority", "mass_other_problem")
     return config

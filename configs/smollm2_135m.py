@@ -59,6 +59,7 @@ def get_config() -> ConfigDict:
 
     config.gate.problems = 52
     config.evaluate.batch = 26
+    config.evaluate.checked = 4
     config.evaluate.skip = ("tt_ss_majority",)  # eight votes on every example take as long as all other arms
     config.targets.problems = 100
     config.targets.minutes = 120

@@ -9,7 +9,7 @@ share the very same practice sets, so that differences between them are paired.
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import jax
@@ -106,7 +106,7 @@ def evaluate(study: Study, states: dict[str, TrainState], evaluator: Evaluator) 
     Returns:
       The parts of results.json that are about accuracy, and the verdicts of every arm.
     """
-    verdicts, seconds, log_likelihood = {}, {}, {}
+    verdicts, seconds, likelihoods = {}, {}, {}
     skip, task = study.config.evaluate.skip, study.domain.task
     todo = {
         name: arm
@@ -119,24 +119,28 @@ def evaluate(study: Study, states: dict[str, TrainState], evaluator: Evaluator) 
             state = states[arm.model]
             outcomes = evaluator.run(arm, state.params, state.eta)
             verdicts[name] = evaluator.correct(outcomes)
-            log_likelihood[name] = float(evaluator.unfilled([o.log_likelihood_P for o in outcomes]).mean())
+            likelihoods[name] = evaluator.unfilled([outcome.log_likelihood_P for outcome in outcomes])
             seconds[name] = time.perf_counter() - start
             progress.update(len(verdicts), {"accuracy": float(verdicts[name].mean())})
     table = {name: stats.accuracy(v, evaluator.families) for name, v in verdicts.items()}
     pairs = [("mass", other) for other in verdicts if other != "mass"]
-    pairs += [("mass_gold", other) for other in ("base", "tt_ss", "solver_grpo") if other in verdicts]
+    pairs += [("mass_gold", other) for other in ("base", "base_ttt", "ttt_nn", "tt_ss", "solver_grpo")]
     over_base = ("base_ttt", "ttt_nn", "tt_ss", "ttt_shown", "mass_no_update", *(c for c in CONTROLS if "oracle" in c))
     pairs += [(other, "base") for other in over_base]
-    paired = {
-        f"{a}-{b}": stats.paired_difference(verdicts[a], verdicts[b], evaluator.families)
-        for a, b in pairs
-        if a in verdicts and b in verdicts
-    }
+
+    def differences(columns: dict[str, np.ndarray], pairs: Iterable[tuple[str, str]]) -> dict[str, stats.Difference]:
+        return {
+            f"{a}-{b}": stats.paired_difference(columns[a], columns[b], evaluator.families)
+            for a, b in pairs
+            if a in columns and b in columns
+        }
+
     results = {
         "methods": {name: table[name] for name in METHODS if name in table},
         "controls": {name: table[name] for name in CONTROLS if name in table},
-        "paired": paired,
-        "log_likelihood": log_likelihood,
+        "paired": differences(verdicts, pairs),
+        "log_likelihood": {name: float(column.mean(dtype=np.float64)) for name, column in likelihoods.items()},
+        "paired_log_likelihood": differences(likelihoods, ((name, "base") for name in likelihoods if name != "base")),
         "cost": {f"evaluate/{name} (s)": value for name, value in seconds.items()},
     }
     return results, verdicts
@@ -184,7 +188,7 @@ def examples(study: Study, state: TrainState, model: str, evaluator: Evaluator) 
             "correct_after": bool(after.correct_P[i]),
             "practice": [
                 {
-                    "text": f"{e.prompt} : {e.solution}" if e.well_formed else "(malformed)",
+                    "text": task.written(batch[i], e) if e.well_formed else "(malformed)",
                     "weight": float(weights[i, j]),
                     "correct": task.is_correct(batch[i], e) if task.privileged else None,
                     "on_family": task.is_on_family(batch[i], e) if task.privileged else None,
@@ -212,10 +216,11 @@ def synthesis_quality(study: Study, params: Params, model: str, evaluator: Evalu
     return {"well_formed": float(np.mean([practice.sets.valid_PxM for _, practice in pairs]))} | shares
 
 
-def attribution_check(study: Study, state: TrainState, evaluator: Evaluator, count: int = 8) -> dict[str, float | None]:
+def attribution_check(study: Study, state: TrainState, model: str, evaluator: Evaluator) -> dict[str, float | None]:
     """Correlation of exact attributions with float64 central differences on the trained model, SGD and Adam."""
+    count = study.config.evaluate.checked
     batch = evaluator.batches()[0][:count]
-    own = evaluator.practice("mass", state.params, "own", study.method)[0]
+    own = evaluator.practice(model, state.params, "own", study.method)[0]
     written, checks, practice = jax.tree.map(
         lambda leaf: leaf[:count], (own.written, own.sets.checks, own.sets.sequences)
     )
@@ -264,21 +269,22 @@ def write_results(study: Study, states: dict[str, TrainState], extra: dict) -> P
     start = time.perf_counter()
     evaluator = Evaluator(study, list(study.splits.test), study.config.seed + 1)
     results, verdicts = evaluate(study, states, evaluator)
-    mass = states["mass"]
+    trained = "mass" if "mass" in states else "mass_gold"
+    mass = states[trained]
     results["checks"], view = {}, {}
     if study.domain.task.privileged:
-        view = scorer_view(study, mass, "mass", evaluator)
-        gains = {name: verdicts[name].mean() - verdicts["base"].mean() for name in ("mass", "oracle_gold_family")}
+        view = scorer_view(study, mass, trained, evaluator)
+        gains = {name: verdicts[name].mean() - verdicts["base"].mean() for name in (trained, "oracle_gold_family")}
         results["checks"] = {
-            "attribution_fd_correlation": attribution_check(study, mass, evaluator),
+            "attribution_fd_correlation": attribution_check(study, mass, trained, evaluator),
             "scorer_auc_within_task": _or_none(stats.within_task_auc, view["scores"], view["correct"], view["task"]),
-            "oracle_gain_recovered": float(gains["mass"] / gains["oracle_gold_family"])
+            "oracle_gain_recovered": float(gains[trained] / gains["oracle_gold_family"])
             if gains["oracle_gold_family"]
             else None,
         }
     results["synthesis"] = {
         "before": synthesis_quality(study, states["base"].params, "base", evaluator),
-        "after": synthesis_quality(study, mass.params, "mass", evaluator),
+        "after": synthesis_quality(study, mass.params, trained, evaluator),
     }
     results |= {"config": study.config.to_dict(), "seed": study.config.seed}
     results |= {name: value for name, value in extra.items() if name != "timing"}
@@ -287,7 +293,7 @@ def write_results(study: Study, states: dict[str, TrainState], extra: dict) -> P
     for name, text in (
         ("results.json", json.dumps(results, indent=2)),
         ("scorer.json", json.dumps(view)),
-        ("examples.jsonl", "\n".join(json.dumps(row) for row in examples(study, mass, "mass", evaluator)) + "\n"),
+        ("examples.jsonl", "\n".join(json.dumps(row) for row in examples(study, mass, trained, evaluator)) + "\n"),
     ):
         (study.workdir / name).write_text(text, encoding="utf-8")
     return study.workdir / "results.json"

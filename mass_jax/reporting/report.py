@@ -10,9 +10,10 @@ from html import escape
 from pathlib import Path
 
 from mass_jax.reporting import sections
+from mass_jax.reporting.labels import label
 from mass_jax.reporting.run import Run, dig, interval, load_run
 from mass_jax.reporting.table import number, percent
-from mass_jax.reporting.targets import judge, points
+from mass_jax.reporting.targets import judge, points, trained_arm
 
 SECTIONS: tuple[tuple[str, str, Callable[[Run], str]], ...] = (
     ("methods", "Methods", sections.methods),
@@ -77,13 +78,15 @@ def _guarded(build: Callable[[Run], str], run: Run) -> str:
 
 def _headline(run: Run) -> str:
     """One sentence with the main result, and what identifies the run."""
-    mass, base = (dig(run.results, "methods", name, "accuracy") for name in ("mass", "base"))
-    count = dig(run.results, "methods", "mass", "n")
+    arm = trained_arm(run.results)
+    mass, base = (dig(run.results, "methods", name, "accuracy") for name in (arm, "base"))
+    count = dig(run.results, "methods", arm, "n")
     if mass is None or base is None:
         lead = run.missing.get("results.json", "This run has not measured both MASS and Base.")
     else:
-        lead = f"MASS solves {percent(mass)} % of {number(count and int(count))} test problems, Base {percent(base)} %"
-        pair = (run.results.get("paired") or {}).get("mass-base")
+        solved = f"{percent(mass)} % of {number(count and int(count))} test problems"
+        lead = f"{label(arm)} solves {solved}, Base {percent(base)} %"
+        pair = (run.results.get("paired") or {}).get(f"{arm}-base")
         bounds, diff = interval(pair), dig(pair, "diff")
         if bounds is not None and diff is not None:
             lead += f": {points(diff)} points, 95 % interval {points(bounds[0])} to {points(bounds[1])}"

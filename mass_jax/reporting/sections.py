@@ -55,7 +55,9 @@ def paired(run: Run) -> str:
         return _missing(run, "results.json", "results.json holds no paired differences.")
     rows = [row._replace(label=pair_label(name)) for row, name in zip(rows, entries, strict=False)]
     note = "Both methods answered the same problems; an interval that leaves out zero is coloured."
-    return _wide(plots.forest(rows, "Paired differences")) + _note(note) + _html(table.paired_table(run.results))
+    likelihood = _titled("Log-likelihood of the reference solutions", table.log_likelihood_table(run.results))
+    figure = _wide(plots.forest(rows, "Paired differences"))
+    return figure + _note(note) + _html(table.paired_table(run.results)) + likelihood
 
 
 def targets(run: Run) -> str:

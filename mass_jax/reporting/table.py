@@ -47,6 +47,18 @@ def paired_table(results: dict[str, Any]) -> Table:
     return Table(("Difference", "Points", "95 % interval"), "lrr", rows)
 
 
+def log_likelihood_table(results: dict[str, Any]) -> Table:
+    """Mean log-probability of the reference's tokens, and the paired difference to Base."""
+    rows = []
+    for name, value in (results.get("log_likelihood") or {}).items():
+        entry = (results.get("paired_log_likelihood") or {}).get(f"{name}-base")
+        bounds, diff, mean = interval(entry), dig(entry or {}, "diff"), dig({"x": value}, "x")
+        cells = ("–" if x is None else f"{x:+.3f}".replace("-", "−") for x in (mean, diff))
+        low, high = (f"{bound:+.3f}".replace("-", "−") for bound in bounds) if bounds else ("–", "–")
+        rows.append((label(name), *cells, "–" if bounds is None else f"{low} to {high}"))
+    return Table(("Log-likelihood a token", "Mean", "Over Base", "95 % interval"), "lrrr", rows)
+
+
 def synthesis_table(results: dict[str, Any]) -> Table:
     """Shares of practice problems that are well-formed, on-family and correct, before and after meta-training."""
     synthesis = results.get("synthesis") or {}
@@ -130,7 +142,8 @@ def main() -> None:
     run = load_run(parser.parse_args().workdir)
     if "results.json" in run.missing:
         raise SystemExit(run.missing["results.json"])
-    for build in (methods_table, controls_table, paired_table, targets_table, synthesis_table, time_table):
+    tables = (methods_table, controls_table, paired_table, log_likelihood_table, targets_table, synthesis_table)
+    for build in (*tables, time_table):
         table = build(run.results)
         if table.rows:
             print(to_markdown(table), end="\n\n")

@@ -40,6 +40,7 @@ def test_empty_results_make_empty_tables():
         table.methods_table,
         table.controls_table,
         table.paired_table,
+        table.log_likelihood_table,
         table.synthesis_table,
         table.time_table,
     ):
@@ -55,3 +56,12 @@ def test_command_line(workdir: Path):
     (workdir / "results.json").unlink()
     failed = subprocess.run(command, capture_output=True, text=True)
     assert failed.returncode == 1 and "results.json is not in this run" in failed.stderr
+
+
+def test_log_likelihoods_have_their_difference_to_base():
+    results = {
+        "log_likelihood": {"base": -1.5, "tt_ss": -1.25},
+        "paired_log_likelihood": {"tt_ss-base": {"diff": 0.25, "ci95": [-0.1, 0.6]}},
+    }
+    rows = table.log_likelihood_table(results).rows
+    assert rows == [("Base", "−1.500", "–", "–"), ("TT-SS", "−1.250", "+0.250", "−0.100 to +0.600")]

@@ -85,7 +85,7 @@ def config(model: Path, data: Path, tmp_path: Path) -> ConfigDict:
     config.generator.examples = 2
     config.train.steps, config.train.problems, config.train.save_every = 2, 2, 1
     config.evaluate.batch = 3
-    config.evaluate.skip = ("tt_ss_majority", "mass_other_problem", "mass_shuffled_weights", "mass_strict")
+    config.evaluate.skip = ("tt_ss_majority",)
     return config.lock()
 
 
@@ -94,18 +94,20 @@ def test_the_whole_study_runs(config: ConfigDict, tmp_path: Path, caplog: pytest
     assert (len(study.splits.train), len(study.splits.test)) == (8, 5)
     assert study.method.model.width == 16 and study.method.model.remat
     assert study.domain.task.stops, "no chat template: prompted as a base model"
-    states = {"base": base_state(study), "mass": train_arm(study, "mass")}
-    changed = jax.tree.map(lambda a, b: np.any(np.asarray(a) != b), states["mass"].params, study.base)
+    states = {"base": base_state(study), "mass_gold": train_arm(study, "mass_gold")}
+    changed = jax.tree.map(lambda a, b: np.any(np.asarray(a) != b), states["mass_gold"].params, study.base)
     assert any(jax.tree.leaves(changed))
     results = json.loads(write_results(study, states, {}).read_text())
-    assert {"base", "base_ttt", "ttt_nn", "tt_ss", "mass"} <= set(results["methods"])
-    assert {"mass_no_update", "mass_in_prompt"} <= set(results["controls"])
-    assert not {"oracle_gold_family", "oracle_filter"} & set(results["controls"]), "nobody knows a hidden family"
+    assert {"base", "base_ttt", "ttt_nn", "tt_ss", "mass_gold"} <= set(results["methods"])
+    assert results["controls"] == {}, "nobody knows a hidden family, and no problem shows examples"
     # Updating on other training problems moves the likelihood of the reference; the un-adapted arms do not.
     likelihood = results["log_likelihood"]
     assert likelihood["base_ttt"] != likelihood["base"] != likelihood["ttt_nn"]
     assert set(results["synthesis"]["before"]) == {"well_formed", "leak"}
-    assert "TTT-NN" in write_report(study.workdir).read_text()
+    gain = results["paired_log_likelihood"]["base_ttt-base"]["diff"]
+    assert gain == pytest.approx(likelihood["base_ttt"] - likelihood["base"])
+    page = write_report(study.workdir).read_text()
+    assert "TTT-NN" in page and "Log-likelihood of the reference solutions" in page and "MASS-gold solves" in page
 
 
 def test_data_or_weights_that_cannot_be_had_are_a_sentence(
