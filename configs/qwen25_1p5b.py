@@ -20,6 +20,7 @@ def get_config() -> ConfigDict:
 
     config.model.source = "Qwen/Qwen2.5-1.5B-Instruct"
     config.model.context = 1024
+    config.model.remat = True
     config.model.dtype = "bfloat16"  # of activations; norms, softmax and losses are wider
     config.model.scan_decode = True  # a loop over layers is slow to compile, and faster on a CPU only
 

@@ -12,10 +12,7 @@ validation batch. ``temp_bytes`` leaves out the arguments (the initial parameter
 """
 
 import dataclasses
-import importlib.metadata
-import importlib.util
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -25,9 +22,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from absl import app, flags
-from jax.experimental import topologies
 from jax.sharding import SingleDeviceSharding
 
+from experiments.tpu import described_devices, versions
 from mass_jax import metagrad
 from mass_jax.metagrad import optimizers
 from mass_jax.models import gpt2
@@ -175,7 +172,7 @@ def run(
     Returns:
       What the file holds: ``{"setting", "rows"}``.
     """
-    described = {**dataclasses.asdict(setting), "device": device.device_kind, "versions": _versions()}
+    described = {**dataclasses.asdict(setting), "device": device.device_kind, "versions": versions()}
     results: dict[str, Any] = {"setting": described, "rows": []}
     if path.exists() and (old := json.loads(path.read_text(encoding="utf-8")))["setting"] == described:
         results = old
@@ -206,23 +203,6 @@ def table(rows: Sequence[dict[str, Any]]) -> Table:
     return Table(("Tokens", "Estimator", "Options", "Temp, GiB", "Arguments, GiB", "Compiled in"), "rllrrr", cells)
 
 
-def described_device(topology: str) -> jax.Device:
-    """The first chip of a described TPU.
-
-    Raises:
-      InputError: libtpu is not installed, or does not know ``topology``.
-    """
-    if importlib.util.find_spec("libtpu") is None:
-        raise InputError(
-            "libtpu, the compiler for TPUs, is not installed: pip install -e '.[plan]' brings it; no TPU is needed."
-        )
-    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # else libtpu asks the cloud's metadata server, and waits
-    try:
-        return topologies.get_topology_desc(topology, platform="tpu").devices[0]
-    except Exception as error:
-        raise InputError(f"--topology={topology} is unknown to libtpu ({error}); try v5p:2x2x1.") from error
-
-
 def main(argv: Sequence[str]) -> None:
     """Reads the flags, measures, prints the table."""
     del argv
@@ -232,7 +212,7 @@ def main(argv: Sequence[str]) -> None:
         plans = _chosen(flags.FLAGS.estimators)
         tokens = _lengths(flags.FLAGS.tokens)
         path = Path(flags.FLAGS.workdir) / f"gpt2_{flags.FLAGS.topology.partition(':')[0]}.json"
-        device = described_device(flags.FLAGS.topology)
+        device = described_devices(flags.FLAGS.topology)[0]
     except InputError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
@@ -257,11 +237,6 @@ def _lengths(values: Sequence[str]) -> list[int]:
 
 def _key(row: dict[str, Any]) -> tuple[str, dict[str, Any], int]:
     return row["estimator"], row["options"], row["tokens"]
-
-
-def _versions() -> dict[str, str | None]:
-    installed = {name: importlib.util.find_spec(name) for name in ("jax", "libtpu")}
-    return {name: importlib.metadata.version(name) if found else None for name, found in installed.items()}
 
 
 def define_flags() -> None:

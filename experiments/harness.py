@@ -40,9 +40,6 @@ from mass_jax.training.errors import InputError
 from mass_jax.training.study import Study, open_study, train_arm
 from mass_jax.types import Array, Params, PyTree, Sequences
 
-_ARM = flags.DEFINE_string("arm", "mass", "Which row of the study's table answers.")
-_TASKS = flags.DEFINE_list("tasks", [], "YAML files of harness tasks; the study's own test split where not given.")
-
 
 class AdaptedLM(LM):
     """A study's model for the harness. All of it is deterministic by the study's seed."""
@@ -174,13 +171,13 @@ def evaluate(study: Study, state: TrainState, arm: str, tasks: Sequence[str]) ->
 
 def main(config: ConfigDict, workdir: Path) -> None:
     """Evaluate one arm, and write what the harness says of it."""
-    arm = named_arm(_ARM.value)
+    arm = named_arm(flags.FLAGS.arm)
     enable_compilation_cache(workdir.parent / ".jax_cache")
     study = open_study(config, workdir)
     state = base_state(study) if arm.model == "base" else train_arm(study, arm.model)
-    tasks = _TASKS.value or [str(write_task(study, workdir / "harness"))]
-    results = evaluate(study, state, _ARM.value, tasks)
-    path = workdir / f"harness-{_ARM.value}.json"
+    tasks = flags.FLAGS.tasks or [str(write_task(study, workdir / "harness"))]
+    results = evaluate(study, state, flags.FLAGS.arm, tasks)
+    path = workdir / f"harness-{flags.FLAGS.arm}.json"
     path.write_text(json.dumps(results, indent=2, default=str), encoding="utf-8")
     print(f"{json.dumps(results, indent=2, default=str)}\nThese results are in {path}")
 
@@ -190,5 +187,12 @@ def _cut(text: str, until: str | Sequence[str]) -> str:
     return text[: min((place for stop in stops if stop and (place := text.find(stop)) >= 0), default=None)]
 
 
+def define_flags() -> None:
+    """What the command line takes. Called by the main program only: an importer has flags of its own."""
+    flags.DEFINE_string("arm", "mass", "Which row of the study's table answers.")
+    flags.DEFINE_list("tasks", [], "YAML files of harness tasks; the study's own test split where not given.")
+
+
 if __name__ == "__main__":
+    define_flags()
     command_line.run(main)

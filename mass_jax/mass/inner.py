@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from mass_jax.mass.method import InnerConfig, Method
 from mass_jax.mass.packing import mean_log_probs
 from mass_jax.metagrad import InnerRun, optimizers
+from mass_jax.models import partition
 from mass_jax.types import Array, InnerOptimizer, InnerProblem, Meta, MetaGradient, Params, PyTree, Sequences
 
 Out = TypeVar("Out", bound=PyTree)
@@ -92,7 +93,20 @@ def pullback(
 
 
 def over_problems(config: InnerConfig, fn: Callable[..., Out], *trees_P: PyTree) -> Out:
-    """``fn`` of every problem's part of ``trees_P``, ``config.problems_at_once`` at a time."""
-    if not config.problems_at_once:
-        return jax.vmap(fn)(*trees_P)
-    return jax.lax.map(lambda trees: fn(*trees), trees_P, batch_size=config.problems_at_once)
+    """``fn`` of every problem's part of ``trees_P``, ``config.problems_at_once`` at a time.
+
+    On a mesh problems are spread over it, and those that are done at once lie on different devices.
+    """
+    every = jax.vmap(fn, spmd_axis_name=partition.PROBLEMS if partition.active() else None)
+    trees_P, problems = partition.spread(trees_P), jax.tree.leaves(trees_P)[0].shape[0]
+    rounds = -(-problems // (config.problems_at_once or problems))
+    at_once = -(-problems // (rounds * partition.ways())) * partition.ways()
+    if at_once == problems:
+        return partition.spread(every(*trees_P))
+    # Problem i is done in round i mod rounds: what a device holds is a run of problems, one of which is done a round.
+    rest = rounds * at_once - problems
+    filled = jax.tree.map(lambda x: jnp.concatenate([x, x[:rest]]) if rest else x, trees_P)
+    grouped = jax.tree.map(lambda x: x.reshape(at_once, rounds, *x.shape[1:]).swapaxes(0, 1), filled)
+    done = jax.lax.map(lambda trees: every(*trees), partition.spread(grouped, axis=1))
+    ungrouped = jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(at_once * rounds, *x.shape[2:])[:problems], done)
+    return partition.spread(ungrouped)

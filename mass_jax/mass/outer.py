@@ -19,7 +19,7 @@ from mass_jax.mass import attribution, policy, scorer
 from mass_jax.mass.attribution import Solutions
 from mass_jax.mass.generator import Domain, share, synthesise
 from mass_jax.mass.method import Method
-from mass_jax.models import lora
+from mass_jax.models import lora, partition
 from mass_jax.tasks.base import Problem
 from mass_jax.types import AnyArray, Array, OptState, Params, Sequences
 
@@ -340,8 +340,10 @@ def update_model(
         return model_loss(method, config, params, base, experience, solve, documents)
 
     gradient, parts = jax.grad(loss, has_aux=True)(params)
+    gradient = partition.constrain_tree(gradient)
     updates, opt_state = model_optimizer(config).update(gradient, opt_state)
-    return optax.apply_updates(params, updates), opt_state, parts | {"grad_norm/generator": optax.tree.norm(gradient)}
+    params, opt_state = partition.constrain_tree((optax.apply_updates(params, updates), opt_state))
+    return params, opt_state, parts | {"grad_norm/generator": optax.tree.norm(gradient)}
 
 
 def _repeat(adapter: Params, problems: int) -> Params:

@@ -9,12 +9,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding
 
 from mass_jax.mass import attribution, outer
 from mass_jax.mass.attribution import Solutions
 from mass_jax.mass.method import Method
 from mass_jax.mass.outer import Experience, OuterConfig, TrainState
-from mass_jax.models import lora, sampling
+from mass_jax.models import lora, partition, sampling
+from mass_jax.models.partition import ADAPTER_RULES, PROBLEMS, TENSOR, P
 from mass_jax.types import PyTree, Sequences
 
 
@@ -50,9 +52,36 @@ def sequences(*shape: int) -> Sequences:
     return Sequences(struct(shape, jnp.int32), struct(shape, jnp.bool_))
 
 
+def placed(mesh: Mesh | None, tree: PyTree, specs: PyTree) -> PyTree:
+    """The tree's shapes with the shardings of ``specs``, which has its structure or is one spec for all leaves."""
+    if mesh is None:
+        return tree
+    if isinstance(specs, P):
+        specs = jax.tree.map(lambda _: specs, tree)
+    return jax.tree.map(
+        lambda spec, leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=NamedSharding(mesh, spec)),
+        specs,
+        tree,
+        is_leaf=lambda x: isinstance(x, P),
+    )
+
+
 def key() -> PyTree:
     """A PRNG key that is not there."""
     return jax.eval_shape(lambda: jax.random.key(0))
+
+
+def _cached(state: sampling.State) -> PyTree:
+    """The specs of what is alive between two tokens; see `sampling.State`."""
+    rows = jax.tree.map(lambda leaf: P(PROBLEMS) if leaf.ndim else P(), state)
+
+    def heads(leaf: Any) -> P:
+        return P(*(None,) * (leaf.ndim - 4), PROBLEMS, TENSOR)
+
+    cache = rows.cache._replace(
+        keys=jax.tree.map(heads, state.cache.keys), values=jax.tree.map(heads, state.cache.values)
+    )
+    return rows._replace(cache=cache)
 
 
 def make_state(method: Method, config: OuterConfig, base: PyTree, checks: int) -> TrainState:
@@ -61,7 +90,13 @@ def make_state(method: Method, config: OuterConfig, base: PyTree, checks: int) -
 
 
 def phases(
-    method: Method, config: OuterConfig, base: PyTree, checks: int, problems: int, documents: int
+    method: Method,
+    config: OuterConfig,
+    base: PyTree,
+    checks: int,
+    problems: int,
+    documents: Sequences,
+    mesh: Mesh | None = None,
 ) -> list[Phase]:
     """All programs of one outer step that grow with the model.
 
@@ -72,30 +107,36 @@ def phases(
       checks: how many checks the task has.
       problems: P.
       documents: what replay and KL read, [B, T].
+      mesh: where arrays are to lie; None for one device. Lower and compile with it set (`jax.set_mesh`).
     """
     lengths, examples = method.lengths, method.generator.examples
     rows = problems * config.sets
     state = make_state(method, config, base, checks)
+    base = placed(mesh, base, partition.specs(base))
+    opt_state = placed(mesh, state.opt_state, partition.specs(state.opt_state))
+    eta = placed(mesh, state.eta, P())
     found: list[Phase] = []
+
+    def spread(tree: PyTree) -> PyTree:
+        return placed(mesh, tree, P(PROBLEMS))
 
     def generate(phase: str, adapter: PyTree, count: int, samples: int, new: int) -> None:
         model = dataclasses.replace(method.model, scan_layers=method.model.scan_decode)
         params, layers = base, adapter
         if layers is not None:
             layers = jax.tree.map(lambda x: struct((x.shape[1], x.shape[0], *x.shape[2:]), x.dtype), layers)
+            specs = partition.specs(adapter, ADAPTER_RULES)
+            specs = jax.tree.map(lambda spec: P(None, *spec[:1], *spec[2:]), specs, is_leaf=lambda x: isinstance(x, P))
+            layers = placed(mesh, layers, specs)
         if not model.scan_layers:
             params, layers = jax.eval_shape(partial(sampling.unstack, model), params, layers)
         settings = (model, params, layers, struct(()))
-        prompts = (struct((count, lengths.prompt), jnp.int32), struct((count,), jnp.int32))
-        read = (*settings, *prompts, key(), struct((count,), jnp.int32), samples, new, 0, 1.0)
+        prompts = spread((struct((count, lengths.prompt), jnp.int32), struct((count,), jnp.int32)))
+        read = (*settings, *prompts, key(), spread(struct((count,), jnp.int32)), samples, new, 0, 1.0)
         found.append(Phase(f"{phase}/prefill", sampling.prefill, read, count, count * lengths.prompt))
-        begun = jax.eval_shape(
-            partial(sampling.prefill, model, samples=samples, max_new_tokens=new, pad_id=0, top_p=1.0),
-            *settings[1:],
-            *prompts,
-            key(),
-            struct((count,), jnp.int32),
-        )
+        prefill = partial(sampling.prefill, model, samples=samples, max_new_tokens=new, pad_id=0, top_p=1.0)
+        begun = jax.eval_shape(prefill, *settings[1:], *prompts, key(), struct((count,), jnp.int32))
+        begun = placed(mesh, begun, _cached(begun) if mesh else P())
         written = (*settings, struct((), jnp.int32), 1, 0, 1.0, begun)
         found.append(Phase(f"{phase}/decode", sampling.decode, written, count, count * samples * new))
 
@@ -103,35 +144,36 @@ def phases(
     if config.practice:
         generate("synthesise", None, rows, examples, lengths.synthesis)
         adapter = jax.eval_shape(partial(lora.init, method.lora), base, key())
-        written = sequences(rows, examples, lengths.prompt + lengths.synthesis)
-        asked = sequences(rows, examples, checks, lengths.check)
-        practice = sequences(rows, examples, lengths.practice)
-        valid = struct((rows, examples), jnp.bool_)
-        args: tuple[Any, ...] = (method, base, state.eta, adapter, written, asked, practice, valid)
+        written = spread(sequences(rows, examples, lengths.prompt + lengths.synthesis))
+        asked = spread(sequences(rows, examples, checks, lengths.check))
+        practice = spread(sequences(rows, examples, lengths.practice))
+        valid = spread(struct((rows, examples), jnp.bool_))
+        args: tuple[Any, ...] = (method, base, eta, adapter, written, asked, practice, valid)
         used = rows * examples * lengths.practice * (1 if method.inner.schedule == "fresh" else method.inner.steps)
         found.append(Phase("adapt", attribution.score_and_adapt, args, rows, used))
-        adapted = jax.eval_shape(partial(attribution.score_and_adapt, method), *args[1:])
+        adapted = spread(jax.eval_shape(partial(attribution.score_and_adapt, method), *args[1:]))
         solutions = 1
         if config.mode == "verifier":
             solutions = config.solutions
             generate("solve", adapted.run.params, rows, solutions, lengths.solution)
-        solved = sequences(rows, solutions, lengths.prompt + lengths.solution)
-        args = (method, base, adapted, practice, solved, struct((rows, solutions)))
+        solved = spread(sequences(rows, solutions, lengths.prompt + lengths.solution))
+        args = (method, base, adapted, practice, solved, spread(struct((rows, solutions))))
         found.append(Phase("attribute", attribution.attribute, args, rows, used))
         if config.attribution_weight:
-            each = struct((rows, examples))
+            each = spread(struct((rows, examples)))
             experience.append(Experience(written, each, each))
     solve = None
     if config.solve_weight:
         count = 1 if config.mode == "gold" else config.solutions
-        attempted = sequences(problems, count, lengths.prompt + lengths.solution)
+        attempted = spread(sequences(problems, count, lengths.prompt + lengths.solution))
+        each = spread(struct((problems, count)))
         if config.mode == "gold":
-            solve = Solutions(attempted, struct((problems, 1)), None)
+            solve = Solutions(attempted, each, None)
         else:
             generate("solve un-adapted", None, problems, count, lengths.solution)
-            experience.append(Experience(attempted, struct((problems, count)), struct((problems, count))))
+            experience.append(Experience(attempted, each, each))
     if config.generator_rate:
-        update = (method, config, base, state.opt_state, base, tuple(experience), solve, documents)
+        update = (method, config, base, opt_state, base, tuple(experience), solve, spread(documents))
         tokens = sum(x.sequences.tokens.size for x in experience) + (solve.sequences.tokens.size if solve else 0)
         found.append(Phase("generator", outer.update_model, update, problems, tokens))
     return found

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from mass_jax.mass.method import Method
 from mass_jax.mass.packing import target_log_probs
-from mass_jax.models import transformer
+from mass_jax.models import partition, transformer
 from mass_jax.types import AnyArray, Array, Params, Sequences
 
 
@@ -36,14 +36,14 @@ def clipped_objective(log_ratio: Array, advantages: Array, clip: float) -> Array
 def sequence_log_probs(method: Method, params: Params, sequences: Sequences) -> tuple[Array, Array]:
     """Log-probability of each target and its length under the un-adapted model, for sequences [..., T]."""
     shape = sequences.tokens.shape[:-1]
-    flat = jax.tree.map(lambda leaf: leaf.reshape(-1, leaf.shape[-1]), sequences)
+    flat = partition.spread(jax.tree.map(lambda leaf: leaf.reshape(-1, leaf.shape[-1]), sequences))
     total, count = target_log_probs(method.model, params, None, flat)
     return total.reshape(shape), count.reshape(shape)
 
 
 def kl_to_base(method: Method, params: Params, base: Params, documents: Sequences) -> Array:
     """Mean KL(base || params) of the distributions of the target tokens of ``documents`` [B, T], a scalar."""
-    tokens = jnp.asarray(documents.tokens)[:, :-1]
+    tokens = partition.spread(jnp.asarray(documents.tokens)[:, :-1])
     mask = documents.target[:, 1:].astype(jnp.float32)
 
     def log_probs(params):

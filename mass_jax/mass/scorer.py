@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from mass_jax.mass.method import Method, ScorerConfig
 from mass_jax.mass.packing import mean_log_probs
-from mass_jax.models import transformer
+from mass_jax.models import partition, transformer
 from mass_jax.types import AnyArray, Array, Params, Sequences
 
 CHECK_FLOOR = -10.0
@@ -67,13 +67,13 @@ def features(method: Method, params: Params, written: Sequences, checks: Sequenc
         return jnp.zeros((problems, examples, 0))
     params = jax.lax.stop_gradient(params)
     if method.scorer.kind == "linear":
-        tokens = jnp.asarray(written.tokens).reshape(problems * examples, -1)
+        tokens = partition.spread(jnp.asarray(written.tokens).reshape(problems * examples, -1))
         hidden, _ = transformer.forward(method.model, params, None, tokens)
         # The last written token: the state that has read the problem, the practice and its solution.
         last = tokens.shape[-1] - 1 - jnp.argmax(written.target.reshape(tokens.shape)[:, ::-1], axis=-1)
         return jnp.take_along_axis(hidden, last[:, None, None], axis=1).reshape(problems, examples, -1)
     count = checks.tokens.shape[2]
-    flat = jax.tree.map(lambda leaf: leaf.reshape(-1, leaf.shape[-1]), checks)
+    flat = partition.spread(jax.tree.map(lambda leaf: leaf.reshape(-1, leaf.shape[-1]), checks))
     outcome = mean_log_probs(method.model, params, None, flat).reshape(problems, examples, count)
     outcome = jnp.maximum(outcome, CHECK_FLOOR) / -CHECK_FLOOR
     mean = _valid_mean(outcome, valid_PxM)[:, None]

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mass_jax.models import transformer
+from mass_jax.models import partition, transformer
 from mass_jax.models.transformer import UNSEEN, KVCache, ModelConfig
 from mass_jax.types import AnyArray, Array, Params, PyTree
 
@@ -151,6 +151,7 @@ def prefill(
             f"a prompt of {length} tokens and a completion of {max_new_tokens} exceed the model's context of "
             f"{config.context}: shorten one, or use a model with a larger context."
         )
+    prompts_PxT, lengths_P, identities_P = partition.spread((prompts_PxT, lengths_P, identities_P))
     slots = jnp.arange(length)
     positions = jnp.where(slots < lengths_P[:, None], slots, UNSEEN)
     dtype = config.dtype or params["embed"].dtype
@@ -172,7 +173,8 @@ def prefill(
     token, log_prob = _choose(config, params, jnp.repeat(last_PxD, samples, axis=0), key_B, step, temperature, top_p)
     shape = (problems * samples, max_new_tokens)
     out = Samples(jnp.full(shape, pad_id, jnp.int32), jnp.zeros(shape), jnp.zeros(shape, bool))
-    return State(step, token, log_prob, jnp.zeros(shape[0], bool), jnp.repeat(lengths_P, samples), key_B, cache, out)
+    done, lengths = jnp.zeros(shape[0], bool), jnp.repeat(lengths_P, samples)
+    return _spread(State(step, token, log_prob, done, lengths, key_B, cache, out))
 
 
 @partial(jax.jit, static_argnames=("config", "stop_id", "pad_id", "top_p"), donate_argnames="state")
@@ -213,9 +215,21 @@ def decode(
         )
         assert cache is not None
         token, log_prob = _choose(config, params, hidden[:, 0], state.key_B, step + 1, temperature, top_p)
-        return State(step + 1, token, log_prob, done, state.length_B, state.key_B, cache, out)
+        return _spread(State(step + 1, token, log_prob, done, state.length_B, state.key_B, cache, out))
 
     return jax.lax.while_loop(lambda state: (state.step < limit) & ~jnp.all(state.done_B), body, state)
+
+
+def _spread(state: State) -> State:
+    """Sequences over the mesh, and the heads of their caches."""
+
+    def cached(leaf: Array) -> Array:
+        return partition.constrain(leaf, *(None,) * (leaf.ndim - 4), partition.PROBLEMS, partition.TENSOR)
+
+    keys, values = jax.tree.map(cached, (state.cache.keys, state.cache.values))
+    cache = KVCache(keys, values, partition.spread(state.cache.positions_BxS))
+    rest = ("token_B", "log_prob_B", "done_B", "length_B", "key_B", "out")
+    return state._replace(cache=cache, **{name: partition.spread(getattr(state, name)) for name in rest})
 
 
 def _choose(

@@ -19,7 +19,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from mass_jax.models import partition
 from mass_jax.models.cross_entropy import target_log_probs
+from mass_jax.models.partition import TENSOR, P
 from mass_jax.types import Array, Params, PyTree
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
@@ -381,7 +383,7 @@ def forward(
         )
     if positions_BxT is None:
         positions_BxT = jnp.arange(length)[None]
-    x = params["embed"][tokens_BxT]
+    x = _whole(partition.gathered({"embed": params["embed"]})["embed"][tokens_BxT])
     if config.dtype is not None:
         x = x.astype(config.dtype)
     if config.embed_scale != 1.0:
@@ -405,8 +407,9 @@ def forward(
 
     def layer(x: Array, inputs: tuple) -> tuple[Array, Any]:
         layer_params, lora, kv, slides = inputs
+        layer_params = partition.gathered(layer_params, "layers")
         x, kv = attention(x, _pick(views, slides), layer_params, lora, kv)
-        return mlp(x, layer_params, lora), kv
+        return _whole(mlp(_whole(x), layer_params, lora)), kv
 
     slides = config.sliding_layers or (False,) * config.layers
     kv: Any = None if cache is None else (cache.keys, cache.values)
@@ -434,8 +437,10 @@ def unstack(config: ModelConfig, params: Params) -> Params:
 
 def logits(config: ModelConfig, params: Params, hidden_BxTxD: Array) -> Array:
     """Next-token logits [..., V] of hidden states, of their dtype."""
-    unembed = params["embed"].T if config.tie_embeddings else params["unembed"]
-    return hidden_BxTxD @ unembed.astype(hidden_BxTxD.dtype)
+    name = "embed" if config.tie_embeddings else "unembed"
+    matrix = partition.gathered({name: params[name]})[name].astype(hidden_BxTxD.dtype)
+    found = hidden_BxTxD @ (matrix.T if config.tie_embeddings else matrix)
+    return partition.constrain(found, *(P.UNCONSTRAINED,) * (found.ndim - 1), TENSOR)
 
 
 def token_log_probs(config: ModelConfig, params: Params, adapter: PyTree, tokens_BxT: Array) -> Array:
@@ -444,6 +449,11 @@ def token_log_probs(config: ModelConfig, params: Params, adapter: PyTree, tokens
     return target_log_probs(
         lambda hidden: logits(config, params, hidden), hidden_BxTxD, tokens_BxT[:, 1:], config.loss_chunk
     )
+
+
+def _whole(x_BxTxD: Array) -> Array:
+    """The residual stream: sequences may be split over devices, their tokens and channels are not."""
+    return partition.constrain(x_BxTxD, P.UNCONSTRAINED)
 
 
 def _views(config: ModelConfig, positions_BxT: Array, seen_BxS: Array, dtype: Any) -> tuple[_View, ...]:

@@ -125,16 +125,18 @@ def make_documents(
     )
 
 
-def make_model(config: ml_collections.ConfigDict, domain: Domain) -> ModelConfig:
+def make_model(config: ml_collections.ConfigDict, domain: Domain | None = None) -> ModelConfig:
     """The architecture of ``config.model``: a pretrained model's, or one with the domain's vocabulary."""
     options = dict(config.model)
     if "source" in options:
         return source.load_config(**options)
+    if domain is None:
+        domain = make_domain(config)
     return ModelConfig(vocab_size=domain.tokenizer.vocab_size, **options)
 
 
-def make_method(config: ml_collections.ConfigDict, domain: Domain) -> Method:
-    """The static description of the method."""
+def make_method(config: ml_collections.ConfigDict, domain: Domain | None = None) -> Method:
+    """The static description of the method; the domain of a pretrained model need not be at hand."""
     return Method(
         model=make_model(config, domain),
         lora=LoraConfig(**config.lora),

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import estimators_gpt2
+from experiments import estimators_gpt2, tpu
 from experiments.estimators_gpt2 import PLANS, Plan, Setting, make_program, measure, run
 from mass_jax.models import gpt2
 from mass_jax.models.gpt2 import GPT2Config
@@ -132,4 +132,4 @@ def test_bad_flags_and_a_missing_compiler_are_sentences(monkeypatch):
         estimators_gpt2._lengths(["128", "2048"])
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"libtpu.*pip install -e '\.\[plan\]'"):
-        estimators_gpt2.described_device("v5p:2x2x1")
+        tpu.described_devices("v5p:2x2x1")

@@ -5,7 +5,6 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Iterable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +79,7 @@ def read(
 
 def shapes_of(config: ModelConfig) -> Params:
     """The parameters of an architecture as ``jax.ShapeDtypeStruct``."""
-    return jax.eval_shape(partial(transformer.init, config), jax.random.key(0))
+    return jax.eval_shape(lambda: transformer.init(config, jax.random.key(0)))
 
 
 def assemble(

@@ -1,0 +1,113 @@
+"""The phases of an outer step on eight devices equal those on one: losses, attributions, updates, greedy tokens."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# In a process of its own: the number of devices is fixed when the backend starts. What is differentiated is compared in
+# float64: in float32 the attributions of this model, whose logits are far apart, differ by 1e-3 for rounding alone.
+PROGRAM = """
+import dataclasses, json, sys
+from contextlib import nullcontext
+
+import jax
+import numpy as np
+
+from mass_jax.mass import attribution, outer
+from mass_jax.mass.generator import Domain, complete
+from mass_jax.mass.outer import Experience
+from mass_jax.models import lora, partition, transformer
+from mass_jax.models.tokenizer import WordTokenizer
+from mass_jax.training import mesh
+from tests.mass import tiny
+
+at_once, scan, *shapes = json.loads(sys.argv[1])
+words = tiny.DOMAIN.task.vocabulary
+domain = Domain(tiny.LENIENT.task, WordTokenizer(words))
+if domain.tokenizer.vocab_size % 2:
+    domain = Domain(domain.task, WordTokenizer((*words, "filler")))
+method = tiny.make_method(steps=2, optimizer="adam", rate=0.02)
+model = dataclasses.replace(
+    method.model, heads=4, kv_heads=2, layers=2, scan_layers=scan, scan_decode=scan, remat=scan,
+    vocab_size=domain.tokenizer.vocab_size, loss_chunk=8 if scan else None,
+)
+method = dataclasses.replace(method, model=model, inner=dataclasses.replace(method.inner, problems_at_once=at_once))
+config = tiny.OUTER
+params = transformer.init(model, jax.random.key(1))
+params["layers"] = jax.tree.map(lambda x: 3 * x, params["layers"])
+problems, documents = tiny.make_problems(8), tiny.replay_documents(8)
+sets, written = tiny.make_practice(method, problems)
+solved, coefficients = tiny.make_solutions(problems)
+eta = tiny.make_eta(method)
+
+
+def differentiate(place):
+    base = place(tiny.float64(params))
+    adapter = tiny.float64(lora.init(method.lora, params, jax.random.key(2)))
+    adapted = attribution.score_and_adapt(
+        method, base, tiny.float64(eta), adapter, written, sets.checks, sets.sequences, sets.valid_PxM
+    )
+    result = attribution.attribute(method, base, adapted, sets.sequences, solved, coefficients)
+    state = outer.init_state(method, config, base, tiny.CHECKS, jax.random.key(0))
+    experience = Experience(solved, np.full(coefficients.shape, -3.0), coefficients)
+    updated, opt_state, parts = outer.update_model(
+        method, config, base, state.opt_state, jax.tree.map(lambda x: 1.01 * x, base), (experience,), None, documents
+    )
+    leaves = jax.tree.leaves(updated["layers"])
+    split = max(len({str(shard.index) for shard in leaf.addressable_shards}) for leaf in leaves)
+    return split, jax.device_get((adapted.run.params, adapted.scores, result, updated, opt_state, parts))
+
+
+def answer(place):
+    prompts = [domain.task.solve_prompt(p.prompt) for p in problems]
+    options = dict(samples=2, max_new_tokens=5, temperature=0.0)
+    return complete(domain, method, place(params), None, prompts, jax.random.key(3), **options)[0]
+
+
+found = []
+for shape in shapes:
+    sizes = dict(zip(partition.AXES, shape))
+    mesh.check(sizes, model, {"problems": 8, "documents": 8})
+    on = mesh.make(sizes, jax.devices()[: int(np.prod(shape))])
+
+    def place(tree):
+        return tree if on is None else jax.device_put(tree, partition.shardings(on, tree))
+
+    with nullcontext() if on is None else jax.set_mesh(on):
+        texts = answer(place)
+        with jax.enable_x64(True):
+            split, trees = differentiate(place)
+    assert split == sizes["fsdp"] * sizes["tensor"], "parameters are not where they should be"
+    found.append((trees, texts))
+(one, texts), *others = found
+assert len({text for row in texts for text in row}) > 2
+assert np.ptp(one[2].tau_PxM) > 1e-3
+for shape, (other, same) in zip(shapes[1:], others):
+    assert same == texts, shape
+    for path, leaf in jax.tree_util.tree_leaves_with_path(one):
+        value, name = dict(jax.tree_util.tree_leaves_with_path(other))[path], f"{shape} {jax.tree_util.keystr(path)}"
+        np.testing.assert_allclose(value, leaf, rtol=1e-8, atol=1e-9 * np.abs(leaf).max(), err_msg=name)
+print("equal")
+"""
+
+
+@pytest.mark.parametrize(
+    ("at_once", "scan", "shapes"),
+    [
+        (0, False, [(1, 1, 1), (2, 2, 2), (8, 1, 1)]),
+        (4, True, [(1, 1, 1), (1, 4, 2), (2, 1, 1)]),
+    ],
+)
+def test_any_mesh_gives_what_one_device_gives(at_once: int, scan: bool, shapes: list[tuple[int, int, int]]):
+    flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+    environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", PROGRAM, json.dumps([at_once, scan, *shapes])]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.strip() == "equal"

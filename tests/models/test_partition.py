@@ -1,0 +1,77 @@
+"""Partition rules: every leaf has one, and what they say is what arrays get."""
+
+import jax
+import optax
+import pytest
+from jax.sharding import AbstractMesh, AxisType
+
+from mass_jax.models import lora, partition, transformer
+from mass_jax.models.lora import LoraConfig
+from mass_jax.models.partition import ADAPTER_RULES, PROBLEMS, RULES, P
+from mass_jax.models.transformer import ModelConfig
+
+ALL = ModelConfig(
+    64,
+    width=16,
+    layers=2,
+    heads=4,
+    kv_heads=2,
+    head_dim=8,
+    mlp_width=32,
+    tie_embeddings=False,
+    qkv_bias=True,
+    qk_norm=True,
+    post_norms=True,
+)
+
+
+def shapes(config: ModelConfig = ALL):
+    return jax.eval_shape(lambda key: transformer.init(config, key), jax.random.key(0))
+
+
+def test_every_parameter_of_every_family_and_its_optimiser_state_has_one_rule():
+    state = jax.eval_shape(optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-3)).init, shapes())
+    for tree in (shapes(), state, {"params": shapes()}):
+        found = partition.specs(tree)
+        assert jax.tree.structure(found, is_leaf=lambda x: isinstance(x, P)) == jax.tree.structure(tree)
+        leaves = zip(jax.tree.leaves(found, is_leaf=lambda x: isinstance(x, P)), jax.tree.leaves(tree), strict=True)
+        assert all(len(spec) <= leaf.ndim for spec, leaf in leaves)
+    assert partition.specs(state)[1][0].mu["layers"]["q_proj"]["kernel"] == P(None, "fsdp", "tensor")
+    adapter = jax.eval_shape(lambda p, key: lora.init(LoraConfig(), p, key), shapes(), jax.random.key(0))
+    specs = partition.specs(adapter, ADAPTER_RULES)
+    assert specs["q_proj"]["b"] == P(PROBLEMS, None, None, "tensor") and specs["down_proj"]["b"] == P(PROBLEMS)
+
+
+def test_no_rule_is_dead():
+    state = jax.eval_shape(optax.adam(1e-3).init, shapes())
+    used = {str(spec) for spec in jax.tree.leaves(partition.specs(state), is_leaf=lambda x: isinstance(x, P))}
+    assert used == {str(spec) for _, spec in RULES}
+
+
+def test_a_leaf_without_a_rule_or_with_two_is_named():
+    with pytest.raises(ValueError, match=r"exactly one partition rule, but these do not: layers/new_proj/kernel \(0\)"):
+        partition.specs({"layers": {"new_proj": {"kernel": 1}, "q_proj": {"kernel": 2}}})
+    rules = (*RULES, (r"layers/q_proj/.*", P()))
+    with pytest.raises(ValueError, match=r"layers/q_proj/kernel \(2\)"):
+        partition.specs({"layers": {"q_proj": {"kernel": 2}}}, rules)
+
+
+def test_without_a_mesh_nothing_is_constrained():
+    x = jax.numpy.ones((3, 5))
+    assert partition.constrain(x, "tensor") is x and partition.spread({"x": x})["x"] is x
+    assert partition.gathered({"embed": x})["embed"] is x and partition.ways() == 1
+
+
+def test_on_a_mesh_the_constraints_are_in_the_program():
+    mesh = AbstractMesh((2, 2, 2), partition.AXES, axis_types=(AxisType.Auto,) * 3)
+    params = shapes(ModelConfig(64, width=16, layers=2, scan_layers=True))
+
+    def program(params, tokens):
+        return transformer.forward(ModelConfig(64, width=16, layers=2, scan_layers=True), params, None, tokens)[0]
+
+    tokens = jax.ShapeDtypeStruct((4, 8), "int32")
+    assert "sharding_constraint" not in str(jax.make_jaxpr(program)(params, tokens))
+    with jax.sharding.use_abstract_mesh(mesh):
+        assert partition.ways() == 4
+        text = str(jax.make_jaxpr(program)(params, tokens))
+    assert text.count("sharding_constraint") > 10
