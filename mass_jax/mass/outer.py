@@ -14,12 +14,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh, NamedSharding
 
 from mass_jax.mass import attribution, policy, scorer
 from mass_jax.mass.attribution import Solutions
 from mass_jax.mass.generator import Domain, share, synthesise
 from mass_jax.mass.method import Method
 from mass_jax.models import lora, partition
+from mass_jax.models.partition import P
 from mass_jax.tasks.base import Problem
 from mass_jax.types import AnyArray, Array, OptState, Params, Sequences
 
@@ -130,6 +132,14 @@ def init_state(method: Method, config: OuterConfig, base: Params, checks: int, k
     scorer_key, key = jax.random.split(key)
     eta = scorer.init(method.scorer, scorer.feature_count(method, checks), scorer_key)
     return TrainState(base, model_optimizer(config).init(base), eta, scorer_optimizer(config).init(eta), key)
+
+
+def shardings(mesh: Mesh, state: TrainState) -> TrainState:
+    """Where every leaf lies on a mesh: the model and its optimiser by rule, all else on every device."""
+    whole = jax.tree.map(lambda leaf: NamedSharding(mesh, P()), state)
+    return whole._replace(
+        params=partition.shardings(mesh, state.params), opt_state=partition.shardings(mesh, state.opt_state)
+    )
 
 
 def outer_step(

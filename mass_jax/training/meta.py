@@ -1,6 +1,6 @@
 """The meta-training loop of one arm: resumable, logged, and stopped at the first number that is none."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from mass_jax.mass import outer
 from mass_jax.mass.generator import Domain
 from mass_jax.mass.method import Method
 from mass_jax.mass.outer import OuterConfig, TrainState
+from mass_jax.models import partition
 from mass_jax.tasks import pipeline
 from mass_jax.tasks.base import Problem
 from mass_jax.training.checkpoint import Checkpointer
@@ -60,9 +61,9 @@ def meta_train(
     batches = pipeline.problem_batches(problems, batch_size=train.problems, seed=seed)
     with Checkpointer(workdir / "checkpoints", keep=2) as checkpointer:
         if checkpointer.latest_step() is None:
-            done, state = 0, start()
+            done, state = 0, _placed(start())
         else:
-            restored = checkpointer.restore(jax.eval_shape(start))
+            restored = checkpointer.restore(_template(start))
             done, state = restored.step, restored.state
             batches.set_state(restored.data["problems"])
             documents.set_state(restored.data["documents"])
@@ -86,3 +87,17 @@ def meta_train(
                     data = {"problems": batches.get_state(), "documents": documents.get_state()}
                     checkpointer.save(step + 1, state, data=data)
     return state
+
+
+def _template(start: Callable[[], TrainState]) -> TrainState:
+    """The shapes of a state, and where its leaves are to lie, whatever devices they were saved from."""
+    shapes = jax.eval_shape(start)
+    if not partition.active():
+        return shapes
+    places = outer.shardings(jax.sharding.get_mesh(), shapes)
+    return jax.tree.map(lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), shapes, places)
+
+
+def _placed(state: TrainState) -> TrainState:
+    """The state on the mesh, if one is set."""
+    return jax.device_put(state, outer.shardings(jax.sharding.get_mesh(), state)) if partition.active() else state

@@ -3,13 +3,18 @@
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
 import ml_collections
+from jax.sharding import Mesh
 
 from mass_jax.mass.generator import Domain
 from mass_jax.mass.method import Method
 from mass_jax.mass.outer import TrainState
-from mass_jax.models.pretrained import source
+from mass_jax.models import partition
+from mass_jax.models.pretrained import folder, source
+from mass_jax.models.transformer import ModelConfig
 from mass_jax.tasks.arithmetic.documents import KINDS
+from mass_jax.training import mesh as meshes
 from mass_jax.training import setup
 from mass_jax.training.errors import InputError
 from mass_jax.training.meta import meta_train
@@ -54,9 +59,11 @@ def open_study(config: ml_collections.ConfigDict, workdir: Path) -> Study:
         method = setup.make_method(config, domain)
         for name in config.arms:
             setup.make_method(arm_config(config, name), domain)
+        mesh = open_mesh(config, method.model)
         splits = setup.make_splits(config, domain, method)
         if "source" in config.model:
-            base = source.load_params(config.model.source, method.model)
+            places = None if mesh is None else partition.shardings(mesh, folder.shapes_of(method.model))
+            base = source.load_params(config.model.source, method.model, sharding=places)
             return Study(config, workdir, domain, method, splits, base)
     except (ValueError, ConnectionError) as error:
         raise InputError(str(error)) from None
@@ -71,7 +78,29 @@ def open_study(config: ml_collections.ConfigDict, workdir: Path) -> Study:
     }
     base_dir = workdir.parent / "base" / fingerprint(identity(config))
     base = pretrain(config, method.model, documents, workdir / "pretrain", base_dir)
+    if mesh is not None:
+        base = jax.device_put(base, partition.shardings(mesh, base))
     return Study(config, workdir, domain, method, splits, base)
+
+
+def open_mesh(config: ml_collections.ConfigDict, model: ModelConfig) -> Mesh | None:
+    """Set the mesh of ``config.mesh`` for the rest of the process; None, and nothing is set, on a single device.
+
+    Raises:
+      InputError: it does not divide the devices, the model, or a batch of any arm.
+    """
+    found = meshes.make(config.mesh)
+    if found is not None:
+        batches = {"evaluate.batch": config.evaluate.batch}
+        for name in config.arms:
+            train = arm_config(config, name).train
+            batches |= {
+                f"train.problems of {name}": train.problems,
+                f"train.replay_batch of {name}": train.replay_batch,
+            }
+        meshes.check(found.shape, model, batches)
+        jax.set_mesh(found)
+    return found
 
 
 def arm_config(config: ml_collections.ConfigDict, name: str) -> ml_collections.ConfigDict:
