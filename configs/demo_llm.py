@@ -14,8 +14,8 @@ def get_config() -> ConfigDict:
     """One arm, few problems, an open gate."""
     config = smollm2_135m.get_config()
     config.task.test_problems = 32
-    config.train.steps = 12
-    config.train.save_every = 3
+    config.train.steps = 8
+    config.train.save_every = 2
     config.arms = ConfigDict({"mass_gold": {"train": {"mode": "gold"}}})
     config.gate.problems = 16
     config.gate.oracle_gain = -1.0

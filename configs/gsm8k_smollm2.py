@@ -22,7 +22,7 @@ def get_config() -> ConfigDict:
     config.task.test_ids = ""  # of MATH: hub for MATH-500, or a file of ids
     config.task.validation_problems = 100  # taken from the training problems
     config.task.train_problems = 500  # of those that fit, the first; 0 for all
-    config.task.test_problems = 32
+    config.task.test_problems = 16
     config.task.seed = 0  # order of the problems
     config.task.prompts = ""  # a file of prompts; empty for the data set's own
     config.task.data_dir = ""  # where the dataset is kept; empty for ~/.cache/mass_jax/tfds
@@ -41,14 +41,14 @@ def get_config() -> ConfigDict:
     config.lengths.check = 512
     config.lengths.long_document = 512
 
-    config.generator.examples = 4
+    config.generator.examples = 3
     config.generator.temperature = 0.8
     config.scorer.kind = "linear"
     config.inner.steps = 1
     config.inner.optimizer = "normalized_sgd"
     config.inner.learning_rate = 0.5
     config.inner.problems_at_once = 1
-    config.train.steps = 6
+    config.train.steps = 4
     config.train.problems = 2
     config.train.replay_weight = 0.0
     config.train.kl_weight = 0.0

