@@ -42,6 +42,7 @@ def test_results_have_every_method_control_and_check(workdir: Path):
     assert set(results["checks"]["attribution_fd_correlation"]) == {"sgd", "adam"}
     for when in ("before", "after"):
         assert all(0 <= share <= 1 for share in results["synthesis"][when].values())
+    assert results["gate"] == json.loads((workdir / "gate.json").read_text())
     assert results["timing"]["total_seconds"] == pytest.approx(sum(results["timing"]["phases"].values()))
 
 

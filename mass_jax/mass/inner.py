@@ -99,8 +99,9 @@ def over_problems(config: InnerConfig, fn: Callable[..., Out], *trees_P: PyTree)
     """
     every = jax.vmap(fn, spmd_axis_name=partition.PROBLEMS if partition.active() else None)
     trees_P, problems = partition.spread(trees_P), jax.tree.leaves(trees_P)[0].shape[0]
-    rounds = -(-problems // (config.problems_at_once or problems))
-    at_once = -(-problems // (rounds * partition.ways())) * partition.ways()
+    ways = partition.ways()
+    rounds = -(-problems // _multiple(config.problems_at_once or problems, ways))
+    at_once = _multiple(-(-problems // rounds), ways)
     if at_once == problems:
         return partition.spread(every(*trees_P))
     # Problem i is done in round i mod rounds: what a device holds is a run of problems, one of which is done a round.
@@ -110,3 +111,8 @@ def over_problems(config: InnerConfig, fn: Callable[..., Out], *trees_P: PyTree)
     done = jax.lax.map(lambda trees: every(*trees), partition.spread(grouped, axis=1))
     ungrouped = jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(at_once * rounds, *x.shape[2:])[:problems], done)
     return partition.spread(ungrouped)
+
+
+def _multiple(count: int, of: int) -> int:
+    """The least multiple of ``of`` that is not below ``count``."""
+    return -(-count // of) * of

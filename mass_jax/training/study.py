@@ -91,7 +91,8 @@ def open_mesh(config: ml_collections.ConfigDict, model: ModelConfig) -> Mesh | N
     """
     found = meshes.make(config.mesh)
     if found is not None:
-        batches = {"evaluate.batch": config.evaluate.batch}
+        batches = {"evaluate.batch": config.evaluate.batch, "evaluate.checked": config.evaluate.checked}
+        batches |= {"gate.problems": config.gate.problems}
         for name in config.arms:
             train = arm_config(config, name).train
             batches |= {
