@@ -109,8 +109,9 @@ def test_written_practice_is_read_back():
 
 
 def test_grading():
-    verdicts = TASK.grade([PROBLEM] * 4, ["10", " 10\n", "11", "10 or 11"])
-    assert [verdict.correct for verdict in verdicts] == [True, True, False, False]
+    texts = ["10", " 10\n", "11", "10 or 11", "1", "", "010"]
+    verdicts = TASK.grade([PROBLEM] * len(texts), texts)
+    assert [verdict.correct for verdict in verdicts] == [True, True] + 5 * [False]
     assert verdicts[2].reason == "'11' differs from 10"
 
 
