@@ -31,9 +31,8 @@ def test_problems_at_once_changes_nothing(at_once: int):
 @pytest.mark.parametrize(("at_once", "peak"), [(1, 1), (3, 3), (4, 4), (0, 8)])
 def test_no_more_than_asked_for_are_alive(at_once: int, peak: int):
     config = dataclasses.replace(tiny.make_method().inner, problems_at_once=at_once)
-    program = jax.make_jaxpr(lambda x: inner.over_problems(config, lambda row: jnp.outer(row, row), x))(
-        jnp.ones((8, 5))
-    )
+    run = partial(inner.over_problems, config, lambda row: jnp.outer(row, row))
+    program = jax.make_jaxpr(run)(jnp.ones((8, 5)))
     loop = [eqn for eqn in program.eqns if eqn.primitive.name == "scan"]
     assert len(loop) == (at_once > 0)
     if loop:
