@@ -74,7 +74,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def config(model: Path, data: Path, tmp_path: Path) -> ConfigDict:
     config = gsm8k_smollm2.get_config()
     config.task.dataset, config.task.source, config.task.data_dir = "jsonl", str(data), str(tmp_path / "tfds")
-    config.task.test_problems = 5
+    config.task.validation_problems, config.task.test_problems = 0, 5
     prompts = tmp_path / "prompts.md"
     prompts.write_text(PROMPTS)
     config.task.prompts = str(prompts)
