@@ -59,15 +59,11 @@ class Evaluator:
         """The practice sets of every batch."""
         key = (model, source, method)
         if key not in self._practice:
+            domain, pool = self.study.domain, self.study.splits.train
+            vectors = arms.embed(domain, method, params, pool) if source == "nearest" else None
             self._practice[key] = [
                 arms.obtain_practice(
-                    self.study.domain,
-                    method,
-                    params,
-                    batch,
-                    source,
-                    jax.random.fold_in(self._key, i),
-                    self.study.splits.train,
+                    domain, method, params, batch, source, jax.random.fold_in(self._key, i), pool, vectors
                 )
                 for i, batch in enumerate(self.batches())
             ]

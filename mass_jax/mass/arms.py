@@ -123,6 +123,7 @@ def obtain_practice(
     source: str,
     key: Array,
     pool: Sequence[Problem],
+    pool_vectors: np.ndarray | None = None,
 ) -> WrittenPractice:
     """Practice from one of the sources of `Arm.practice` other than ``none``.
 
@@ -134,6 +135,7 @@ def obtain_practice(
       source: see `Arm.practice`.
       key: PRNG key; equal keys and params give equal practice, so that arms can be paired.
       pool: training problems, for ``random`` and ``nearest``.
+      pool_vectors: their `embed`, where it is at hand.
     """
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).astype(np.uint32).tolist())
     count = method.generator.examples
@@ -141,7 +143,9 @@ def obtain_practice(
         if source == "random":
             rows = [_as_practice(domain, method, p, (pool[i] for i in rng.permutation(len(pool)))) for p in problems]
         elif source == "nearest":
-            order = nearest(domain, method, params, problems, pool)
+            if pool_vectors is None:
+                pool_vectors = embed(domain, method, params, pool)
+            order = nearest(embed(domain, method, params, problems), pool_vectors)
             rows = [
                 _as_practice(domain, method, p, (pool[i] for i in row)) for p, row in zip(problems, order, strict=True)
             ]
@@ -238,23 +242,21 @@ def answer(domain: Domain, method: Method, params: Params, problems: Sequence[Pr
     return Outcome(answers, correct, -np.asarray(losses), ready.scores)
 
 
-def nearest(
-    domain: Domain, method: Method, params: Params, problems: Sequence[Problem], pool: Sequence[Problem]
-) -> np.ndarray:
-    """For every problem the indices of ``pool``, the most similar first, int [P, len(pool)].
+def nearest(vectors_PxD: np.ndarray, pool_NxD: np.ndarray) -> np.ndarray:
+    """For every problem the indices of the pool, the most similar first, int [P, N].
 
     Test-time training on nearest neighbours (Hardt & Sun 2023, arXiv 2305.18466); here similar means the cosine of the
     mean final hidden states of the solve prompts under the un-adapted model.
     """
-    prompts = [domain.task.solve_prompt(problem.prompt) for problem in (*problems, *pool)]
+    return np.argsort(-vectors_PxD @ pool_NxD.T, axis=-1, kind="stable")
+
+
+def embed(domain: Domain, method: Method, params: Params, problems: Sequence[Problem]) -> np.ndarray:
+    """A vector of length 1 for every problem, float [P, D]; see `nearest`."""
+    prompts = [domain.task.solve_prompt(problem.prompt) for problem in problems]
     tokens, lengths = pack_prompts(domain.tokenizer, prompts, method.lengths.prompt)
-    vectors = np.concatenate(
-        [
-            np.asarray(_embed(method.model, params, *_filled(tokens, lengths, i, EMBEDDED_AT_ONCE)))
-            for i in range(0, len(prompts), EMBEDDED_AT_ONCE)
-        ]
-    )[: len(prompts)]
-    return np.argsort(-vectors[: len(problems)] @ vectors[len(problems) :].T, axis=-1, kind="stable")
+    parts = [_filled(tokens, lengths, i, EMBEDDED_AT_ONCE) for i in range(0, len(prompts), EMBEDDED_AT_ONCE)]
+    return np.concatenate([np.asarray(_embed(method.model, params, *part)) for part in parts])[: len(prompts)]
 
 
 @partial(jax.jit, static_argnames="config")

@@ -89,7 +89,8 @@ def test_random_practice_is_of_the_pool():
 
 def test_nearest_practice_is_most_like_the_problem():
     pool = [*POOL[:6], *PROBLEMS, *POOL[6:]]
-    order = arms.nearest(tiny.LENIENT, METHOD, tiny.make_params(), PROBLEMS, pool)
+    vectors, pool_vectors = (arms.embed(tiny.LENIENT, METHOD, tiny.make_params(), each) for each in (PROBLEMS, pool))
+    order = arms.nearest(vectors, pool_vectors)
     np.testing.assert_array_equal(order[:, 0], 6 + np.arange(len(PROBLEMS)))
     assert all(sorted(row) == list(range(len(pool))) for row in order)
     hidden = [
@@ -99,9 +100,12 @@ def test_nearest_practice_is_most_like_the_problem():
     ]
     unit = np.array(hidden) / np.linalg.norm(hidden, axis=-1, keepdims=True)
     assert np.all(np.diff((unit[1:] @ unit[0])[order[0]]) < 1e-6)
-    found = arms.obtain_practice(tiny.LENIENT, METHOD, tiny.make_params(), PROBLEMS, "nearest", KEY, pool).sets
-    for row, best in zip(found.examples, order, strict=True):
-        assert [e.prompt for e in row] == [pool[i].prompt for i in best[: tiny.EXAMPLES]]
+    for given in (None, pool_vectors):
+        found = arms.obtain_practice(
+            tiny.LENIENT, METHOD, tiny.make_params(), PROBLEMS, "nearest", KEY, pool, given
+        ).sets
+        for row, best in zip(found.examples, order, strict=True):
+            assert [e.prompt for e in row] == [pool[i].prompt for i in best[: tiny.EXAMPLES]]
 
 
 def test_practice_in_the_prompt_leaves_the_weights_alone():
