@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -102,7 +103,7 @@ def evaluate(study: Study, states: dict[str, TrainState], evaluator: Evaluator) 
     Returns:
       The parts of results.json that are about accuracy, and the verdicts of every arm.
     """
-    verdicts, seconds, likelihoods = {}, {}, {}
+    kept: dict[str, dict] = {}
     skip, task = study.config.evaluate.skip, study.domain.task
     todo = {
         name: arm
@@ -111,13 +112,10 @@ def evaluate(study: Study, states: dict[str, TrainState], evaluator: Evaluator) 
     }
     with Progress(len(todo), label="evaluate", show=["accuracy"]) as progress:
         for name, arm in todo.items():
-            start = time.perf_counter()
-            state = states[arm.model]
-            outcomes = evaluator.run(arm, state.params, state.eta)
-            verdicts[name] = evaluator.correct(outcomes)
-            likelihoods[name] = evaluator.unfilled([outcome.log_likelihood_P for outcome in outcomes])
-            seconds[name] = time.perf_counter() - start
-            progress.update(len(verdicts), {"accuracy": float(verdicts[name].mean())})
+            kept[name] = _measured(study.workdir / "evaluation" / f"{name}.json", evaluator, arm, states[arm.model])
+            progress.update(len(kept), {"accuracy": float(np.mean(kept[name]["correct"]))})
+    verdicts = {name: np.array(row["correct"]) for name, row in kept.items()}
+    likelihoods = {name: np.array(row["log_likelihood"]) for name, row in kept.items()}
     table = {name: stats.accuracy(v, evaluator.families) for name, v in verdicts.items()}
     pairs = [("mass", other) for other in verdicts if other != "mass"]
     pairs += [("mass_gold", other) for other in ("base", "base_ttt", "ttt_nn", "tt_ss", "solver_grpo")]
@@ -135,11 +133,30 @@ def evaluate(study: Study, states: dict[str, TrainState], evaluator: Evaluator) 
         "methods": {name: table[name] for name in METHODS if name in table},
         "controls": {name: table[name] for name in CONTROLS if name in table},
         "paired": differences(verdicts, pairs),
-        "log_likelihood": {name: float(column.mean(dtype=np.float64)) for name, column in likelihoods.items()},
+        "log_likelihood": {name: float(column.mean()) for name, column in likelihoods.items()},
         "paired_log_likelihood": differences(likelihoods, ((name, "base") for name in likelihoods if name != "base")),
-        "cost": {f"evaluate/{name} (s)": value for name, value in seconds.items()},
+        "cost": {f"evaluate/{name} (s)": row["seconds"] for name, row in kept.items()},
     }
     return results, verdicts
+
+
+def _measured(path: Path, evaluator: Evaluator, arm: Arm, state: TrainState) -> dict[str, Any]:
+    """What one arm did on every problem; from ``path`` where an interrupted evaluation has left it, else into it."""
+    if path.exists():
+        return json.loads(path.read_text(encoding="utf-8"))
+    start = time.perf_counter()
+    outcomes = evaluator.run(arm, state.params, state.eta)
+    row = {
+        "correct": evaluator.correct(outcomes).tolist(),
+        "log_likelihood": evaluator.unfilled([outcome.log_likelihood_P for outcome in outcomes]).tolist(),
+        "answers": [text for outcome in outcomes for text in outcome.texts][: len(evaluator.problems)],
+        "seconds": time.perf_counter() - start,
+    }
+    path.parent.mkdir(exist_ok=True)
+    scratch = path.with_suffix(".part")
+    scratch.write_text(json.dumps(row), encoding="utf-8")
+    scratch.replace(path)
+    return row
 
 
 def scorer_view(study: Study, state: TrainState, model: str, evaluator: Evaluator) -> dict[str, list]:

@@ -100,6 +100,14 @@ def test_the_whole_study_runs(config: ConfigDict, tmp_path: Path, caplog: pytest
     results = json.loads(write_results(study, states, {}).read_text())
     assert {"base", "base_ttt", "ttt_nn", "tt_ss", "mass_gold"} <= set(results["methods"])
     assert results["controls"] == {}, "nobody knows a hidden family, and no problem shows examples"
+    # Of an evaluation that is done again only what is not there yet is done, and the numbers are the same.
+    kept = study.workdir / "evaluation"
+    assert {path.stem for path in kept.glob("*.json")} == set(results["methods"])
+    (kept / "tt_ss.json").unlink()
+    before = {path: path.stat().st_mtime_ns for path in kept.glob("*.json")}
+    again = json.loads(write_results(study, states, {}).read_text())
+    assert {path: path.stat().st_mtime_ns for path in before} == before and (kept / "tt_ss.json").exists()
+    assert all(again[part] == results[part] for part in ("methods", "paired", "log_likelihood"))
     # Updating on other training problems moves the likelihood of the reference; the un-adapted arms do not.
     likelihood = results["log_likelihood"]
     assert likelihood["base_ttt"] != likelihood["base"] != likelihood["ttt_nn"]
