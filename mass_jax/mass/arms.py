@@ -161,7 +161,11 @@ def obtain_practice(
         sets = pack_practice(domain, method, problems, _majority(domain, method, params, problems, sets, key))
     if source == "other_problem":
         source_of = _partners(problems)
-        rows = [sets.examples[i] for i in source_of]
+        # What fits beside the problem that it was written for may not fit beside this one.
+        rows = [
+            [fitting(domain, method, problem, example) for example in sets.examples[i]]
+            for problem, i in zip(problems, source_of, strict=True)
+        ]
         sets = pack_practice(domain, method, problems, rows)
         return WrittenPractice(sets, _unwritten(method, sets))
     return WrittenPractice(sets, written.sequences)
