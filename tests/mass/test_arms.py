@@ -132,6 +132,13 @@ def test_the_log_likelihood_is_of_the_reference():
         assert found == pytest.approx(float(np.mean(log_probs[packed.target[:, 1:]])), abs=1e-5)
 
 
+def test_another_problems_practice_has_to_fit_beside_this_one(monkeypatch: pytest.MonkeyPatch):
+    real = arms.fitting
+    monkeypatch.setattr(arms, "fitting", lambda d, m, p, e: MALFORMED if p is PROBLEMS[0] else real(d, m, p, e))
+    valid = obtain("other_problem").sets.valid_PxM
+    assert not valid[0].any() and valid[1:].any()
+
+
 def test_another_problems_practice_is_of_another_family():
     own, other = once("own").sets.examples, once("other_problem").sets.examples
     assert sorted(map(repr, own)) == sorted(map(repr, other))
