@@ -109,8 +109,12 @@ def get_config() -> ConfigDict:
     config.train.kl_weight = 0.1  # KL(base || model) on pretraining documents
     config.train.clip = 0.2  # PPO's epsilon
     config.train.epochs = 1  # gradient steps on each batch of generations
+    config.train.microbatches = 1  # parts that the model's gradient is added up from, one alive at a time
     config.train.max_norm = 1.0  # global-norm clip of the model's gradient
     config.train.replay_batch = 64  # documents a step, for replay and KL
+    config.train.spike_factor = 20.0  # a gradient's norm above so many medians is not followed, its step skipped
+    config.train.spike_window = 20  # steps that the median is of
+    config.train.spike_patience = 5  # skipped steps in a row, beyond which the run stops
     config.train.save_every = 25  # steps between checkpoints
 
     # What is trained: each arm overrides fields of this config.

@@ -16,7 +16,7 @@ from mass_jax.mass.generator import Domain, PracticeSets, complete, fitting, pac
 from mass_jax.mass.method import Method
 from mass_jax.mass.packing import fits, pack_prompts
 from mass_jax.mass.scorer import Scores
-from mass_jax.models import lora, transformer
+from mass_jax.models import lora, processes, transformer
 from mass_jax.models.transformer import ModelConfig
 from mass_jax.tasks.base import MALFORMED, Practice, Problem, Task
 from mass_jax.types import AnyArray, Array, Params, PyTree, Sequences
@@ -213,15 +213,16 @@ def adapt(
     if arm.weights == "correct":
         counts_PxM = counts_PxM & share(domain.task.is_correct, problems, sets)
     if arm.weights in ("scorer", "shuffled"):
-        scores = attribution.score(method, params, eta, practice.written, sets.checks, counts_PxM)
+        read = processes.share((practice.written, sets.checks, counts_PxM))
+        scores = processes.local(attribution.score(method, params, eta, *read))
     else:
         weights = counts_PxM.astype(np.float32)
         scores = Scores(np.zeros_like(weights), weights, np.ones(len(problems), np.float32))
     if arm.weights == "shuffled":
         scores = scores._replace(weights_PxM=_shuffle_valid(shuffle_key, scores.weights_PxM, counts_PxM))
     adapter = lora.init(method.lora, params, adapter_key)
-    adapters = attribution.adapt(method, params, adapter, scores, sets.sequences)
-    return Ready(prompts, method.lengths.prompt, adapters, jax.device_get(scores))
+    adapters = attribution.adapt(method, params, adapter, *processes.share((scores, sets.sequences)))
+    return Ready(prompts, method.lengths.prompt, adapters, scores)
 
 
 def answer(domain: Domain, method: Method, params: Params, problems: Sequence[Problem], ready: Ready) -> Outcome:
@@ -242,8 +243,9 @@ def answer(domain: Domain, method: Method, params: Params, problems: Sequence[Pr
     answers = [row[0] for row in texts]
     correct = np.array([verdict.correct for verdict in domain.task.grade(problems, answers)])
     gold = attribution.references(domain, method, problems, ready.prompts)
-    losses = attribution.outer_losses(method, params, ready.adapters, gold.sequences, gold.coefficients_PxS)
-    return Outcome(answers, correct, -np.asarray(losses), ready.scores)
+    asked = processes.share((gold.sequences, gold.coefficients_PxS))
+    losses = processes.local(attribution.outer_losses(method, params, ready.adapters, *asked))
+    return Outcome(answers, correct, -losses, ready.scores)
 
 
 def nearest(vectors_PxD: np.ndarray, pool_NxD: np.ndarray) -> np.ndarray:

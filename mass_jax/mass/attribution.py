@@ -11,6 +11,7 @@ so that one function serves both. tau_i = d L_out / d w_i; a negative tau says t
 """
 
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import NamedTuple
 
@@ -31,6 +32,7 @@ from mass_jax.tasks.base import Problem
 from mass_jax.types import AnyArray, Array, Params, PyTree, Sequences
 
 VERDICT_STD_FLOOR = 1e-3
+_GRADING = ThreadPoolExecutor(1, "grading")
 
 
 class Adapted(NamedTuple):
@@ -134,8 +136,10 @@ def attempts(
     problems: Sequence[Problem],
     key: Array,
     samples: int,
-) -> tuple[Solutions, AnyArray]:
+) -> Future[tuple[Solutions, np.ndarray]]:
     """Verifier mode: S solutions of every problem, sampled at temperature 1, graded and group-normalised.
+
+    They are graded in the background, while the devices go on.
 
     Args:
       domain: grades them.
@@ -147,7 +151,7 @@ def attempts(
       samples: S.
 
     Returns:
-      The solutions, and the log-probability of each when it was sampled, [P, S].
+      The solutions, and the log-probability of each when it was sampled, [P, S], once they are graded.
     """
     texts, sequences, raw = complete(
         domain,
@@ -161,13 +165,16 @@ def attempts(
         temperature=1.0,
         adapter_per_problem=adapters is not None,
     )
-    graded = domain.task.grade([problem for problem in problems for _ in range(samples)], sum(texts, []))
-    verdicts = np.array([verdict.correct for verdict in graded]).reshape(len(problems), samples)
-    advantages = group_normalize(jnp.asarray(verdicts, jnp.float32), np.ones_like(verdicts), VERDICT_STD_FLOOR)
-    return (
-        Solutions(sequences, np.asarray(advantages) / samples, verdicts),
-        raw.log_probs_PxSxT.sum(axis=-1),
-    )
+    log_probs_PxS = np.asarray(raw.log_probs_PxSxT).sum(axis=-1)
+
+    def graded() -> tuple[Solutions, np.ndarray]:
+        repeated = [problem for problem in problems for _ in range(samples)]
+        found = domain.task.grade(repeated, sum(texts, []))
+        verdicts = np.array([verdict.correct for verdict in found]).reshape(len(problems), samples)
+        advantages = group_normalize(verdicts.astype(np.float32), np.ones_like(verdicts), VERDICT_STD_FLOOR)
+        return Solutions(sequences, advantages / samples, verdicts), log_probs_PxS
+
+    return _GRADING.submit(graded)
 
 
 def outer_loss(

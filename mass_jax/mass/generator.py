@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import jax
 import numpy as np
 
 from mass_jax.mass.method import Method
@@ -96,16 +95,14 @@ def complete(
         top_p=top_p,
         stops=reached_stop if stops else None,
     )
-    raw = jax.device_get(raw)
 
     def text(tokens_T: np.ndarray, mask_T: np.ndarray) -> str:
         written = domain.tokenizer.decode(tokens_T[mask_T])
         return written[: min((place for stop in stops if (place := written.find(stop)) >= 0), default=None)]
 
-    texts = [
-        [text(*row) for row in zip(*rows, strict=True)] for rows in zip(raw.tokens_PxSxT, raw.mask_PxSxT, strict=True)
-    ]
-    return texts, join(tokens, lengths, raw.tokens_PxSxT, raw.mask_PxSxT), raw
+    written, mask = np.asarray(raw.tokens_PxSxT), np.asarray(raw.mask_PxSxT)
+    texts = [[text(*row) for row in zip(*rows, strict=True)] for rows in zip(written, mask, strict=True)]
+    return texts, join(tokens, lengths, written, mask), raw
 
 
 def synthesise(

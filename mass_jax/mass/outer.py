@@ -5,10 +5,12 @@ the same step without practice: it keeps only the solving loss.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,10 +22,10 @@ from mass_jax.mass import attribution, policy, scorer
 from mass_jax.mass.attribution import Solutions
 from mass_jax.mass.generator import Domain, share, synthesise
 from mass_jax.mass.method import Method
-from mass_jax.models import lora, partition
+from mass_jax.models import lora, partition, processes
 from mass_jax.models.partition import P
 from mass_jax.tasks.base import Problem
-from mass_jax.types import AnyArray, Array, OptState, Params, Sequences
+from mass_jax.types import AnyArray, Array, OptState, Params, PyTree, Sequences
 
 MODES = ("gold", "verifier")
 DIAGNOSTICS = "metagrad/"
@@ -52,6 +54,7 @@ class OuterConfig:
       kl_weight: weight of KL(base || model) on pretraining documents.
       clip: PPO's epsilon.
       epochs: gradient steps on each batch of generations; from the second on the clipping acts.
+      microbatches: parts that the model's gradient is added up from; only one part's activations are alive at once.
       max_norm: global-norm clip of the model's gradient.
     """
 
@@ -69,9 +72,12 @@ class OuterConfig:
     kl_weight: float
     clip: float
     epochs: int
+    microbatches: int
     max_norm: float
 
     def __post_init__(self):
+        if self.microbatches < 1:
+            raise ValueError(f"outer.microbatches = {self.microbatches} leaves nothing to learn from: give 1 or more.")
         if self.mode not in MODES:
             raise ValueError(f"outer.mode = {self.mode!r} is not one of {', '.join(MODES)}.")
         if self.set_weight and self.sets < 2:
@@ -97,6 +103,21 @@ class TrainState(NamedTuple):
     eta: Params
     eta_opt_state: OptState
     key: Array
+
+
+class Limits(NamedTuple):
+    """The largest norm of a gradient that is still followed; above it, or without a finite one, an update is skipped.
+
+    Attributes:
+      scorer: of the scorer's.
+      generator: of the model's.
+    """
+
+    scorer: float = math.inf
+    generator: float = math.inf
+
+
+UNLIMITED = Limits()
 
 
 class Experience(NamedTuple):
@@ -131,7 +152,8 @@ def init_state(method: Method, config: OuterConfig, base: Params, checks: int, k
     """Training starts from the pretrained ``base`` and a scorer that gives every example the weight 1."""
     scorer_key, key = jax.random.split(key)
     eta = scorer.init(method.scorer, scorer.feature_count(method, checks), scorer_key)
-    return TrainState(base, model_optimizer(config).init(base), eta, scorer_optimizer(config).init(eta), key)
+    params = jax.tree.map(jnp.copy, base)  # theta is donated to its updates, the base is not
+    return TrainState(params, model_optimizer(config).init(base), eta, scorer_optimizer(config).init(eta), key)
 
 
 def shardings(mesh: Mesh, state: TrainState) -> TrainState:
@@ -153,7 +175,8 @@ def outer_step(
     documents: Sequences,
     timer: Timer = lambda phase: nullcontext(),
     check: Check = lambda phase, **trees: None,
-) -> tuple[TrainState, dict[str, Array | float]]:
+    limits: Limits = UNLIMITED,
+) -> tuple[TrainState, dict[str, float]]:
     """One step of meta-training.
 
     Args:
@@ -166,98 +189,164 @@ def outer_step(
       problems: a batch of training problems.
       documents: sequences [B, T] for replay and KL.
       timer: ``with timer("phase"): ...``.
-      check: ``check("phase", name=tree)`` is shown what a phase computed, and may raise if it is not finite.
+      check: ``check("phase", name=tree)`` is shown what a phase computed, to say which of it is not finite.
+      limits: of the gradients' norms. An update beyond them, or without a finite gradient, is skipped.
+
+    With several processes, problems and documents are this process's (`processes.rows`).
 
     Returns:
-      The new state, and metrics as scalars.
+      The new state, and metrics as scalars. The model and its optimiser's state are donated: the given ones are gone.
     """
-    synthesis_key, adapter_key, attempt_key, solve_key = jax.random.split(jax.random.fold_in(state.key, step), 4)
-    metrics: dict[str, Array | float] = {}
+    synthesis_key, adapter_key, attempt_key, solve_key = _keys(state.key, processes.put(np.uint32(step)))
+    limits = processes.put(jax.tree.map(np.float32, limits))
+    metrics: dict[str, float] = {}
+    seen: dict[str, Any] = {}
     experience: list[Experience] = []
     eta, eta_opt_state = state.eta, state.eta_opt_state
+    solving = None
+
+    def solve_unadapted() -> Future[tuple[Solutions, np.ndarray]]:
+        with timer("solve"):
+            return attribution.attempts(domain, method, state.params, None, problems, solve_key, config.solutions)
 
     if config.practice:
         repeated = [problem for problem in problems for _ in range(config.sets)]
         with timer("synthesise"):
             sets, written = synthesise(domain, method, state.params, repeated, synthesis_key)
-        with timer("adapt"):
-            adapter = lora.init(method.lora, state.params, adapter_key)
-            adapted = attribution.score_and_adapt(
-                method, state.params, eta, adapter, written.sequences, sets.checks, sets.sequences, sets.valid_PxM
+            read, checks, practice, valid = processes.share(
+                (written.sequences, sets.checks, sets.sequences, sets.valid_PxM)
             )
+        with timer("adapt"):
+            adapter = _fresh_adapter(method, state.params, adapter_key)
+            adapted = attribution.score_and_adapt(method, state.params, eta, adapter, read, checks, practice, valid)
             gold = attribution.references(domain, method, repeated)
+            asked = processes.share((gold.sequences, gold.coefficients_PxS))
             losses = [
-                attribution.outer_losses(method, state.params, adapters, gold.sequences, gold.coefficients_PxS)
-                for adapters in (_repeat(adapter, len(repeated)), adapted.run.params)
+                attribution.outer_losses(method, state.params, adapters, *asked)
+                for adapters in (_repeat(adapter, adapted.features_PxMxF.shape[0]), adapted.run.params)
             ]
             check("adapt", losses=losses, weights=adapted.scores.weights_PxM)
         solutions = gold
         if config.mode == "verifier":
             with timer("solve"):
-                solutions, _ = attribution.attempts(
+                grading = attribution.attempts(
                     domain, method, state.params, adapted.run.params, repeated, attempt_key, config.solutions
                 )
+            if config.solve_weight:
+                solving = solve_unadapted()  # the devices write while the host grades
+            with timer("grade"):
+                solutions, _ = grading.result()
+            asked = processes.share((solutions.sequences, solutions.coefficients_PxS))
         with timer("attribute"):
-            result = attribution.attribute(
-                method, state.params, adapted, sets.sequences, solutions.sequences, solutions.coefficients_PxS
-            )
+            result = attribution.attribute(method, state.params, adapted, practice, *asked)
             check("attribute", attribution=result)
         with timer("scorer"):
-            eta, eta_opt_state, eta_norm = _update_scorer(
-                method, config, eta, eta_opt_state, adapted.features_PxMxF, sets.valid_PxM, result
+            eta, eta_opt_state, norm, skipped = _update_scorer(
+                method, config, eta, eta_opt_state, adapted.features_PxMxF, valid, result, limits.scorer
             )
+            metrics |= _floats({"grad_norm/scorer": norm, "skipped/scorer": skipped})
             check("scorer", scorer=eta)
+        told = processes.local(
+            {
+                "before": losses[0],
+                "after": losses[1],
+                "loss": result.loss_P,
+                "tau": result.tau_PxM,
+                "weights": adapted.scores.weights_PxM,
+                "gate": adapted.scores.gate_P,
+                "diagnostics": result.diagnostics,
+            }
+        )
         alive_P = np.any(solutions.coefficients_PxS != 0, axis=-1)
-        rewards = _example_rewards(config, result, solutions, sets.valid_PxM, alive_P)
+        rewards = _example_rewards(config, told["loss"], told["tau"], solutions, sets.valid_PxM, alive_P)
         if config.attribution_weight:
             experience.append(Experience(written.sequences, written.log_probs_PxM, config.attribution_weight * rewards))
-        metrics |= {f"{DIAGNOSTICS}{name}": jnp.mean(value) for name, value in result.diagnostics.items()}
-        metrics |= {
-            "outer/loss_pre": jnp.mean(losses[0]),
-            "outer/loss_post": jnp.mean(losses[1]),
-            "outer/dead_groups": 1.0 - alive_P.mean(),
-            "synthesis/well_formed": sets.valid_PxM.mean(),
-            "synthesis/leak": share(domain.task.leaks, repeated, sets).mean(),
-            "scorer/gate": jnp.mean(adapted.scores.gate_P),
-            "attribution/std": jnp.mean(jnp.std(result.tau_PxM, axis=-1)),
-            "grad_norm/scorer": eta_norm,
+        seen |= told | {
+            "alive": alive_P,
+            "valid": sets.valid_PxM,
+            "leak": share(domain.task.leaks, repeated, sets),
+            "rewards": rewards,
         }
         if domain.task.privileged:
-            correct = share(domain.task.is_correct, repeated, sets)
-            metrics |= {
-                "synthesis/on_family": share(domain.task.is_on_family, repeated, sets).mean(),
-                "synthesis/correct": correct.mean(),
-                "scorer/weight_on_correct": _weight_on(correct, adapted.scores.weights_PxM),
-                "attribution/correct_minus_wrong": _correct_minus_wrong(rewards, correct),
-            }
+            seen["on_family"] = share(domain.task.is_on_family, repeated, sets)
+            seen["correct"] = share(domain.task.is_correct, repeated, sets)
         if solutions.verdicts_PxS is not None:
-            metrics["outer/accuracy_post"] = solutions.verdicts_PxS.mean()
+            seen["verdicts"] = solutions.verdicts_PxS
 
     solve = None
     if config.solve_weight:
         if config.mode == "gold":
-            solve = attribution.references(domain, method, problems)
+            solve = attribution.references(domain, method, problems).sequences
         else:
-            with timer("solve"):
-                attempted, log_probs = attribution.attempts(
-                    domain, method, state.params, None, problems, solve_key, config.solutions
-                )
-            metrics["solve/accuracy"] = float(np.mean(attempted.verdicts_PxS != 0))
-            metrics["solve/dead_groups"] = 1.0 - np.any(attempted.coefficients_PxS != 0, axis=-1).mean()
+            solving = solving or solve_unadapted()
+            with timer("grade"):
+                attempted, log_probs = solving.result()
             # A coefficient is A / S; the objective averages over problems and samples, so S comes back.
             advantages = config.solve_weight * attempted.coefficients_PxS * config.solutions
             experience.append(Experience(attempted.sequences, log_probs, advantages))
+            seen |= {"solved": attempted.verdicts_PxS, "signal": np.any(attempted.coefficients_PxS != 0, axis=-1)}
 
+    metrics |= _describe(processes.whole(seen))
     params, opt_state = state.params, state.opt_state
     if config.generator_rate:
         with timer("generator"):
+            data = processes.share((tuple(experience), solve, documents))
             for _ in range(config.epochs):
                 params, opt_state, updates = update_model(
-                    method, config, params, opt_state, base, tuple(experience), solve, documents
+                    method, config, params, opt_state, base, *data, limits.generator
                 )
-            metrics |= updates
-            check("generator", parameters=params, losses=updates)
+            metrics |= _floats(updates)
+            check("generator", losses=updates)
     return TrainState(params, opt_state, eta, eta_opt_state, state.key), metrics
+
+
+@jax.jit
+def _keys(key: Array, step: Array) -> tuple[Array, Array, Array, Array]:
+    return tuple(jax.random.split(jax.random.fold_in(key, step), 4))
+
+
+@partial(jax.jit, static_argnames="method")
+def _fresh_adapter(method: Method, params: Params, key: Array) -> PyTree:
+    return lora.init(method.lora, params, key)
+
+
+@partial(jax.jit, static_argnames="problems")
+def _repeat(adapter: Params, problems: int) -> Params:
+    return partition.spread(jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (problems, *leaf.shape)), adapter))
+
+
+def _describe(seen: dict[str, Any]) -> dict[str, float]:
+    """Metrics of what a step saw, of all processes' problems."""
+    found: dict[str, Any] = {}
+    if "tau" in seen:
+        valid, weights = seen["valid"], seen["weights"]
+        found = {
+            "outer/loss_pre": seen["before"].mean(),
+            "outer/loss_post": seen["after"].mean(),
+            "outer/dead_groups": 1.0 - seen["alive"].mean(),
+            "synthesis/well_formed": valid.mean(),
+            "synthesis/leak": seen["leak"].mean(),
+            "scorer/gate": seen["gate"].mean(),
+            "attribution/std": seen["tau"].std(axis=-1).mean(),
+            **{f"{DIAGNOSTICS}{name}": value.mean() for name, value in seen["diagnostics"].items()},
+        }
+        if "correct" in seen:
+            correct = seen["correct"]
+            found |= {
+                "synthesis/on_family": seen["on_family"].mean(),
+                "synthesis/correct": correct.mean(),
+                "scorer/weight_on_correct": (weights * correct).sum() / max(weights.sum(), 1e-9),
+                "attribution/correct_minus_wrong": _correct_minus_wrong(seen["rewards"], correct),
+            }
+        if "verdicts" in seen:
+            found["outer/accuracy_post"] = seen["verdicts"].mean()
+    if "solved" in seen:
+        found |= {"solve/accuracy": seen["solved"].mean(), "solve/dead_groups": 1.0 - seen["signal"].mean()}
+    return _floats(found)
+
+
+def _floats(scalars: dict[str, Any]) -> dict[str, float]:
+    return {name: float(value) for name, value in jax.device_get(scalars).items()}
 
 
 @partial(jax.jit, static_argnames=("method", "config"))
@@ -269,32 +358,30 @@ def _update_scorer(
     features_PxMxF: Array,
     valid_PxM: Array,
     result: attribution.Attribution,
-) -> tuple[Params, OptState, Array]:
+    limit: AnyArray,
+) -> tuple[Params, OptState, Array, Array]:
     problems = valid_PxM.shape[0]
     gradient = scorer.pullback(
         method.scorer, eta, features_PxMxF, valid_PxM, result.tau_PxM / problems, result.dgate_P / problems
     )
-    updates, opt_state = scorer_optimizer(config).update(gradient, opt_state)
-    return optax.apply_updates(eta, updates), opt_state, optax.tree.norm(gradient)
+    return _step(scorer_optimizer(config), eta, opt_state, gradient, limit)
 
 
 def _example_rewards(
     config: OuterConfig,
-    result: attribution.Attribution,
+    loss_P: np.ndarray,
+    tau_PxM: np.ndarray,
     solutions: Solutions,
     valid_PxM: np.ndarray,
     alive_P: np.ndarray,
 ) -> np.ndarray:
     """Advantage of every example, float [P, M]: z-scored -tau, plus the set's outcome; dead groups get none."""
-    rewards = np.asarray(policy.group_normalize(-result.tau_PxM, valid_PxM, TAU_STD_FLOOR))
+    rewards = policy.group_normalize(-tau_PxM, valid_PxM, TAU_STD_FLOOR)
     if config.set_weight:
-        if solutions.verdicts_PxS is None:
-            outcome_P = -np.asarray(result.loss_P)
-        else:
-            outcome_P = solutions.verdicts_PxS.mean(axis=-1)
+        outcome_P = -loss_P if solutions.verdicts_PxS is None else solutions.verdicts_PxS.mean(axis=-1)
         outcome = outcome_P.reshape(-1, config.sets)
         against_others = policy.group_normalize(outcome, np.ones_like(outcome), attribution.VERDICT_STD_FLOOR)
-        rewards = rewards + config.set_weight * np.asarray(against_others).reshape(-1, 1) * valid_PxM
+        rewards = rewards + config.set_weight * against_others.reshape(-1, 1) * valid_PxM
     return np.where(valid_PxM, np.where(alive_P[:, None], rewards, 0.0), config.malformed_advantage)
 
 
@@ -304,12 +391,14 @@ def model_loss(
     params: Params,
     base: Params,
     experience: tuple[Experience, ...],
-    solve: Solutions | None,
+    solve: Sequences | None,
     documents: Sequences,
+    document_tokens: AnyArray,
 ) -> tuple[Array, dict[str, Array]]:
     """L_aux + gamma L_solve + replay + KL (docs/method.md, step 6), and its parts as metrics.
 
-    The ratio of a sequence is exp of its summed log-ratio; its gradient is divided by the sequence's length.
+    The ratio of a sequence is exp of its summed log-ratio; its gradient is divided by the sequence's length. The means
+    over documents are sums over ``document_tokens``, so that the mean over equal parts is that of the whole.
     """
     total, parts = jnp.zeros(()), {}
     for batch in experience:
@@ -320,20 +409,70 @@ def model_loss(
         )
         total -= jnp.mean(objective)
     if solve is not None:
-        log_probs, length = policy.sequence_log_probs(method, params, solve.sequences)
+        log_probs, length = policy.sequence_log_probs(method, params, solve)
         parts["solve/loss"] = -jnp.mean(log_probs / length)
         total += config.solve_weight * parts["solve/loss"]
     if config.replay_weight:
-        log_probs, length = policy.sequence_log_probs(method, params, documents)
-        parts["replay/loss"] = -jnp.sum(log_probs) / jnp.sum(length)
+        log_probs, _ = policy.sequence_log_probs(method, params, documents)
+        parts["replay/loss"] = -jnp.sum(log_probs) / document_tokens
         total += config.replay_weight * parts["replay/loss"]
     if config.kl_weight:
-        parts["replay/kl"] = policy.kl_to_base(method, params, base, documents)
+        parts["replay/kl"] = policy.kl_to_base(method, params, base, documents) / document_tokens
         total += config.kl_weight * parts["replay/kl"]
     return total, parts
 
 
-@partial(jax.jit, static_argnames=("method", "config"))
+def model_gradient(
+    method: Method,
+    config: OuterConfig,
+    params: Params,
+    base: Params,
+    experience: tuple[Experience, ...],
+    solve: Sequences | None,
+    documents: Sequences,
+) -> tuple[Params, dict[str, Array]]:
+    """The gradient of `model_loss`, added up from ``config.microbatches`` parts, and the loss's parts."""
+    count = config.microbatches
+    tokens = jnp.sum(jnp.asarray(documents.target)[:, 1:]) / count
+
+    def loss(
+        params: Params, experience: tuple[Experience, ...], solve: Sequences | None, documents: Sequences
+    ) -> tuple[Array, dict[str, Array]]:
+        return model_loss(method, config, params, base, experience, solve, documents, tokens)
+
+    gradient = jax.grad(loss, has_aux=True)
+    if count == 1:
+        found, parts = gradient(params, experience, solve, documents)
+        return partition.constrain_tree(found), parts
+
+    def split(leaf: AnyArray, batch_axes: int) -> Array:
+        # Row i is in part i mod count: what a device holds is a run of rows, some of which are in every part.
+        rows = jnp.asarray(leaf).reshape(-1, count, *leaf.shape[batch_axes:]).swapaxes(0, 1)
+        return partition.spread(rows, axis=1)
+
+    def rows(sequences: Sequences) -> Sequences:
+        return jax.tree.map(lambda leaf: split(leaf, leaf.ndim - 1), sequences)
+
+    data = (
+        tuple(Experience(rows(x.sequences), *(split(leaf, leaf.ndim) for leaf in x[1:])) for x in experience),
+        None if solve is None else rows(solve),
+        rows(documents),
+    )
+
+    def add(total: tuple[Params, dict[str, Array]], part: tuple) -> tuple[tuple[Params, dict[str, Array]], None]:
+        found, parts = gradient(params, *part)
+        found = (partition.constrain_tree(found), parts)
+        return jax.tree.map(lambda x, y: x + y.astype(x.dtype) / count, total, found), None
+
+    # Added up in float32 at least, whatever the parameters are kept in.
+    shapes = jax.eval_shape(gradient, params, *jax.tree.map(lambda leaf: leaf[0], data))
+    zero = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.promote_types(x.dtype, jnp.float32)), shapes)
+    zero = (partition.constrain_tree(zero[0]), zero[1])
+    (found, parts), _ = jax.lax.scan(add, zero, data)
+    return jax.tree.map(lambda x, like: x.astype(like.dtype), found, params), parts
+
+
+@partial(jax.jit, static_argnames=("method", "config"), donate_argnames=("params", "opt_state"))
 def update_model(
     method: Method,
     config: OuterConfig,
@@ -341,28 +480,31 @@ def update_model(
     opt_state: OptState,
     base: Params,
     experience: tuple[Experience, ...],
-    solve: Solutions | None,
+    solve: Sequences | None,
     documents: Sequences,
+    limit: AnyArray,
 ) -> tuple[Params, OptState, dict[str, Array]]:
-    """One step of the model's optimiser on `model_loss`; also its parts and the gradient's norm."""
+    """One step of the model's optimiser on `model_loss`, if its gradient's norm is within ``limit``.
 
-    def loss(params):
-        return model_loss(method, config, params, base, experience, solve, documents)
-
-    gradient, parts = jax.grad(loss, has_aux=True)(params)
-    gradient = partition.constrain_tree(gradient)
-    updates, opt_state = model_optimizer(config).update(gradient, opt_state)
-    params, opt_state = partition.constrain_tree((optax.apply_updates(params, updates), opt_state))
-    return params, opt_state, parts | {"grad_norm/generator": optax.tree.norm(gradient)}
-
-
-def _repeat(adapter: Params, problems: int) -> Params:
-    return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (problems, *leaf.shape)), adapter)
+    Parameters and optimiser state are donated. Also returns the loss's parts, the gradient's norm and whether the step
+    was skipped.
+    """
+    gradient, parts = model_gradient(method, config, params, base, experience, solve, documents)
+    params, opt_state, norm, skipped = _step(model_optimizer(config), params, opt_state, gradient, limit)
+    params, opt_state = partition.constrain_tree((params, opt_state))
+    return params, opt_state, parts | {"grad_norm/generator": norm, "skipped/generator": skipped}
 
 
-def _weight_on(correct_PxM: np.ndarray, weights_PxM: Array) -> Array:
-    """Share of all weight that lies on correct examples."""
-    return jnp.sum(weights_PxM * correct_PxM) / jnp.maximum(jnp.sum(weights_PxM), 1e-9)
+def _step(
+    optimizer: optax.GradientTransformation, params: Params, opt_state: OptState, gradient: Params, limit: AnyArray
+) -> tuple[Params, OptState, Array, Array]:
+    """One step, unless the gradient's norm is none or above ``limit``; also the norm, and 1 if it was skipped."""
+    updates, moved = optimizer.update(gradient, opt_state)
+    norm = optax.tree.norm(gradient)
+    fine = (norm <= limit) & jnp.isfinite(optax.tree.norm(updates))
+    stepped = (optax.apply_updates(params, updates), moved)
+    params, opt_state = jax.tree.map(partial(jnp.where, fine), stepped, (params, opt_state))
+    return params, opt_state, norm, 1.0 - fine
 
 
 def _correct_minus_wrong(rewards_PxM: np.ndarray, correct_PxM: np.ndarray) -> float:

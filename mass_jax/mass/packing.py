@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 import numpy as np
 
-from mass_jax.models import transformer
+from mass_jax.models import processes, transformer
 from mass_jax.models.sampling import bucket
 from mass_jax.models.transformer import ModelConfig
 from mass_jax.types import Array, Params, PyTree, Sequences, Tokenizer
@@ -49,7 +49,7 @@ def fits(tokenizer: Tokenizer, context: str, continuation: str, length: int, *, 
 def pack_prompts(tokenizer: Tokenizer, prompts: Sequence[str], limit: int) -> tuple[np.ndarray, np.ndarray]:
     """Prompts to int32 [B, T] and their lengths [B]; T is the smallest `bucket` that holds them. Errors as `pack`."""
     lengths = np.array([len(_encode(tokenizer, prompt, "", False)[0]) for prompt in prompts], np.int32)
-    length = min(bucket(lengths.max(), limit), limit)
+    length = min(bucket(processes.largest(lengths.max()), limit), limit)
     packed = pack(tokenizer, [(prompt, "") for prompt in prompts], length, "lengths.prompt", end=False)
     return np.asarray(packed.tokens), lengths
 

@@ -12,7 +12,6 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 
 from mass_jax.mass import attribution, outer
-from mass_jax.mass.attribution import Solutions
 from mass_jax.mass.method import Method
 from mass_jax.mass.outer import Experience, OuterConfig, TrainState
 from mass_jax.models import lora, partition, sampling
@@ -156,6 +155,8 @@ def phases(
         if config.mode == "verifier":
             solutions = config.solutions
             generate("solve", adapted.run.params, rows, solutions, lengths.solution)
+            if config.solve_weight:
+                generate("solve un-adapted", None, problems, config.solutions, lengths.solution)
         solved = spread(sequences(rows, solutions, lengths.prompt + lengths.solution))
         args = (method, base, adapted, practice, solved, spread(struct((rows, solutions))))
         found.append(Phase("attribute", attribution.attribute, args, rows, used))
@@ -168,12 +169,13 @@ def phases(
         attempted = spread(sequences(problems, count, lengths.prompt + lengths.solution))
         each = spread(struct((problems, count)))
         if config.mode == "gold":
-            solve = Solutions(attempted, each, None)
+            solve = attempted
         else:
-            generate("solve un-adapted", None, problems, count, lengths.solution)
+            if not config.practice:
+                generate("solve un-adapted", None, problems, count, lengths.solution)
             experience.append(Experience(attempted, each, each))
     if config.generator_rate:
-        update = (method, config, base, opt_state, base, tuple(experience), solve, spread(documents))
-        tokens = sum(x.sequences.tokens.size for x in experience) + (solve.sequences.tokens.size if solve else 0)
+        update = (method, config, base, opt_state, base, tuple(experience), solve, spread(documents), struct(()))
+        tokens = sum(x.sequences.tokens.size for x in experience) + (solve.tokens.size if solve else 0)
         found.append(Phase("generator", outer.update_model, update, problems, tokens))
     return found

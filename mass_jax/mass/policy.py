@@ -5,15 +5,16 @@ GRPO: Shao et al. 2024, arXiv 2402.03300, eq. 3; the clipping is PPO's, Schulman
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from mass_jax.mass.method import Method
 from mass_jax.mass.packing import target_log_probs
 from mass_jax.models import partition, transformer
-from mass_jax.types import AnyArray, Array, Params, Sequences
+from mass_jax.types import Array, Params, Sequences
 
 
-def group_normalize(rewards: AnyArray, valid: AnyArray, floor: float) -> Array:
-    """z-scores along the last axis among the valid entries; 0 for the others.
+def group_normalize(rewards: np.ndarray, valid: np.ndarray, floor: float) -> np.ndarray:
+    """z-scores along the last axis among the valid entries; 0 for the others. On the host: rewards come from there.
 
     Args:
       rewards: float [..., G].
@@ -21,10 +22,10 @@ def group_normalize(rewards: AnyArray, valid: AnyArray, floor: float) -> Array:
       floor: a standard deviation below this counts as none, and the whole group gets 0.
     """
     valid = valid.astype(rewards.dtype)
-    count = jnp.maximum(jnp.sum(valid, axis=-1, keepdims=True), 1)
-    centred = (rewards - jnp.sum(rewards * valid, axis=-1, keepdims=True) / count) * valid
-    std = jnp.sqrt(jnp.sum(centred**2, axis=-1, keepdims=True) / count)
-    return jnp.where(std > floor, centred / jnp.maximum(std, floor), 0.0)
+    count = np.maximum(np.sum(valid, axis=-1, keepdims=True), 1)
+    centred = (rewards - np.sum(rewards * valid, axis=-1, keepdims=True) / count) * valid
+    std = np.sqrt(np.sum(centred**2, axis=-1, keepdims=True) / count)
+    return np.where(std > floor, centred / np.maximum(std, floor), 0.0).astype(rewards.dtype)
 
 
 def clipped_objective(log_ratio: Array, advantages: Array, clip: float) -> Array:
@@ -42,7 +43,7 @@ def sequence_log_probs(method: Method, params: Params, sequences: Sequences) -> 
 
 
 def kl_to_base(method: Method, params: Params, base: Params, documents: Sequences) -> Array:
-    """Mean KL(base || params) of the distributions of the target tokens of ``documents`` [B, T], a scalar."""
+    """KL(base || params) of the distributions of the target tokens of ``documents`` [B, T], summed to a scalar."""
     tokens = partition.spread(jnp.asarray(documents.tokens)[:, :-1])
     mask = documents.target[:, 1:].astype(jnp.float32)
 
@@ -53,4 +54,4 @@ def kl_to_base(method: Method, params: Params, base: Params, documents: Sequence
 
     base_log_probs = jax.lax.stop_gradient(log_probs(base))
     divergence = jnp.sum(jnp.exp(base_log_probs) * (base_log_probs - log_probs(params)), axis=-1)
-    return jnp.sum(divergence * mask) / jnp.sum(mask)
+    return jnp.sum(divergence * mask)

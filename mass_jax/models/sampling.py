@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mass_jax.models import partition, transformer
+from mass_jax.models import partition, processes, transformer
 from mass_jax.models.transformer import UNSEEN, KVCache, ModelConfig
 from mass_jax.types import AnyArray, Array, Params, PyTree
 
@@ -76,7 +76,7 @@ def sample(
     stops: Callable[[Sequence[int]], bool] | None = None,
     identities_P: AnyArray | None = None,
 ) -> Samples:
-    """Draw ``samples`` completions of every prompt.
+    """Draw ``samples`` completions of every prompt, which are this process's where there are several.
 
     Three programs are compiled for each shape of the prompts: one reads them, one writes tokens, one slices parameters.
 
@@ -109,17 +109,20 @@ def sample(
         adapter = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), adapter)
     if not config.scan_layers:
         params, adapter = unstack(config, params, adapter)
-    identities_P = np.arange(problems) if identities_P is None else identities_P
-    settings = (config, params, adapter, jnp.float32(temperature))
-    state = prefill(*settings, prompts_PxT, lengths_P, key, identities_P, samples, max_new_tokens, pad_id, top_p)
+    if identities_P is None:
+        identities_P = processes.rows(processes.whole_count(problems)).astype(np.int32)
+    settings = (config, params, adapter, processes.put(np.float32(temperature)))
+    read = processes.share((prompts_PxT, lengths_P)), processes.put(key), processes.share(identities_P)
+    state = prefill(*settings, *read[0], *read[1:], samples, max_new_tokens, pad_id, top_p)
     every = max_new_tokens if stops is None else STOP_EVERY
     for limit in range(every, max_new_tokens + every, every):
-        state = decode(*settings, min(limit, max_new_tokens), stop_id, pad_id, top_p, state)
+        until = processes.put(np.int32(min(limit, max_new_tokens)))
+        state = decode(*settings, until, stop_id, pad_id, top_p, state)
         if stops is not None:
             state, finished = _cut(state, stops, limit - every, pad_id)
             if finished:
                 break
-    return jax.tree.map(lambda leaf: leaf.reshape(problems, samples, -1), state.out)
+    return jax.tree.map(lambda leaf: leaf.reshape(problems, samples, -1), processes.local(state.out))
 
 
 @partial(jax.jit, static_argnames="config")
@@ -273,7 +276,7 @@ def _nucleus(probabilities_BxV: Array, top_p: float) -> Array:
 
 def _cut(state: State, stops: Callable[[Sequence[int]], bool], start: int, pad_id: int) -> tuple[State, bool]:
     """End the sequences that have reached a stop string since ``start``; and whether all have ended."""
-    out, done, step = jax.device_get((state.out, state.done_B, state.step))
+    out, done = processes.local((state.out, state.done_B))
     tokens, log_probs, mask = (np.array(leaf) for leaf in out)
     done = np.array(done)
     for row in range(len(tokens)):
@@ -282,5 +285,5 @@ def _cut(state: State, stops: Callable[[Sequence[int]], bool], start: int, pad_i
             continue
         end = next(n for n in range(start + 1, end + 1) if n == end or stops(tokens[row, :n].tolist()))
         tokens[row, end:], log_probs[row, end:], mask[row, end:], done[row] = pad_id, 0.0, False, True
-    state = state._replace(out=Samples(*map(jnp.asarray, (tokens, log_probs, mask))), done_B=jnp.asarray(done))
-    return state, bool(done.all() or step >= mask.shape[1])
+    out, done_B = processes.share((Samples(tokens, log_probs, mask), done))
+    return state._replace(out=out, done_B=done_B), not processes.largest(not done.all())

@@ -31,6 +31,22 @@ def enable_compilation_cache(directory: str | os.PathLike[str]) -> bool:
     return True
 
 
+def _hear(event: str, duration_secs: float, **details: str | int) -> None:
+    if event == "/jax/core/compile/backend_compile_duration":
+        _compiled.append(str(details.get("fun_name")))
+
+
+_compiled: list[str] = []
+jax.monitoring.register_event_duration_secs_listener(_hear)
+
+
+def programs_compiled() -> list[str]:
+    """The names of the programs that this process compiled, or took from the cache, since the last call."""
+    names = _compiled.copy()
+    _compiled.clear()
+    return names
+
+
 def temp_bytes(compiled: jax.stages.Compiled) -> int:
     """The bytes that a program holds while it runs, arguments and results not counted, as its compiler planned them.
 

@@ -1,27 +1,35 @@
-"""The meta-training loop of one arm: resumable, logged, and stopped at the first number that is none."""
+"""The meta-training loop of one arm: resumable, logged, and watched for numbers that are none."""
 
+import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 
 import grain
 import jax
 import ml_collections
+from absl import logging
 
 from mass_jax import metagrad
 from mass_jax.mass import outer
 from mass_jax.mass.generator import Domain
 from mass_jax.mass.method import Method
 from mass_jax.mass.outer import OuterConfig, TrainState
-from mass_jax.models import partition
+from mass_jax.models import partition, processes
 from mass_jax.tasks import pipeline
 from mass_jax.tasks.base import Problem
+from mass_jax.training import profiling
 from mass_jax.training.checkpoint import Checkpointer
-from mass_jax.training.guard import check_finite
-from mass_jax.training.metrics import MetricsWriter, PhaseTimer
+from mass_jax.training.compilation import programs_compiled
+from mass_jax.training.guard import Watch
+from mass_jax.training.metrics import MACHINE, MetricsWriter, PhaseTimer, peak_bytes
+from mass_jax.training.preemption import Notice, Preempted
 from mass_jax.training.progress import Progress
 from mass_jax.types import Params
 
+WARM_UP = 2
+"""Steps after a start in which every program is met: a restored state may lie elsewhere than an updated one."""
 SHOW = ("outer/loss_pre", "outer/loss_post", "solve/accuracy", "synthesis/correct")
 
 
@@ -39,7 +47,7 @@ def meta_train(
     """Train one arm, continuing from ``workdir``'s newest checkpoint if there is one.
 
     Resume restores, in this order: parameters, optimiser states, scorer and PRNG key; the positions of the problem and
-    document streams; the metrics file, cut back to the restored step. Steps then repeat bitwise.
+    document streams; what the watch knows; the metrics file, cut back to the restored step. Steps then repeat bitwise.
 
     Args:
       train: the arm's ``config.train``.
@@ -53,39 +61,79 @@ def meta_train(
       label: the name on the progress bar.
 
     Raises:
-      NonFiniteError: names step, phase and leaf; the last checkpoint is kept.
+      NonFiniteError: too many steps in a row were skipped; the state is saved.
+      Preempted: a SIGTERM came; the state is saved as it was before the step that it came in.
     """
     config = OuterConfig(**{name: train[name] for name in OuterConfig.__dataclass_fields__})
+    spikes = (train.spike_factor, train.spike_window, train.spike_patience)
+    watch = Watch(*spikes)
     checks = len(domain.task.check_names)
     start = partial(outer.init_state, method, config, base, checks, jax.random.key(seed))
     batches = pipeline.problem_batches(problems, batch_size=train.problems, seed=seed)
     with Checkpointer(workdir / "checkpoints", keep=2) as checkpointer:
         if checkpointer.latest_step() is None:
-            done, state = 0, _placed(start())
+            done, state = 0, _placed(start)
         else:
             restored = checkpointer.restore(_template(start))
             done, state = restored.step, restored.state
             batches.set_state(restored.data["problems"])
             documents.set_state(restored.data["documents"])
+            watch = Watch(*spikes, restored.extra["watch"])
         timer = PhaseTimer()
+        programs_compiled()  # what came before is not this loop's
         with (
+            Notice() as notice,
             MetricsWriter(workdir, resume_step=done) as writer,
             Progress(train.steps, start=done, label=label, show=SHOW) as progress,
         ):
+
+            def phase(name: str) -> AbstractContextManager:
+                notice.check()
+                return timer(name)
+
             for step in range(done, train.steps):
-                with timer("data"):
-                    batch, replay = next(batches), next(documents)
-                state, metrics = outer.outer_step(
-                    domain, method, config, base, state, step, batch, replay, timer, partial(check_finite, step)
-                )
+                # As they are before the step: a notice may come in the midst of it.
+                data = {"problems": batches.get_state(), "documents": documents.get_state()}
+                began = time.perf_counter()
+                try:
+                    with phase("data"):
+                        batch, replay = next(batches), next(documents)
+                        batch = [batch[i] for i in processes.rows(len(batch))]
+                        replay = jax.tree.map(lambda leaf: leaf[processes.rows(len(leaf))], replay)
+                    # Whatever crosses between host and devices does so on purpose.
+                    with profiling.step(step - done, workdir), jax.transfer_guard("disallow"):
+                        state, metrics = outer.outer_step(
+                            domain,
+                            method,
+                            config,
+                            base,
+                            state,
+                            step,
+                            batch,
+                            replay,
+                            phase,
+                            partial(watch.check, step),
+                            watch.limits(),
+                        )
+                except Preempted:
+                    checkpointer.save(step, state, data=data, extra={"watch": watch.state()})
+                    raise
+                skipped = watch.record(step, metrics)
+                compiled = programs_compiled()
+                if compiled and step - done >= WARM_UP:
+                    logging.warning("Step %d compiled %s: a shape that was new.", step, ", ".join(compiled))
+                machine = {"seconds": time.perf_counter() - began, "programs_compiled": float(len(compiled))}
+                machine |= peak_bytes()
+                metrics |= {"skipped": float(skipped), **{f"{MACHINE}{name}": x for name, x in machine.items()}}
                 values = writer.write(step, metrics | timer.pop())
                 progress.update(step + 1, values)
                 told = outer.DIAGNOSTICS
                 diagnostics = {name.removeprefix(told): x for name, x in values.items() if name.startswith(told)}
                 metagrad.warn_if_broken(method.estimator, diagnostics)
-                if (step + 1) % train.save_every == 0 or step + 1 == train.steps:
+                if (step + 1) % train.save_every == 0 or step + 1 == train.steps or watch.hopeless:
                     data = {"problems": batches.get_state(), "documents": documents.get_state()}
-                    checkpointer.save(step + 1, state, data=data)
+                    checkpointer.save(step + 1, state, data=data, extra={"watch": watch.state()})
+                    watch.stop_if_hopeless()
     return state
 
 
@@ -98,6 +146,8 @@ def _template(start: Callable[[], TrainState]) -> TrainState:
     return jax.tree.map(lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), shapes, places)
 
 
-def _placed(state: TrainState) -> TrainState:
-    """The state on the mesh, if one is set."""
-    return jax.device_put(state, outer.shardings(jax.sharding.get_mesh(), state)) if partition.active() else state
+def _placed(start: Callable[[], TrainState]) -> TrainState:
+    """The state made where it is to lie."""
+    if not partition.active():
+        return start()
+    return jax.jit(start, out_shardings=outer.shardings(jax.sharding.get_mesh(), jax.eval_shape(start)))()

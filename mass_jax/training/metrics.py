@@ -3,6 +3,8 @@
 import contextlib
 import json
 import os
+import resource
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -16,6 +18,8 @@ from tensorboardX import SummaryWriter
 from mass_jax.training.workdir import write_atomically
 
 METRICS_FILE = "metrics.jsonl"
+MACHINE = "machine/"
+"""Prefix of the metrics that, like ``time/*``, tell of the machine: they differ when a run is repeated."""
 T = TypeVar("T")
 
 
@@ -24,8 +28,9 @@ class MetricsWriter:
 
     Each line is handed to the operating system before ``write`` returns, so a killed process loses none. Opened again
     with the step of the restored checkpoint, it drops the lines that the resumed run writes anew: the file then ends
-    the same as that of a run never killed, apart from ``time/*``. For this, write the metrics of every step before
-    ``s`` before saving checkpoint ``s``. NaN and infinity are written as Python's ``json`` does: ``NaN``, ``Infinity``.
+    the same as that of a run never killed, apart from ``time/*`` and ``machine/*``. For this, write the metrics of
+    every step before ``s`` before saving checkpoint ``s``. NaN and infinity are written as Python's ``json`` does:
+    ``NaN``, ``Infinity``.
 
     With several processes only the first writes.
     """
@@ -86,6 +91,17 @@ class MetricsWriter:
         if self._file is not None:
             self._file.close()
             self._tensorboard.close()
+
+
+def peak_bytes() -> dict[str, float]:
+    """The most memory held so far: by this process on the host, and on its first device where that tells."""
+    # Linux counts in KiB, macOS in bytes.
+    unit = 1 if sys.platform == "darwin" else 1024
+    found = {"peak_host_bytes": float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)}
+    stats = jax.local_devices()[0].memory_stats() or {}
+    if "peak_bytes_in_use" in stats:
+        found["peak_device_bytes"] = float(stats["peak_bytes_in_use"])
+    return found
 
 
 def read_metrics(directory: str | os.PathLike[str]) -> list[dict[str, float]]:

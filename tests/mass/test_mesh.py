@@ -57,7 +57,9 @@ def differentiate(place):
     state = outer.init_state(method, config, base, tiny.CHECKS, jax.random.key(0))
     experience = Experience(solved, np.full(coefficients.shape, -3.0), coefficients)
     updated, opt_state, parts = outer.update_model(
-        method, config, base, state.opt_state, jax.tree.map(lambda x: 1.01 * x, base), (experience,), None, documents
+        method, config, state.params, state.opt_state, jax.tree.map(lambda x: 1.01 * x, base), (experience,), None,
+        documents,
+        np.inf,
     )
     leaves = jax.tree.leaves(updated["layers"])
     split = max(len({str(shard.index) for shard in leaf.addressable_shards}) for leaf in leaves)

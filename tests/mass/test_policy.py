@@ -10,19 +10,21 @@ import optax
 import pytest
 
 from mass_jax.mass import outer, policy
-from mass_jax.mass.attribution import Attribution, Solutions
+from mass_jax.mass.attribution import Solutions
 from mass_jax.mass.outer import Experience, OuterConfig
 from mass_jax.mass.policy import clipped_objective, group_normalize
+from mass_jax.training.compilation import temp_bytes
 from tests.mass import tiny
 
 METHOD = tiny.make_method()
 PARAMS = tiny.make_params()
 SILENT = dataclasses.replace(tiny.OUTER, solve_weight=0.0, replay_weight=0.0, kl_weight=0.0)
 DOCUMENTS = tiny.replay_documents()
+TOKENS = DOCUMENTS.target[:, 1:].sum()
 
 
 def test_group_normalize_by_hand():
-    rewards = jnp.array([[1.0, 2.0, 3.0, 99.0], [4.0, 4.0, 4.0, 0.0], [0.0, 1.0, 5.0, 7.0], [1.0, 1.0, 1.0, 5.0]])
+    rewards = np.array([[1.0, 2.0, 3.0, 99.0], [4.0, 4.0, 4.0, 0.0], [0.0, 1.0, 5.0, 7.0], [1.0, 1.0, 1.0, 5.0]])
     valid = np.array([[1, 1, 1, 0], [1, 1, 1, 0], [0, 0, 1, 0], [0, 0, 0, 0]], bool)
     found = group_normalize(rewards, valid, 1e-6)
     z = np.sqrt(1.5)
@@ -50,7 +52,7 @@ def written_experience(advantages: np.ndarray, shift: float = 0.0) -> Experience
 @partial(jax.jit, static_argnums=0)
 def gradient_norm(config: OuterConfig, experience: tuple[Experience, ...] = ()) -> jax.Array:
     def loss(params):
-        return outer.model_loss(METHOD, config, params, PARAMS, experience, None, DOCUMENTS)[0]
+        return outer.model_loss(METHOD, config, params, PARAMS, experience, None, DOCUMENTS, TOKENS)[0]
 
     return optax.tree.norm(jax.grad(loss)(PARAMS))
 
@@ -62,7 +64,7 @@ def test_one_update_moves_a_sequence_the_way_of_its_advantage(sign: float):
     experience = written_experience(advantages)
     state = outer.init_state(METHOD, SILENT, PARAMS, tiny.CHECKS, jax.random.key(0))
     params, _, metrics = outer.update_model(
-        METHOD, SILENT, PARAMS, state.opt_state, PARAMS, (experience,), None, DOCUMENTS
+        METHOD, SILENT, state.params, state.opt_state, PARAMS, (experience,), None, DOCUMENTS, np.inf
     )
     change = policy.sequence_log_probs(METHOD, params, experience.sequences)[0] - experience.log_probs
     assert metrics["grad_norm/generator"] > 1e-3
@@ -81,9 +83,8 @@ def test_no_advantage_or_a_ratio_beyond_the_clip_moves_nothing():
 def rewards_of(config: OuterConfig, tau, loss=(0.0, 0.0), verdicts=None, valid=None, alive=(True, True)) -> np.ndarray:
     tau = np.asarray(tau, np.float32)
     valid = np.ones(tau.shape, bool) if valid is None else np.asarray(valid)
-    result = Attribution(jnp.asarray(loss), jnp.asarray(tau), jnp.zeros(len(tau)), {})
     solutions = Solutions(None, None, verdicts)
-    return outer._example_rewards(config, result, solutions, valid, np.asarray(alive))
+    return outer._example_rewards(config, np.asarray(loss), tau, solutions, valid, np.asarray(alive))
 
 
 def test_an_example_that_lowers_the_outer_loss_is_rewarded():
@@ -112,7 +113,7 @@ def test_the_whole_set_counts_against_its_sibling(verifier: bool):
 
 
 def test_kl_is_zero_at_the_base_and_positive_elsewhere():
-    kl = jax.jit(partial(policy.kl_to_base, METHOD))
+    kl = jax.jit(partial(policy.kl_to_base, METHOD))  # a sum over tokens, which padding does not have
     other = jax.tree.map(lambda leaf: leaf * 1.1, PARAMS)
     assert kl(PARAMS, PARAMS, DOCUMENTS) == 0
     distance = float(kl(other, PARAMS, DOCUMENTS))
@@ -128,3 +129,29 @@ def test_replay_and_solving_have_gradients_of_their_own():
     once, twice = (gradient_norm(dataclasses.replace(SILENT, replay_weight=weight)) for weight in (1.0, 2.0))
     assert once > 1e-2
     np.testing.assert_allclose(twice, 2 * once, rtol=1e-5)
+
+
+def test_microbatches_change_memory_and_nothing_else():
+    """Three parts of everything that is read: the same gradient, and less alive at once."""
+    config = dataclasses.replace(SILENT, replay_weight=0.7, kl_weight=0.3, solve_weight=0.2)
+    rng = np.random.default_rng(0)
+    documents = tiny.replay_documents(3)
+    documents.target[0, 5:] = False  # the parts' numbers of tokens differ
+    references, _ = tiny.make_references(tiny.make_problems())
+    experience = (written_experience(rng.normal(size=(3, tiny.EXAMPLES))),)
+    params = jax.tree.map(lambda leaf: 1.1 * leaf, PARAMS)
+
+    def compiled(count: int) -> jax.stages.Compiled:
+        parts = dataclasses.replace(config, microbatches=count)
+        gradient = jax.jit(partial(outer.model_gradient, METHOD, parts))
+        return gradient.lower(*data).compile()
+
+    with jax.enable_x64(True):
+        experience, solve, documents = jax.tree.map(jnp.asarray, (experience, references, documents))
+        data = (tiny.float64(params), tiny.float64(PARAMS), experience, solve, documents)
+        whole, parted = compiled(1), compiled(3)
+        (gradient, losses), (added, means) = whole(*data), parted(*data)
+    assert float(optax.tree.norm(gradient)) > 1e-2 and set(losses) == {"solve/loss", "replay/loss", "replay/kl"}
+    for found, expected in zip(jax.tree.leaves((added, means)), jax.tree.leaves((gradient, losses)), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+    assert temp_bytes(parted) < 0.6 * temp_bytes(whole)

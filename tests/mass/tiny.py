@@ -100,6 +100,7 @@ OUTER = OuterConfig(
     kl_weight=0.1,
     clip=0.2,
     epochs=1,
+    microbatches=1,
     max_norm=1.0,
 )
 
@@ -107,6 +108,7 @@ OUTER = OuterConfig(
 def train_config(**changes: object) -> ConfigDict:
     """`OUTER` as the loop reads it, and the loop's own fields."""
     loop = {"steps": 4, "problems": 3, "replay_batch": 2, "save_every": 2}
+    loop |= {"spike_factor": 20.0, "spike_window": 20, "spike_patience": 2}
     return ConfigDict(dataclasses.asdict(OUTER) | loop | changes)
 
 

@@ -1,6 +1,7 @@
-"""The loop: a killed run ends as one never killed, and the first number that is none stops it."""
+"""The loop: a killed run ends as one never killed, and numbers that are none change nothing."""
 
 import json
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,10 +13,12 @@ import pytest
 from mass_jax.mass.outer import TrainState
 from mass_jax.tasks import pipeline
 from mass_jax.tasks.arithmetic.documents import KINDS, document_writer
+from mass_jax.training import profiling
 from mass_jax.training.checkpoint import Checkpointer
 from mass_jax.training.guard import NonFiniteError
 from mass_jax.training.meta import meta_train
 from mass_jax.training.metrics import read_metrics
+from mass_jax.training.preemption import Preempted
 from mass_jax.types import Params
 from tests.mass import tiny
 from tests.training.killing import Killed, Stream
@@ -37,7 +40,13 @@ def quick_compilation() -> Iterator[None]:
     jax.config.update("jax_disable_most_optimizations", before)
 
 
-def train(workdir: Path, kill_at: int | None = None, base: Params | None = None, **changes: object) -> TrainState:
+def train(
+    workdir: Path,
+    kill_at: int | None = None,
+    base: Params | None = None,
+    stream: Stream | None = None,
+    **changes: object,
+) -> TrainState:
     return meta_train(
         tiny.train_config(mode="verifier", **changes),
         0,
@@ -45,7 +54,7 @@ def train(workdir: Path, kill_at: int | None = None, base: Params | None = None,
         tiny.make_method(),
         tiny.make_params() if base is None else base,
         tiny.make_problems(8),
-        documents(kill_at),
+        documents(kill_at) if stream is None else stream,
         workdir,
         label="mass",
     )
@@ -56,7 +65,8 @@ def plain(state: TrainState) -> list[bytes]:
 
 
 def metrics(workdir: Path) -> list[dict[str, float]]:
-    return [{k: v for k, v in line.items() if not k.startswith("time/")} for line in read_metrics(workdir)]
+    lines = read_metrics(workdir)
+    return [{k: v for k, v in line.items() if not k.startswith(("time/", "machine/"))} for line in lines]
 
 
 def test_a_killed_run_ends_with_the_same_numbers(tmp_path: Path):
@@ -97,13 +107,66 @@ def test_every_line_has_what_a_reader_needs(tmp_path: Path):
     assert names <= set(line)
 
 
-def test_a_number_that_is_none_stops_the_run_and_names_the_place(tmp_path: Path):
+def test_steps_without_numbers_are_skipped_counted_and_in_the_end_stop_the_run(tmp_path: Path):
     broken = tiny.make_params()
     broken = broken | {"embed": broken["embed"].at[4].set(jnp.nan)}
-    with pytest.raises(NonFiniteError, match=r"Step 0, phase 'adapt': losses"):
-        train(tmp_path / "a", base=broken)
-    train(tmp_path / "b", steps=2)
-    with pytest.raises(NonFiniteError, match=r"Step 2, phase 'generator': parameters"):
-        train(tmp_path / "b", generator_rate=float("nan"))
+    with pytest.raises(NonFiniteError, match=r"3 steps in a row .*spike_patience = 2.*Step 2, phase 'adapt': losses"):
+        train(tmp_path, base=broken, steps=9)
+    assert [line["skipped"] for line in metrics(tmp_path)] == [1, 1, 1]
+    with Checkpointer(tmp_path / "checkpoints") as checkpointer:
+        assert checkpointer.latest_step() == 3, "what it had is saved"
+        assert checkpointer.read_extra(3)["watch"]["in_a_row"] == 3
+    with pytest.raises(NonFiniteError, match="4 steps in a row"):
+        train(tmp_path, base=broken, steps=9)
+
+
+def test_a_spike_is_not_followed(tmp_path: Path):
+    # A step that changes nothing says that the gradient was too large: with a factor of 1 about every second one is.
+    followed = train(tmp_path / "all", steps=6)
+    state = train(tmp_path / "some", steps=6, spike_factor=1.0, spike_window=2, spike_patience=9)
+    lines = metrics(tmp_path / "some")
+    skipped = [line["skipped/generator"] for line in lines]
+    assert skipped[:2] == [0, 0] and 0 < sum(skipped[2:]) < 4 or sum(skipped) == 4, skipped
+    assert plain(state) != plain(followed)
+    assert [line["skipped"] for line in lines] == [
+        float(bool(line["skipped/generator"] or line["skipped/scorer"])) for line in lines
+    ]
+    assert all(line["skipped"] == 0 for line in metrics(tmp_path / "all"))
+
+
+def test_warm_steps_compile_nothing_and_transfer_nothing_by_mistake(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    jax.clear_caches()
+    train(tmp_path, steps=5)
+    compiled = [line["machine/programs_compiled"] for line in read_metrics(tmp_path)]
+    assert compiled[0] > 5 and compiled[2:] == [0, 0, 0], compiled
+    assert "a shape that was new" not in caplog.text
+
+
+def test_a_notice_saves_the_run_where_it_is(tmp_path: Path):
+    undisturbed = train(tmp_path / "a", steps=3)
+
+    class Notified(Stream):
+        def __next__(self) -> np.ndarray:
+            if self._left == 1:
+                signal.raise_signal(signal.SIGTERM)
+            self._left -= 1
+            return next(self._stream)
+
+    stream = documents(None)
+    with pytest.raises(Preempted) as stopped:
+        train(tmp_path / "b", stream=Notified(stream._stream, 2), steps=3, save_every=3)
+    assert stopped.value.code == 75
     with Checkpointer(tmp_path / "b" / "checkpoints") as checkpointer:
-        assert checkpointer.latest_step() == 2, "the last good checkpoint stays"
+        assert checkpointer.latest_step() == 1, "in the midst of the second step: that is done again"
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert plain(train(tmp_path / "b", steps=3, save_every=3)) == plain(undisturbed)
+    assert metrics(tmp_path / "b") == metrics(tmp_path / "a")
+
+
+def test_a_trace_is_written(tmp_path: Path):
+    profiling.trace_steps(1)
+    try:
+        train(tmp_path, steps=3)
+    finally:
+        profiling.trace_steps(0)
+    assert list((tmp_path / "profile").rglob("*.xplane.pb"))

@@ -1,0 +1,132 @@
+"""Several processes on one mesh: each holds the text of its own problems, and the arrays are all theirs together.
+
+With one process everything here is a plain transfer between host and devices, made explicitly, so that a transfer guard
+can tell it from one by mistake. What is done by every process must be done by all of them in the same order.
+"""
+
+import json
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import NamedSharding
+
+from mass_jax.models import partition
+from mass_jax.models.partition import PROBLEMS, P
+from mass_jax.types import PyTree
+
+
+def rows(count: int) -> np.ndarray:
+    """Which of ``count`` problems are this process's, ascending; all of them where it is alone.
+
+    Processes whose devices hold the same problems, because ``tensor`` runs across them, have the same rows.
+    """
+    if jax.process_count() == 1:
+        return np.arange(count)
+    indices = _over_problems().addressable_devices_indices_map((count,)).values()
+    return np.unique(np.concatenate([np.arange(count)[index] for index in indices]))
+
+
+def whole_count(mine: int) -> int:
+    """How many problems all processes have, of which this one has ``mine``."""
+    ways = partition.ways()
+    return mine * ways // len(rows(ways))
+
+
+def put(tree: PyTree) -> PyTree:
+    """Values that every process has, on the devices, whole on each; arrays that lie there already stay as they are."""
+    if jax.process_count() == 1:
+        return jax.device_put(tree)
+
+    def one(leaf: Any) -> jax.Array:
+        if isinstance(leaf, jax.Array):
+            return leaf
+        everywhere = NamedSharding(jax.sharding.get_mesh(), P())
+        return jax.make_array_from_callback(np.shape(leaf), everywhere, lambda index: np.asarray(leaf)[index])
+
+    return jax.tree.map(one, tree)
+
+
+def share(tree: PyTree) -> PyTree:
+    """Arrays whose first axis is this process's problems, on the devices as those of all processes' problems."""
+    if not partition.active():
+        return jax.device_put(tree)
+    places = _over_problems()
+    if jax.process_count() == 1:
+        return jax.device_put(tree, places)
+
+    def one(leaf: np.ndarray) -> jax.Array:
+        count = whole_count(len(leaf))
+        mine = rows(count)
+
+        def part(index: Any) -> np.ndarray:
+            return leaf[np.searchsorted(mine, np.arange(count)[index[0]])]
+
+        return jax.make_array_from_callback((count, *leaf.shape[1:]), places, part, dtype=leaf.dtype)
+
+    return jax.tree.map(one, jax.tree.map(np.asarray, tree))
+
+
+def local(tree: PyTree) -> PyTree:
+    """The inverse of `share`: on the host, this process's rows."""
+    if jax.process_count() == 1:
+        return jax.device_get(tree)
+
+    def one(leaf: jax.Array) -> np.ndarray:
+        parts = {shard.index[0].start or 0: shard.data for shard in leaf.addressable_shards}
+        return np.concatenate([np.asarray(parts[start]) for start in sorted(parts)])
+
+    places = jax.tree.map(lambda _: _over_problems(), tree)
+    return jax.tree.map(one, jax.jit(lambda tree: tree, out_shardings=places)(tree))
+
+
+def whole(tree: PyTree) -> PyTree:
+    """Host arrays of this process's problems, as those of all problems in their order, on every process."""
+    if jax.process_count() == 1:
+        return tree
+    leaves, structure = jax.tree.flatten(jax.tree.map(np.asarray, tree))
+    if not leaves:
+        return tree
+    count = whole_count(len(leaves[0]))
+    order, *gathered = _gather([rows(count).astype(np.int32), *leaves])
+    found = []
+    for leaf in gathered:
+        placed = np.empty((count, *leaf.shape[1:]), leaf.dtype)
+        placed[order] = leaf
+        found.append(placed)
+    return jax.tree.unflatten(structure, found)
+
+
+def whole_texts(texts: list[str]) -> list[str]:
+    """The same for one text a problem."""
+    if jax.process_count() == 1:
+        return texts
+    coded = [json.dumps(text).encode() for text in texts]
+    width = largest(max(map(len, coded)))
+    padded = np.frombuffer(b"".join(line.ljust(width) for line in coded), np.uint8).reshape(len(texts), width)
+    return [json.loads(line.tobytes()) for line in whole(padded)]
+
+
+def largest(number: int) -> int:
+    """The largest of all processes' numbers."""
+    return int(number) if jax.process_count() == 1 else int(_gather([np.array([number], np.int32)])[0].max())
+
+
+def wait(name: str) -> None:
+    """Until all processes have come here."""
+    multihost_utils.sync_global_devices(name)
+
+
+def first() -> bool:
+    """Whether this process is the one that writes files."""
+    return jax.process_index() == 0
+
+
+def _gather(leaves: list[np.ndarray]) -> list[np.ndarray]:
+    """Every process's arrays, one after the other along their first axis."""
+    return [np.asarray(leaf) for leaf in multihost_utils.process_allgather(leaves, tiled=True)]
+
+
+def _over_problems() -> NamedSharding:
+    return NamedSharding(jax.sharding.get_mesh(), P(PROBLEMS))
