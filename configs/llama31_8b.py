@@ -22,6 +22,8 @@ def get_config() -> ConfigDict:
     config.model.source = "meta-llama/Llama-3.1-8B-Instruct"  # (paper)
     config.model.context = 2048
     config.model.remat = True  # (paper) block rematerialisation
+    config.model.param_dtype = "bfloat16"
+    config.model.loss_chunk = 512
 
     config.mesh.data = -1
     config.mesh.fsdp = 4
@@ -37,6 +39,7 @@ def get_config() -> ConfigDict:
     config.lora.rank = 16
     config.lora.targets = ".*_proj"
     config.metagrad.name = "adjoint"  # the paper has mixed_mode, which returns the same numbers for more memory
+    config.metagrad.options = "microbatch=1"
 
     # At test time, and in training by the arms below.
     config.generator.examples = 6  # (paper)
@@ -46,6 +49,7 @@ def get_config() -> ConfigDict:
     config.train.steps = 100  # (paper)
     config.train.problems = 8  # the paper's 1,000 problems in 100 steps would be 10, which no pod divides
     config.train.solutions = 8
+    config.train.microbatches = 2
 
     training = {"generator": {"examples": 12}, "inner": {"steps": 2}}  # (paper)
     config.arms.mass_gold = {"train": {"mode": "gold"}, **training}

@@ -2,23 +2,27 @@
 
     pip install -e '.[plan]'
     python -m experiments.plan_pod --config=configs/llama31_8b.py --topology=v5e:4x4 --workdir=runs/plan
-    python -m experiments.plan_pod ... --mesh=1x4x4,1x8x2 --problems=4,8 --estimators=adjoint,unroll --phases=attribute
+    python -m experiments.plan_pod ... --mesh=search --problems=4,8,16 --estimator="unroll:remat='step'"
 
-Nothing is run and no weights are read. For each mesh and number of problems the programs that `outer.outer_step` would
-call are compiled; what the compiler says of their memory per chip is held against the chip's. Results are kept in
-``<workdir>/<config>-<topology>.json`` (and as a table beside it), and what is there already is not compiled again.
+Nothing is run and no weights are read. For each mesh the largest of the numbers of problems is sought with which every
+program that `outer.outer_step` would call fits: what the compiler says of its memory per chip, and what else lies there
+meanwhile, is held against the chip's. At that number the inner run alone is compiled too, and what other estimators
+would need. Results are kept in ``<workdir>/<config>-<topology>.json`` (and as a table beside it), and what is there
+already is not compiled again.
 """
 
 import json
+import math
 import re
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
-from absl import flags
+from absl import flags, logging
 from jax.sharding import Mesh
 from ml_collections import ConfigDict, config_flags
 
@@ -26,7 +30,7 @@ from experiments.tpu import described_devices, versions
 from mass_jax.mass import phases
 from mass_jax.mass.outer import OuterConfig
 from mass_jax.mass.phases import Phase
-from mass_jax.models.partition import AXES
+from mass_jax.models.partition import AXES, DATA, FSDP
 from mass_jax.models.pretrained import folder
 from mass_jax.reporting.table import Table, to_markdown
 from mass_jax.training import config as command_line
@@ -43,6 +47,8 @@ COLLECTIVES = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "coll
 WIDTHS = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "f32": 4, "f64": 8, "s64": 8, "u64": 8}
 CHECKS = 3
 """Checks of a task; mathematics has as many."""
+Estimator = tuple[str, str]
+"""Its name, and its options as ``config.metagrad`` has them."""
 
 
 def measure(phase: Phase, mesh: Mesh, memory: float) -> dict[str, Any]:
@@ -51,7 +57,10 @@ def measure(phase: Phase, mesh: Mesh, memory: float) -> dict[str, Any]:
     Where the compiler itself finds that the program does not fit, the bytes are None and ``"error"`` is what it says.
     """
     start = time.perf_counter()
-    row: dict[str, Any] = {"phase": phase.name, "problems": phase.problems, "tokens": phase.tokens}
+    beside = sum(
+        math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(phase.beside)
+    )
+    row: dict[str, Any] = {"tokens": phase.tokens, "beside_bytes": beside}
     try:
         with jax.set_mesh(mesh):
             compiled = phase.lower().compile()
@@ -63,7 +72,7 @@ def measure(phase: Phase, mesh: Mesh, memory: float) -> dict[str, Any]:
     else:
         found = compiled.memory_analysis()
         assert found is not None, f"{mesh.devices.flat[0].device_kind} reports no memory"
-        needed = found.temp_size_in_bytes + found.argument_size_in_bytes
+        needed = found.temp_size_in_bytes + found.argument_size_in_bytes + beside
         needed += found.output_size_in_bytes - found.alias_size_in_bytes
         row |= {
             "temp_bytes": found.temp_size_in_bytes,
@@ -78,13 +87,17 @@ def measure(phase: Phase, mesh: Mesh, memory: float) -> dict[str, Any]:
 def collectives(text: str) -> dict[str, dict[str, float]]:
     """Of every kind of collective in a compiled program: how many there are, and the bytes of their results.
 
-    A collective in a loop counts once, whatever the loop's trips.
+    A collective in a loop counts once, whatever the loop's trips; so does one that the compiler has cut into pieces
+    between other work, which all bear its channel.
     """
+    seen: set[str] = set()
     count: Counter[str] = Counter()
     size: Counter[str] = Counter()
     for line in text.splitlines():
         found = re.search(rf"= (\(?[a-z0-9]+\[.*?) ({'|'.join(COLLECTIVES)})(?:-start)?\(", line)
-        if found:
+        channel = re.search(r"channel_id=(\d+)", line)
+        if found and not (channel and channel[1] in seen):
+            seen |= {channel[1]} if channel else set()
             shapes = re.findall(r"([a-z0-9]+)\[([0-9,]*)\]", found[1])
             largest = 0
             for kind, dims in shapes:
@@ -101,70 +114,145 @@ def table(rows: Sequence[dict[str, Any]]) -> Table:
     """The rows in GiB per chip; "–" is more than the compiler could place."""
     cells = []
     for row in rows:
-        sizes = (row[name] for name in ("argument_bytes", "output_bytes", "temp_bytes"))
+        sizes = (row[f"{name}_bytes"] for name in ("beside", "argument", "output", "temp"))
         moved = row["collectives"] or {}
         cells.append(
             (
                 row["mesh"],
                 str(row["problems"]),
                 row["phase"],
-                row["estimator"],
+                " ".join((row["estimator"], row["options"])).strip(),
                 *("–" if size is None else f"{size / GIB:.2f}" for size in sizes),
                 "yes" if row["fits"] else "no",
                 ", ".join(f"{x['count']} {kind} {x['bytes'] / GIB:.2f}" for kind, x in moved.items()) or "–",
                 duration(row["compile_seconds"]),
             )
         )
-    head = ("Mesh", "Problems", "Phase", "Estimator", "Arguments", "Output", "Temp", "Fits")
-    return Table((*head, "Collectives, GiB", "Compiled in"), "lrllrrrllr", cells)
+    head = ("Mesh", "Problems", "Phase", "Estimator", "Beside", "Arguments", "Output", "Temp", "Fits")
+    return Table((*head, "Collectives, GiB", "Compiled in"), "lrllrrrrllr", cells)
 
 
-def plan(config: ConfigDict, topology: str, arm: str, choices: dict[str, list], path: Path) -> list[dict[str, Any]]:
-    """Compile what is not in the file yet; see the module.
+def largest(fits: Callable[[str, int], bool], phases: Sequence[str], counts: Sequence[int]) -> int:
+    """The largest of ``counts`` with which every phase fits, else the smallest.
+
+    What fits with some problems fits with fewer, so each phase begins where the one before it ended.
+    """
+    left = sorted(counts)
+    for phase in phases:
+        while len(left) > 1 and not fits(phase, left[-1]):
+            left.pop()
+    return left[-1]
+
+
+class Planner:
+    """Compiles the programs of one study for one TPU, each once, and keeps what is known of them in a file.
 
     Args:
       config: the study's.
-      topology: as libtpu names it.
       arm: whose training step is planned.
-      choices: ``mesh``, ``problems``, ``estimators`` to try, and the ``phases`` of interest (empty for all).
-      path: of the results.
+      topology: as libtpu names it.
+      path: of the file.
     """
-    devices, memory = described_devices(topology), CHIPS[topology.partition(":")[0]]
-    identity = {"config": config.to_dict(), "arm": arm, "topology": topology, "versions": versions()}
-    identity = json.loads(json.dumps(identity))
-    rows: list[dict[str, Any]] = []
-    if path.exists() and (old := json.loads(path.read_text(encoding="utf-8")))["run"] == identity:
-        rows = old["phases"]
-    combinations = [
-        (shape, count, estimator)
-        for shape in choices["mesh"]
-        for count in choices["problems"]
-        for estimator in choices["estimators"]
-    ]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for shape, count, estimator in combinations:
-        merged = arm_config(config, arm)
-        merged.metagrad.name = estimator
+
+    def __init__(self, config: ConfigDict, arm: str, topology: str, path: Path):
+        self.merged, self.topology, self.path = arm_config(config, arm), topology, path
+        self.devices, self.memory = described_devices(topology), CHIPS[topology.partition(":")[0]]
+        identity = {"config": config.to_dict(), "arm": arm, "topology": topology, "versions": versions()}
+        self.identity = json.loads(json.dumps(identity))
+        self.rows: list[dict[str, Any]] = []
+        if path.exists() and (old := json.loads(path.read_text(encoding="utf-8")))["run"] == self.identity:
+            self.rows = old["phases"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+    def meshes(self) -> list[str]:
+        """The meshes to search: ``data`` would copy the parameters where ``fsdp`` splits them."""
+        chips = len(self.devices)
+        return [f"1x{chips // tensor}x{tensor}" for tensor in range(1, chips + 1) if chips % tensor == 0]
+
+    def counts(self, shape: str, counts: Sequence[int]) -> list[int]:
+        """Those of the numbers of problems that can be spread over a mesh.
+
+        Raises:
+          InputError: none can.
+        """
+        refused = {}
+        for count in counts:
+            try:
+                self._check(shape, count)
+            except InputError as error:
+                refused[count] = error
+        if len(refused) == len(counts):
+            raise refused[counts[0]]
+        return [count for count in counts if count not in refused]
+
+    def programs(self, shape: str, count: int, estimator: Estimator) -> tuple[Mesh, dict[str, Phase]]:
+        """All programs of an outer step by name, and the mesh that they are compiled for."""
+        merged = self.merged.copy_and_resolve_references()
+        merged.metagrad.name, merged.metagrad.options = estimator
         method = setup.make_method(merged)
-        outer = OuterConfig(**{field: merged.train[field] for field in OuterConfig.__dataclass_fields__})
-        sizes = meshes.sizes(dict(zip(AXES, map(int, shape.split("x")), strict=True)), len(devices))
-        batches = {"problems": count, "train.replay_batch": merged.train.replay_batch}
-        meshes.check(sizes, method.model, batches)
-        mesh = meshes.make(sizes, devices)
+        config = OuterConfig(**{field: merged.train[field] for field in OuterConfig.__dataclass_fields__})
+        mesh = meshes.make(self._sizes(shape), self.devices)
         assert mesh is not None
         documents = phases.sequences(merged.train.replay_batch, merged.lengths.long_document)
         with jax.set_mesh(mesh):
-            programs = phases.phases(method, outer, folder.shapes_of(method.model), CHECKS, count, documents, mesh)
-        wanted = [p for p in programs if not choices["phases"] or p.name.partition("/")[0] in choices["phases"]]
-        with Progress(len(wanted), label=f"{topology} {shape}, {count} problems, {estimator}") as progress:
-            for done, phase in enumerate(wanted, 1):
-                key = {"mesh": shape, "estimator": estimator, "phase": phase.name, "problems": phase.problems}
-                if not any(all(row[k] == v for k, v in key.items()) for row in rows):
-                    rows.append(key | measure(phase, mesh, memory))
-                    path.write_text(json.dumps({"run": identity, "phases": rows}, indent=2) + "\n", encoding="utf-8")
-                    path.with_suffix(".md").write_text(to_markdown(table(rows)) + "\n", encoding="utf-8")
-                progress.update(done)
-    return rows
+            found = phases.phases(method, config, folder.shapes_of(method.model), CHECKS, count, documents, mesh)
+        found += [phases.inner_run(phase, mesh) for phase in found if phase.name == "adapt"]
+        return mesh, {phase.name: phase for phase in found}
+
+    def fits(self, shape: str, estimator: Estimator, name: str, count: int) -> bool:
+        """Whether a program fits; compiled if it is not in the file yet."""
+        key = {"mesh": shape, "problems": count, "phase": name, "estimator": estimator[0], "options": estimator[1]}
+        for row in self.rows:
+            if all(row[field] == value for field, value in key.items()):
+                return row["fits"]
+        mesh, found = self.programs(shape, count, estimator)
+        with Progress(1, label=f"{self.topology} {shape}, {count} problems, {name}, {estimator[0]}") as progress:
+            self.rows.append(key | measure(found[name], mesh, self.memory))
+            progress.update(1)
+        text = json.dumps({"run": self.identity, "phases": self.rows}, indent=2)
+        self.path.write_text(text + "\n", encoding="utf-8")
+        self.path.with_suffix(".md").write_text(to_markdown(table(self.rows)) + "\n", encoding="utf-8")
+        return self.rows[-1]["fits"]
+
+    def _check(self, shape: str, count: int) -> None:
+        sizes, train = self._sizes(shape), self.merged.train
+        meshes.check(sizes, setup.make_method(self.merged).model, {})
+        parts = sizes[DATA] * sizes[FSDP] * train.microbatches
+        for name, size in (("problems", count), ("train.replay_batch", train.replay_batch)):
+            if size % parts:
+                raise InputError(
+                    f"{name} = {size} cannot be split over {DATA} x {FSDP} x train.microbatches = {parts} on the mesh "
+                    f"{shape}: choose a multiple."
+                )
+
+    def _sizes(self, shape: str) -> dict[str, int]:
+        return meshes.sizes(dict(zip(AXES, map(int, shape.split("x")), strict=True)), len(self.devices))
+
+
+def plan(planner: Planner, shapes: Sequence[str], counts: Sequence[int], others: Sequence[Estimator]) -> None:
+    """For each mesh: the most problems that fit, the inner run alone, and the other estimators; see the module."""
+    search = list(shapes) == ["search"]
+    metagrad = planner.merged.metagrad
+    own = (metagrad.name, metagrad.options)
+    for shape in planner.meshes() if search else shapes:
+        try:
+            usable = planner.counts(shape, counts)
+        except InputError as error:
+            if not search:
+                raise
+            logging.info("%s: %s", shape, error)
+            continue
+        names = [name for name in planner.programs(shape, usable[0], own)[1] if name != "inner run"]
+        count = largest(partial(planner.fits, shape, own), names, usable)
+        fitting = [planner.fits(shape, own, name, count) for name in names]
+        print(
+            f"{shape}: with {count} problems a step {'every phase fits' if all(fitting) else 'not every phase fits'}."
+        )
+        if "adapt" in names:
+            planner.fits(shape, own, "inner run", count)
+            for estimator in others:
+                for name in ("adapt", "attribute"):
+                    planner.fits(shape, estimator, name, count)
 
 
 def main(config: ConfigDict, workdir: Path) -> None:
@@ -175,24 +263,20 @@ def main(config: ConfigDict, workdir: Path) -> None:
     if values.topology.partition(":")[0] not in CHIPS:
         raise InputError(f"--topology={values.topology} is no pod of {', '.join(CHIPS)}: try v5e:4x4.")
     name = Path(config_flags.get_config_filename(values["config"])).stem
-    choices = {
-        "mesh": values.mesh,
-        "problems": [int(count) for count in values.problems],
-        "estimators": values.estimators or [config.metagrad.name],
-        "phases": values.phases,
-    }
     path = workdir / f"{name}-{values.topology.replace(':', '-')}.json"
-    print(to_markdown(table(plan(config, values.topology, values.arm, choices, path))))
+    planner = Planner(config, values.arm, values.topology, path)
+    others = [(name, options) for name, _, options in (text.partition(":") for text in values.estimator)]
+    plan(planner, values.mesh, [int(count) for count in values.problems], others)
+    print(to_markdown(table(planner.rows)))
 
 
 def define_flags() -> None:
     """What the command line takes. Called by the main program only: an importer has flags of its own."""
     flags.DEFINE_string("topology", "v5e:4x4", "The TPU to plan for.")
     flags.DEFINE_string("arm", "mass_gold", "Whose training step is planned.")
-    flags.DEFINE_list("mesh", ["1x4x4"], "Meshes to try, data x fsdp x tensor.")
-    flags.DEFINE_list("problems", ["4"], "Numbers of problems a step to try.")
-    flags.DEFINE_list("estimators", [], "Meta-gradient estimators to compare; the config's where not given.")
-    flags.DEFINE_list("phases", [], "Only these phases.")
+    flags.DEFINE_list("mesh", ["1x4x4"], "Meshes, data x fsdp x tensor; or search, for all that the model divides.")
+    flags.DEFINE_list("problems", ["8"], "Problems a step; of several numbers the largest that fits is sought.")
+    flags.DEFINE_multi_string("estimator", [], "To compare with the config's: a name, or name:options.")
 
 
 if __name__ == "__main__":

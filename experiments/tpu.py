@@ -21,6 +21,7 @@ def described_devices(topology: str) -> list[jax.Device]:
             "libtpu, the compiler for TPUs, is not installed: pip install -e '.[plan]' brings it; no TPU is needed."
         )
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # else libtpu asks the cloud's metadata server, and waits
+    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # a described TPU is nobody's: no need of its lock
     try:
         return list(topologies.get_topology_desc(topology, platform="tpu").devices)
     except Exception as error:

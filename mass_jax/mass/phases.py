@@ -14,6 +14,7 @@ from jax.sharding import Mesh, NamedSharding
 from mass_jax.mass import attribution, outer
 from mass_jax.mass.method import Method
 from mass_jax.mass.outer import Experience, OuterConfig, TrainState
+from mass_jax.mass.scorer import Scores
 from mass_jax.models import lora, partition, sampling
 from mass_jax.models.partition import ADAPTER_RULES, PROBLEMS, TENSOR, P
 from mass_jax.types import PyTree, Sequences
@@ -28,6 +29,7 @@ class Phase(NamedTuple):
       args: static arguments, and `jax.ShapeDtypeStruct` for arrays.
       problems: how many problems one call is about.
       tokens: how many tokens one call reads or writes, padding included.
+      beside: what else lies on the chips meanwhile, for a later phase: `jax.ShapeDtypeStruct`.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Phase(NamedTuple):
     args: tuple[Any, ...]
     problems: int
     tokens: int
+    beside: PyTree = ()
 
     def lower(self) -> jax.stages.Lowered:
         """Trace and lower it."""
@@ -115,6 +118,7 @@ def phases(
     opt_state = placed(mesh, state.opt_state, partition.specs(state.opt_state))
     eta = placed(mesh, state.eta, P())
     found: list[Phase] = []
+    beside: tuple[PyTree, ...] = (base, opt_state)  # of the model that is trained, a phase reads one copy
 
     def spread(tree: PyTree) -> PyTree:
         return placed(mesh, tree, P(PROBLEMS))
@@ -132,12 +136,12 @@ def phases(
         settings = (model, params, layers, struct(()))
         prompts = spread((struct((count, lengths.prompt), jnp.int32), struct((count,), jnp.int32)))
         read = (*settings, *prompts, key(), spread(struct((count,), jnp.int32)), samples, new, 0, 1.0)
-        found.append(Phase(f"{phase}/prefill", sampling.prefill, read, count, count * lengths.prompt))
+        found.append(Phase(f"{phase}/prefill", sampling.prefill, read, count, count * lengths.prompt, beside))
         prefill = partial(sampling.prefill, model, samples=samples, max_new_tokens=new, pad_id=0, top_p=1.0)
         begun = jax.eval_shape(prefill, *settings[1:], *prompts, key(), struct((count,), jnp.int32))
         begun = placed(mesh, begun, _cached(begun) if mesh else P())
         written = (*settings, struct((), jnp.int32), 1, 0, 1.0, begun)
-        found.append(Phase(f"{phase}/decode", sampling.decode, written, count, count * samples * new))
+        found.append(Phase(f"{phase}/decode", sampling.decode, written, count, count * samples * new, beside))
 
     experience: list[Experience] = []
     if config.practice:
@@ -149,17 +153,18 @@ def phases(
         valid = spread(struct((rows, examples), jnp.bool_))
         args: tuple[Any, ...] = (method, base, eta, adapter, written, asked, practice, valid)
         used = rows * examples * lengths.practice * (1 if method.inner.schedule == "fresh" else method.inner.steps)
-        found.append(Phase("adapt", attribution.score_and_adapt, args, rows, used))
+        found.append(Phase("adapt", attribution.score_and_adapt, args, rows, used, beside))
         adapted = spread(jax.eval_shape(partial(attribution.score_and_adapt, method), *args[1:]))
         solutions = 1
         if config.mode == "verifier":
-            solutions = config.solutions
+            solutions, beside = config.solutions, (base, opt_state, adapted)
             generate("solve", adapted.run.params, rows, solutions, lengths.solution)
             if config.solve_weight:
                 generate("solve un-adapted", None, problems, config.solutions, lengths.solution)
         solved = spread(sequences(rows, solutions, lengths.prompt + lengths.solution))
+        beside = (base, opt_state)
         args = (method, base, adapted, practice, solved, spread(struct((rows, solutions))))
-        found.append(Phase("attribute", attribution.attribute, args, rows, used))
+        found.append(Phase("attribute", attribution.attribute, args, rows, used, beside))
         if config.attribution_weight:
             each = spread(struct((rows, examples)))
             experience.append(Experience(written, each, each))
@@ -179,3 +184,10 @@ def phases(
         tokens = sum(x.sequences.tokens.size for x in experience) + (solve.tokens.size if solve else 0)
         found.append(Phase("generator", outer.update_model, update, problems, tokens))
     return found
+
+
+def inner_run(adapt: Phase, mesh: Mesh | None = None) -> Phase:
+    """The inner run alone, of the phase ``adapt``: nothing is scored, nothing kept for a way back. No step calls it."""
+    method, base, _, adapter, _, _, practice, valid = adapt.args
+    scores = placed(mesh, Scores(struct(valid.shape), struct(valid.shape), struct(valid.shape[:1])), P(PROBLEMS))
+    return adapt._replace(name="inner run", function=attribution.adapt, args=(method, base, adapter, scores, practice))

@@ -10,6 +10,7 @@ import numpy as np
 from mass_jax.mass.method import Method
 from mass_jax.mass.packing import target_log_probs
 from mass_jax.models import partition, transformer
+from mass_jax.models.cross_entropy import map_positions, wide
 from mass_jax.types import Array, Params, Sequences
 
 
@@ -45,13 +46,12 @@ def sequence_log_probs(method: Method, params: Params, sequences: Sequences) -> 
 def kl_to_base(method: Method, params: Params, base: Params, documents: Sequences) -> Array:
     """KL(base || params) of the distributions of the target tokens of ``documents`` [B, T], summed to a scalar."""
     tokens = partition.spread(jnp.asarray(documents.tokens)[:, :-1])
-    mask = documents.target[:, 1:].astype(jnp.float32)
+    model, base = method.model, jax.lax.stop_gradient(base)
 
-    def log_probs(params):
-        return jax.nn.log_softmax(
-            transformer.logits(method.model, params, transformer.forward(method.model, params, None, tokens)[0])
-        )
+    def divergence(hidden: tuple[Array, Array]) -> Array:
+        logits = (transformer.logits(model, *pair) for pair in zip((params, base), hidden, strict=True))
+        log_probs, base_log_probs = (jax.nn.log_softmax(wide(found)) for found in logits)
+        return jnp.sum(jnp.exp(base_log_probs) * (base_log_probs - log_probs), axis=-1)
 
-    base_log_probs = jax.lax.stop_gradient(log_probs(base))
-    divergence = jnp.sum(jnp.exp(base_log_probs) * (base_log_probs - log_probs(params)), axis=-1)
-    return jnp.sum(divergence * mask)
+    hidden = tuple(transformer.forward(model, weights, None, tokens)[0] for weights in (params, base))
+    return jnp.sum(map_positions(divergence, hidden, model.loss_chunk) * documents.target[:, 1:])

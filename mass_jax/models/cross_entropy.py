@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from mass_jax.types import Array
+from mass_jax.types import Array, PyTree
 
 
 def target_log_probs(
@@ -13,33 +13,48 @@ def target_log_probs(
 ) -> Array:
     """Log p(target | hidden state), float32 or wider, [B, T].
 
-    At short lengths the logits over a large vocabulary, not the layers, are what fills the memory: they are computed
-    ``chunk`` positions at a time, and again in every derivative.
-
     Args:
-      logits: hidden states [N, D] to logits [N, V].
+      logits: hidden states [..., D] to logits [..., V].
       hidden_BxTxD: hidden states.
       targets_BxT: int32 token ids.
-      chunk: positions whose logits are alive at once; None for all. The last chunk is padded.
+      chunk: see `map_positions`.
     """
-    shape = targets_BxT.shape
-    positions = (hidden_BxTxD.reshape(-1, hidden_BxTxD.shape[-1]), targets_BxT.reshape(-1))
 
     def log_probs(part: tuple[Array, Array]) -> Array:
-        hidden_NxD, targets_N = part
-        logits_NxV = logits(hidden_NxD)
-        logits_NxV = logits_NxV.astype(jnp.promote_types(logits_NxV.dtype, jnp.float32))
+        hidden, targets = part
+        found = wide(logits(hidden))
         # A comparison fuses with the sum and with its derivatives; a gather's derivative would scatter into N x V.
-        chosen = targets_N[:, None] == jnp.arange(logits_NxV.shape[-1])
-        return jnp.sum(jnp.where(chosen, logits_NxV, 0), axis=-1) - jax.nn.logsumexp(logits_NxV, axis=-1)
+        chosen = targets[..., None] == jnp.arange(found.shape[-1])
+        return jnp.sum(jnp.where(chosen, found, 0), axis=-1) - jax.nn.logsumexp(found, axis=-1)
 
-    count = positions[1].size
-    if chunk is None or chunk >= count:
-        return log_probs(positions).reshape(shape)
-    padding = -count % chunk
+    return map_positions(log_probs, (hidden_BxTxD, targets_BxT), chunk)
+
+
+def map_positions(fn: Callable[[PyTree], Array], tree_BxT: PyTree, chunk: int | None) -> Array:
+    """``fn`` of arrays [B, T, ...] to one [B, T], where it keeps logits: a few positions at a time.
+
+    At short lengths the logits over a large vocabulary, not the layers, are what fills the memory: they are computed
+    for ``chunk`` positions at a time, and again in every derivative. A chunk has positions of every sequence, at least
+    one: where sequences are spread over devices, each device has work in every chunk.
+
+    Args:
+      fn: of every position on its own.
+      tree_BxT: arrays [B, T, ...].
+      chunk: positions whose logits are alive at once; None for all. The last chunk is padded.
+    """
+    batch, length = jax.tree.leaves(tree_BxT)[0].shape[:2]
+    each = length if chunk is None else max(1, chunk // batch)
+    if each >= length:
+        return fn(tree_BxT)
 
     def split(leaf: Array) -> Array:
-        return jnp.pad(leaf, [(0, padding)] + [(0, 0)] * (leaf.ndim - 1)).reshape(-1, chunk, *leaf.shape[1:])
+        padded = jnp.pad(leaf, [(0, 0), (0, -length % each)] + [(0, 0)] * (leaf.ndim - 2))
+        return padded.reshape(batch, -1, each, *leaf.shape[2:]).swapaxes(0, 1)
 
-    chunks = jax.lax.map(jax.checkpoint(log_probs, prevent_cse=False), jax.tree.map(split, positions))
-    return chunks.reshape(-1)[:count].reshape(shape)
+    found = jax.lax.map(jax.checkpoint(fn, prevent_cse=False), jax.tree.map(split, tree_BxT))
+    return found.swapaxes(0, 1).reshape(batch, -1)[:, :length]
+
+
+def wide(x: Array) -> Array:
+    """``x`` in float32 at least."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))

@@ -102,7 +102,8 @@ def gathered(params: PyTree, prefix: str = "") -> PyTree:
 
     def one(spec: PartitionSpec, leaf: Array) -> Array:
         axes = spec[1:] if prefix else spec  # a layer's parameters have no axis L
-        return constrain(leaf, *(None if axis == FSDP else axis for axis in axes))
+        # Said to be split first: so is then its cotangent, a layer at a time, and not whole for all layers.
+        return constrain(constrain(leaf, *axes), *(None if axis == FSDP else axis for axis in axes))
 
     found = specs({prefix: params} if prefix else params)
     return jax.tree.map(one, found[prefix] if prefix else found, params, is_leaf=_is_spec)

@@ -383,7 +383,9 @@ def forward(
         )
     if positions_BxT is None:
         positions_BxT = jnp.arange(length)[None]
-    x = _whole(partition.gathered({"embed": params["embed"]})["embed"][tokens_BxT])
+    # Where it is kept for the backward pass, the residual stream's channels are split: it is what takes the memory.
+    stream = partial(_stream, TENSOR if config.remat and cache is None else None)
+    x = stream(partition.gathered({"embed": params["embed"]})["embed"][tokens_BxT])
     if config.dtype is not None:
         x = x.astype(config.dtype)
     if config.embed_scale != 1.0:
@@ -396,10 +398,13 @@ def forward(
     views = _views(config, positions_BxT, seen_BxS, x.dtype)
 
     def attention(x: Array, view: _View, layer_params: Params, lora: PyTree, kv: tuple[Array, Array] | None) -> Any:
-        return Attention(config).apply({"params": layer_params}, x, view, lora, kv, slot)
+        return Attention(config).apply({"params": gathered(layer_params)}, x, view, lora, kv, slot)
 
     def mlp(x: Array, layer_params: Params, lora: PyTree) -> Any:
-        return MLP(config).apply({"params": layer_params}, x, lora)
+        return MLP(config).apply({"params": gathered(layer_params)}, x, lora)
+
+    # Inside what is recomputed: gathered matrices of all layers would else be kept for the backward pass.
+    gathered = partial(partition.gathered, prefix="layers")
 
     if config.remat:
         # By halves: never are the activations of both alive, for one more residual stream a layer and no more work.
@@ -407,9 +412,8 @@ def forward(
 
     def layer(x: Array, inputs: tuple) -> tuple[Array, Any]:
         layer_params, lora, kv, slides = inputs
-        layer_params = partition.gathered(layer_params, "layers")
         x, kv = attention(x, _pick(views, slides), layer_params, lora, kv)
-        return _whole(mlp(_whole(x), layer_params, lora)), kv
+        return stream(mlp(stream(x), layer_params, lora)), kv
 
     slides = config.sliding_layers or (False,) * config.layers
     kv: Any = None if cache is None else (cache.keys, cache.values)
@@ -451,9 +455,9 @@ def token_log_probs(config: ModelConfig, params: Params, adapter: PyTree, tokens
     )
 
 
-def _whole(x_BxTxD: Array) -> Array:
-    """The residual stream: sequences may be split over devices, their tokens and channels are not."""
-    return partition.constrain(x_BxTxD, P.UNCONSTRAINED)
+def _stream(channels: str | None, x_BxTxD: Array) -> Array:
+    """The residual stream: sequences may be split over devices, tokens are not, and channels over the axis given."""
+    return partition.constrain(x_BxTxD, P.UNCONSTRAINED, None, channels)
 
 
 def _views(config: ModelConfig, positions_BxT: Array, seen_BxS: Array, dtype: Any) -> tuple[_View, ...]:

@@ -83,3 +83,12 @@ def test_phases_are_what_an_outer_step_calls(
             found, planned = ((*args[:9], args[9]) for args in (found, planned))
         assert jax.tree.structure(found) == jax.tree.structure(planned), name
         assert jax.tree.leaves(found) == jax.tree.leaves(planned), name
+
+
+def test_the_inner_run_alone_ends_where_the_phase_does():
+    args = METHOD, tiny.OUTER, folder.shapes_of(METHOD.model), tiny.CHECKS, 3, phases.sequences(4, 16)
+    adapt = next(phase for phase in phases.phases(*args) if phase.name == "adapt")
+    alone = phases.inner_run(adapt)
+    assert shapes((jax.eval_shape(lambda *rest: alone.function(METHOD, *rest), *alone.args[1:]),)) == shapes(
+        (jax.eval_shape(lambda *rest: adapt.function(METHOD, *rest), *adapt.args[1:]).run.params,)
+    )

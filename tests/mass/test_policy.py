@@ -120,6 +120,9 @@ def test_kl_is_zero_at_the_base_and_positive_elsewhere():
     assert distance > 1e-3
     padded = jax.tree.map(lambda leaf: np.pad(leaf, ((0, 0), (0, 5))), DOCUMENTS)
     np.testing.assert_allclose(kl(other, PARAMS, padded), distance, rtol=1e-5)
+    for chunk in (1, 5 * len(DOCUMENTS.tokens)):  # of every document a token, or five, at a time
+        parts = dataclasses.replace(METHOD, model=dataclasses.replace(METHOD.model, loss_chunk=chunk))
+        np.testing.assert_allclose(policy.kl_to_base(parts, other, PARAMS, DOCUMENTS), distance, rtol=1e-5)
     config = dataclasses.replace(SILENT, kl_weight=1.0)
     assert gradient_norm(config) < 1e-5
 

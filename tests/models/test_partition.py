@@ -75,3 +75,21 @@ def test_on_a_mesh_the_constraints_are_in_the_program():
         assert partition.ways() == 4
         text = str(jax.make_jaxpr(program)(params, tokens))
     assert text.count("sharding_constraint") > 10
+
+
+def test_what_a_layer_keeps_for_the_way_back_is_split():
+    mesh = AbstractMesh((2, 2, 2), partition.AXES, axis_types=(AxisType.Auto,) * 3)
+    config = ModelConfig(64, width=16, layers=2, scan_layers=True, remat=True)
+    stream = (4, 8, 16)
+
+    def program(params, tokens):
+        return transformer.forward(config, params, None, tokens)[0]
+
+    with jax.sharding.use_abstract_mesh(mesh):
+        jaxpr = jax.make_jaxpr(program)(shapes(config), jax.ShapeDtypeStruct(stream[:2], "int32")).jaxpr
+    body = next(eqn for eqn in jaxpr.eqns if eqn.primitive.name == "scan").params["jaxpr"].jaxpr
+    kept = [eqn for eqn in body.eqns if eqn.primitive.name == "sharding_constraint"]
+    # Matrices are gathered inside the two halves, which are recomputed; between them there is the residual stream.
+    assert [eqn.outvars[0].aval.shape for eqn in kept] == [stream, stream]
+    assert all(eqn.params["sharding"].spec[-1] == "tensor" for eqn in kept)
+    assert sum("checkpoint" in eqn.primitive.name or "remat" in eqn.primitive.name for eqn in body.eqns) == 2
