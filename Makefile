@@ -20,7 +20,7 @@ TEST_ENV := JAX_PLATFORMS=cpu XLA_FLAGS="--xla_cpu_multi_thread_eigen=false --xl
 # Where little is computed, compiling is what takes the time: let XLA optimise less.
 QUICK_COMPILE := XLA_FLAGS=--xla_backend_optimization_level=0
 
-.PHONY: help setup demo smoke demo-llm reproduce-llm estimators estimators-gpt2 hyper-cleaning bench-sampling peers report test test-fast test-lower lint format typecheck tensorboard clean distclean
+.PHONY: help setup demo smoke demo-llm reproduce-llm estimators estimators-gpt2 plan hyper-cleaning bench-sampling peers report test test-fast test-lower lint format typecheck tensorboard clean distclean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | \
@@ -63,6 +63,17 @@ estimators: $(VENV)/.stamp  ## compare all meta-gradient estimators, into runs/e
 estimators-gpt2: $(VENV)/.stamp  ## memory of GPT-2's meta-gradient on a TPU, by its compiler; no TPU needed
 	$(BIN)/python -c 'import libtpu' 2>/dev/null || $(PIP) -e '.[plan]'
 	$(BIN)/python -m experiments.estimators_gpt2 --workdir=runs/estimators
+
+# 16 examples are the 8 a step that the tables of docs/pods.md are for.
+PLAN := $(BIN)/python -m experiments.plan_pod --config=configs/llama31_8b.py --workdir=runs/plan \
+  --config.arms.mass_gold.generator.examples=16
+PLAN_64 := $(PLAN) --mesh=1x16x4 --problems=16,32,64 --config.train.microbatches=1 --config.train.replay_batch=16
+
+plan: $(VENV)/.stamp  ## does Llama-3.1-8B fit a pod? by the TPU compiler, into runs/plan (an hour; resumes); no TPU needed
+	$(BIN)/python -c 'import libtpu' 2>/dev/null || $(PIP) -e '.[plan]'
+	$(PLAN) --topology=v5e:4x4 --mesh=search --problems=8,16,32 --estimator=unroll --estimator="unroll:remat='block'"
+	$(PLAN_64) --topology=v5p:4x4x4
+	$(PLAN_64) --topology=v6e:8x8
 
 hyper-cleaning: $(VENV)/.stamp  ## find wrong labels with every estimator, into runs/hyper_cleaning
 	$(BIN)/python -m experiments.hyper_cleaning --workdir=runs/hyper_cleaning

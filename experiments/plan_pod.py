@@ -26,6 +26,7 @@ from absl import flags, logging
 from jax.sharding import Mesh
 from ml_collections import ConfigDict, config_flags
 
+from experiments import hlo
 from experiments.tpu import described_devices, versions
 from mass_jax.mass import phases
 from mass_jax.mass.outer import OuterConfig
@@ -43,7 +44,6 @@ from mass_jax.training.study import arm_config
 GIB = 2**30
 CHIPS = {"v5e": 15.75 * GIB, "v5p": 95.74 * GIB, "v6e": 31.25 * GIB}
 """Memory of one chip that a program can use, in bytes, by the topology's name."""
-COLLECTIVES = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
 WIDTHS = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "f32": 4, "f64": 8, "s64": 8, "u64": 8}
 CHECKS = 3
 """Checks of a task; mathematics has as many."""
@@ -79,7 +79,7 @@ def measure(phase: Phase, mesh: Mesh, memory: float) -> dict[str, Any]:
             "argument_bytes": found.argument_size_in_bytes,
             "output_bytes": found.output_size_in_bytes,
             "fits": bool(needed <= memory),
-            "collectives": collectives(compiled.as_text() or ""),
+            "collectives": collectives(str(compiled.as_text())),
         }
     return row | {"compile_seconds": time.perf_counter() - start}
 
@@ -87,26 +87,19 @@ def measure(phase: Phase, mesh: Mesh, memory: float) -> dict[str, Any]:
 def collectives(text: str) -> dict[str, dict[str, float]]:
     """Of every kind of collective in a compiled program: how many there are, and the bytes of their results.
 
-    A collective in a loop counts once, whatever the loop's trips; so does one that the compiler has cut into pieces
-    between other work, which all bear its channel.
+    A collective in a loop counts once, for the compiler does not say how often a loop goes round; so does one that it
+    has cut into pieces between other work, which all bear its channel.
     """
-    seen: set[str] = set()
     count: Counter[str] = Counter()
     size: Counter[str] = Counter()
-    for line in text.splitlines():
-        found = re.search(rf"= (\(?[a-z0-9]+\[.*?) ({'|'.join(COLLECTIVES)})(?:-start)?\(", line)
-        channel = re.search(r"channel_id=(\d+)", line)
-        if found and not (channel and channel[1] in seen):
-            seen |= {channel[1]} if channel else set()
-            shapes = re.findall(r"([a-z0-9]+)\[([0-9,]*)\]", found[1])
-            largest = 0
-            for kind, dims in shapes:
-                elements = 1
-                for dim in filter(None, dims.split(",")):
-                    elements *= int(dim)
-                largest = max(largest, elements * WIDTHS.get(kind, 4))
-            count[found[2]] += 1
-            size[found[2]] += largest
+    seen: set[str] = set()
+    for found in hlo.collectives(text):
+        channel = re.search(r"channel_id=\d+", found.line)
+        name = channel[0] if channel else found.line
+        if name not in seen:
+            count[found.kind] += 1
+            size[found.kind] += max(math.prod(dims) * WIDTHS.get(kind, 4) for kind, dims in found.shapes)
+        seen.add(name)
     return {kind: {"count": count[kind], "bytes": size[kind]} for kind in sorted(count)}
 
 
