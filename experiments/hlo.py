@@ -34,10 +34,20 @@ def collectives(text: str) -> Iterator[Collective]:
         for line in computations[name]:
             if found := _COLLECTIVE.search(line):
                 yield Collective(found[2], _shapes(found[1]), trips, line.strip())
-            count = re.search(r'known_trip_count":\{"n":"(\d+)"', line)
             for role, called in _CALLED.findall(line):
-                inner = (*trips, int(count[1]) if count else None) if role in ("body", "condition") else trips
+                inner = (*trips, _trips(line, computations)) if role in ("body", "condition") else trips
                 stack += [(each, inner) for each in re.findall(r"%([\w.\-]+)", called) if each in computations]
+
+
+def _trips(line: str, computations: dict[str, list[str]]) -> int | None:
+    """How often a ``while`` goes round: where its compiler does not say, what its counter is less than."""
+    if count := re.search(r'known_trip_count":\{"n":"(\d+)"', line):
+        return int(count[1])
+    condition = re.search(r"condition=%([\w.\-]+)", line)
+    lines = computations.get(condition[1], []) if condition else []
+    limits = [found[1] for each in lines if (found := re.search(r" s32\[\]\S* constant\((\d+)\)", each))]
+    counted = any(re.search(r"ROOT .* compare\(.*direction=LT", each) for each in lines)
+    return int(limits[0]) if counted and len(limits) == 1 else None
 
 
 def _computations(text: str) -> tuple[dict[str, list[str]], str]:

@@ -1,6 +1,7 @@
 """What the compiled phases of an outer step send between devices: never more of the weights than a layer at a time."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -19,7 +20,7 @@ import dataclasses, json
 import jax
 from experiments import hlo
 from mass_jax import metagrad
-from mass_jax.mass import phases
+from mass_jax.mass import cost, phases
 from mass_jax.mass.method import GeneratorConfig, InnerConfig, LengthConfig, Method, ScorerConfig
 from mass_jax.models import partition, transformer
 from mass_jax.models.lora import LoraConfig
@@ -57,7 +58,10 @@ with jax.set_mesh(mesh):
         found[phase.name] = compiled(phase.lower())
     base = phases.placed(mesh, base, partition.specs(base))
     found["gathered at once"] = compiled(jax.jit(gathered_at_once).lower(base, phases.struct((8, 8), "int32")))
-print(json.dumps(found))
+prices = cost.CostModel(method, cost.Chips(2, 2, 2))
+costs = cost.programs(method, config, 3, 8, (8, 17), prices)
+gathered = {program.name: prices.price(program).gathered for program in costs}
+print(json.dumps({"programs": found, "gathered": gathered}))
 """
 LAYERS = 5
 PER_LAYER = {7: 44 * 56, 13: 44 * 52}
@@ -91,9 +95,7 @@ EXPECTED: dict[str, set[tuple[str, str, str]]] = {
 
 def contents(shape: list[int]) -> str:
     """What an array is a part of, by the factors of its size: ``stack`` is more of one matrix than a layer has."""
-    elements = 1
-    for dim in shape:
-        elements *= dim
+    elements = math.prod(shape)
     for factor, limit in PER_LAYER.items():
         if elements % (11 * factor) == 0:
             return "layer" if elements % LAYERS and elements <= limit else "stack"
@@ -110,12 +112,17 @@ def summary(found: list) -> Counter[tuple[str, str, str]]:
 
 
 @pytest.fixture(scope="module")
-def programs() -> dict[str, list]:
+def compiled() -> dict[str, dict]:
     flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
     environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", PROGRAM], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture
+def programs(compiled: dict[str, dict]) -> dict[str, list]:
+    return compiled["programs"]
 
 
 def wrong(found: list) -> list[str]:
@@ -149,3 +156,15 @@ def test_no_program_has_an_unexpected_kind_of_collective(programs: dict[str, lis
         lines = (f"  {count:3} {kind} of {what}, {where}" for (kind, what, where), count in sorted(kinds.items()))
         print(name, *lines, sep="\n")
         assert set(kinds) <= EXPECTED[name.rpartition("/")[2]], name
+
+
+def test_weights_are_gathered_as_often_as_the_cost_model_says(compiled: dict[str, dict]):
+    for name, found in phases(compiled["programs"]).items():
+        written = 8 if name.endswith("decode") else 1  # the only loop that does not say how often it goes round
+        elements = sum(
+            math.prod(shape) * math.prod(times or written for times in trips)
+            for kind, shapes, trips in found
+            for shape in shapes
+            if kind == "all-gather" and contents(shape) == "layer"
+        )
+        assert 4 * elements == compiled["gathered"][name], name

@@ -1,0 +1,176 @@
+"""What an outer step takes on a pod, by arithmetic: no compiler, no chips. Read docs/scaling.md first.
+
+    python -m experiments.cost_model --config=configs/llama31_8b.py --mesh=1x4x4 --problems=8 --workdir=runs/cost
+    python -m experiments.cost_model ... --compile=v5e:4x4
+
+With ``--compile`` every program is also compiled by the real TPU compiler (extra ``plan``; no TPU needed), and what it
+says is put beside the arithmetic. The tables are printed, and kept in ``<workdir>``.
+"""
+
+import math
+import re
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from experiments import hlo
+from experiments.plan_pod import CHECKS, GIB, WIDTHS, Planner
+from mass_jax.mass import cost
+from mass_jax.mass.cost import Chips, CostModel, Program
+from mass_jax.mass.outer import OuterConfig
+from mass_jax.reporting.table import Table, to_markdown
+from mass_jax.training import config as command_line
+from mass_jax.training import setup
+from mass_jax.training.errors import InputError
+from mass_jax.training.progress import Progress
+from mass_jax.training.study import arm_config
+
+
+class Chip(NamedTuple):
+    """What its maker says of a chip: bfloat16 FLOPs, bytes from memory and bytes over all links, a second."""
+
+    flops: float
+    memory: float
+    links: float
+
+
+CHIPS = {"v5e": Chip(197e12, 819e9, 200e9), "v5p": Chip(459e12, 2765e9, 600e9), "v6e": Chip(918e12, 1640e9, 448e9)}
+
+
+class Compiled(NamedTuple):
+    """What a compiler says of a program, in bytes of one chip: see `cost.Price`."""
+
+    arguments: float
+    temporary: float
+    gathered: float
+
+
+def table(model: CostModel, programs: Sequence[Program], chip: Chip) -> Table:
+    """One row a program. Bytes are of one chip, in GiB; "least" is less than a program will take.
+
+    It is the longest of what its products, its links and its memory would take at the maker's rates, if nothing else
+    were to be done.
+    """
+    count, rows, seconds = math.prod(model.chips), [], 0.0
+    for program in programs:
+        price = model.price(program)
+        sent = price.gathered + price.streamed + price.summed
+        times = {
+            "products": price.flops / count / chip.flops,
+            "links": sent / chip.links,
+            "memory": price.read / chip.memory,
+        }
+        longest = max(times, key=lambda name: times[name])
+        seconds += times[longest]
+        sizes = (price.gathered, price.streamed, price.summed, price.arguments, price.temporary)
+        cells = (f"{price.flops / count / 1e12:.3g}", *(f"{size / GIB:.3g}" for size in sizes))
+        rows.append((program.name, *cells, f"{times[longest]:.3g}", longest))
+    rows.append(("together", *[""] * 6, f"{seconds:.3g}", ""))
+    head = ("Program", "TFLOP a chip", "Gathered", "Streamed", "Summed", "Arguments", "Temp", "Least, s", "by")
+    return Table(head, "lrrrrrrrl", rows)
+
+
+def comparison(model: CostModel, programs: Sequence[Program], compiled: Mapping[str, Compiled]) -> Table:
+    """What the compiler says of each program, in GiB of one chip, and how much of it the arithmetic says."""
+    rows = []
+    for program in programs:
+        if (found := compiled.get(program.name)) is not None:
+            price = model.price(program)
+            pairs = (
+                (price.arguments, found.arguments),
+                (price.temporary, found.temporary),
+                (price.gathered, found.gathered),
+            )
+            rows.append((program.name, *(cell for pair in pairs for cell in _cells(*pair))))
+    head = ("Arguments", "of it", "Temp", "of it", "Gathered", "of it")
+    return Table(("Program", *head), "lrrrrrr", rows)
+
+
+def _cells(said: float, found: float) -> tuple[str, str]:
+    return f"{found / GIB:.3g}", f"{said / found:.2f}" if found else "–"
+
+
+def layers_gathered(text: str, matrices: Collection[tuple[int, ...]]) -> float:
+    """Bytes that a compiled program gathers on each chip of the matrices given, counted as often as its loops go round.
+
+    What a compiler has cut into pieces bears one channel, and counts once.
+    """
+    seen, total = set(), 0.0
+    for found in hlo.collectives(text):
+        channel = re.search(r"channel_id=\d+", found.line)
+        name = channel[0] if channel else found.line
+        if found.kind == "all-gather" and name not in seen:
+            seen.add(name)
+            kind, dims = max(found.shapes, key=lambda shape: math.prod(shape[1]))
+            if tuple(sorted(dim for dim in dims if dim > 1)) in matrices:
+                total += math.prod(dims) * WIDTHS[kind] * math.prod(trips or 1 for trips in found.trips)
+    return total
+
+
+def compile_all(planner: Planner, shape: str, problems: int, model: CostModel) -> dict[str, Compiled]:
+    """Every program of an outer step through the compiler; those that it cannot place are left out."""
+    metagrad, tensor = planner.merged.metagrad, model.chips.tensor
+    mesh, programs = planner.programs(shape, problems, (metagrad.name, metagrad.options))
+    last = ("o_proj", "down_proj")
+    matrices = {
+        tuple(sorted((d_in // tensor, d_out) if name in last else (d_in, d_out // tensor)))
+        for name, (d_in, d_out) in model.matrices.items()
+    }
+    found = {}
+    with Progress(len(programs), label="compiling") as progress:
+        for done, (name, phase) in enumerate(programs.items(), 1):
+            try:
+                with jax.set_mesh(mesh):
+                    compiled = phase.lower().compile()
+            except jax.errors.JaxRuntimeError as error:
+                if "RESOURCE_EXHAUSTED" not in str(error):
+                    raise
+            else:
+                memory = compiled.memory_analysis()
+                assert memory is not None
+                gathered = layers_gathered(str(compiled.as_text()), matrices)
+                found[name] = Compiled(memory.argument_size_in_bytes, memory.temp_size_in_bytes, gathered)
+            progress.update(done)
+    return found
+
+
+def main(config: ConfigDict, workdir: Path) -> None:
+    """Print the tables."""
+    jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_enable_compilation_cache", False)
+    values = flags.FLAGS
+    merged, problems = arm_config(config, values.arm), values.problems or config.train.problems
+    method = setup.make_method(merged)
+    outer = OuterConfig(**{field: merged.train[field] for field in OuterConfig.__dataclass_fields__})
+    model = CostModel(method, Chips(*map(int, values.mesh.split("x"))))
+    if problems % model.chips.ways:
+        raise InputError(f"{problems} problems cannot be split over data x fsdp = {model.chips.ways}: give a multiple.")
+    documents = (merged.train.replay_batch, merged.lengths.long_document)
+    programs = cost.programs(method, outer, CHECKS, problems, documents, model)
+    tables = [table(model, programs, CHIPS[values.chip])]
+    name = f"{Path(config_flags.get_config_filename(values['config'])).stem}-{values.mesh}-{problems}"
+    if values.compile:
+        planner = Planner(config, values.arm, values.compile, workdir / f"{name}.json")
+        tables.append(comparison(model, programs, compile_all(planner, values.mesh, problems, model)))
+    text = "\n\n".join(map(to_markdown, tables))
+    workdir.mkdir(parents=True, exist_ok=True)
+    (workdir / f"{name}.md").write_text(text + "\n", encoding="utf-8")
+    print(text)
+
+
+def define_flags() -> None:
+    """What the command line takes. Called by the main program only: an importer has flags of its own."""
+    flags.DEFINE_string("arm", "mass", "Whose training step it is.")
+    flags.DEFINE_string("mesh", "1x4x4", "data x fsdp x tensor.")
+    flags.DEFINE_integer("problems", None, "Problems a step; the config's where not given.")
+    flags.DEFINE_enum("chip", "v5e", sorted(CHIPS), "Whose rates the times are of.")
+    flags.DEFINE_string("compile", "", "Compile for this TPU, and compare; its chips have to be those of the mesh.")
+
+
+if __name__ == "__main__":
+    define_flags()
+    command_line.run(main)

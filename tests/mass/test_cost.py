@@ -1,0 +1,141 @@
+"""The arithmetic of a step's cost, against traced and compiled programs; what is gathered: `test_collectives.py`."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import pytest
+
+from mass_jax import metagrad
+from mass_jax.mass import attribution, cost, phases
+from mass_jax.mass.cost import Chips, CostModel, Program
+from mass_jax.mass.method import GeneratorConfig, InnerConfig, LengthConfig, Method, ScorerConfig
+from mass_jax.mass.outer import OuterConfig
+from mass_jax.mass.phases import Phase, struct
+from mass_jax.metagrad import cost as traced
+from mass_jax.models.lora import LoraConfig
+from mass_jax.models.pretrained import folder
+from mass_jax.models.transformer import ModelConfig
+from tests.mass import tiny
+
+CHECKS, PROBLEMS, DOCUMENTS = 3, 8, (8, 17)
+MODEL = ModelConfig(
+    68,
+    width=44,
+    layers=5,
+    heads=4,
+    kv_heads=2,
+    head_dim=14,
+    mlp_width=52,
+    context=32,
+    scan_layers=True,
+    scan_decode=True,
+    remat=True,
+    loss_chunk=24,
+)
+METHOD = Method(
+    MODEL,
+    LoraConfig(3),
+    LengthConfig(8, 8, 6, 17, 15),
+    GeneratorConfig(4, 1.0),
+    ScorerConfig("verification"),
+    InnerConfig(2, "fresh", "adam", 0.1, problems_at_once=4),
+    metagrad.make("adjoint", microbatch=1),
+)
+VERIFIER = dataclasses.replace(tiny.OUTER, mode="verifier", microbatches=2)
+OTHER = dataclasses.replace(
+    METHOD,
+    model=dataclasses.replace(MODEL, remat=False, loss_chunk=None, tie_embeddings=False, post_norms=True),
+    lora=LoraConfig(2, "(q|down)_proj"),
+    scorer=ScorerConfig("linear"),
+    inner=InnerConfig(3, "same", "sgd", 0.1),
+    estimator=metagrad.make("adjoint"),
+)
+GOLD = dataclasses.replace(tiny.OUTER, sets=2, replay_weight=0.0)
+
+
+def pairs(method: Method, config: OuterConfig) -> Iterator[tuple[Phase, Program, CostModel]]:
+    """Each program as it is lowered, and as it is priced."""
+    model = CostModel(method, Chips())
+    priced = cost.programs(method, config, CHECKS, PROBLEMS, DOCUMENTS, model)
+    base = folder.shapes_of(method.model)
+    lowered = phases.phases(method, config, base, CHECKS, PROBLEMS, phases.sequences(*DOCUMENTS))
+    # The losses are reported twice a step, under two adapters, by a program that `phases` leaves out as it is small.
+    solve = next(phase for phase in lowered if phase.name == "attribute")
+    _, _, adapted, _, solved, coefficients = solve.args
+    solved, coefficients = jax.tree.map(
+        lambda x: struct((x.shape[0], 1, *x.shape[2:]), x.dtype), (solved, coefficients)
+    )
+    args = (method, base, adapted.run.params, solved, coefficients)
+    lowered.append(Phase("losses", attribution.outer_losses, args, PROBLEMS, 0))
+    assert {phase.name for phase in lowered} == {program.name for program in priced}
+    by_name = {program.name: program for program in priced}
+    for phase in lowered:
+        yield phase, by_name[phase.name], model
+
+
+def arrays_only(phase: Phase) -> tuple[Callable, list]:
+    """The program without its static arguments, and the others."""
+    fixed = {i: arg for i, arg in enumerate(phase.args) if not _is_arrays(arg)}
+
+    def run(*arrays: Any) -> Any:
+        rest = iter(arrays)
+        return phase.function.__wrapped__(*(fixed[i] if i in fixed else next(rest) for i in range(len(phase.args))))
+
+    return run, [arg for i, arg in enumerate(phase.args) if i not in fixed]
+
+
+def _is_arrays(arg: Any) -> bool:
+    leaves = jax.tree.leaves(arg)
+    return bool(leaves) and all(hasattr(leaf, "shape") for leaf in leaves)
+
+
+@pytest.mark.parametrize(("method", "config"), [(METHOD, VERIFIER), (OTHER, GOLD)], ids=["remat", "no remat"])
+def test_flops_are_those_of_the_traced_programs(method: Method, config: OuterConfig):
+    for phase, program, model in pairs(method, config):
+        function, arrays = arrays_only(phase)
+        found = traced.count_flops(traced.trace(function, *arrays)[0]).matmul
+        # A loop until all are done is counted once in a traced program; the losses are computed twice in a step.
+        calls = {"decode": program.calls[0].times, "losses": 2}.get(phase.name.rpartition("/")[2], 1)
+        assert model.price(program).flops == pytest.approx(calls * found, rel=2e-3), phase.name
+
+
+def test_flops_and_arguments_are_those_of_compiled_programs():
+    # Without any loop, which the compiler's count goes through once; and so wide that products are nearly all of it.
+    model = ModelConfig(
+        512, width=256, layers=2, heads=4, kv_heads=2, head_dim=64, mlp_width=768, context=32, tie_embeddings=False
+    )
+    inner = dataclasses.replace(METHOD.inner, steps=1, problems_at_once=0)
+    method = dataclasses.replace(METHOD, model=model, inner=inner, estimator=metagrad.make("adjoint"))
+    for phase, program, prices in pairs(method, dataclasses.replace(VERIFIER, microbatches=1, solve_weight=0.0)):
+        compiled = phase.lower().compile()
+        price, memory = prices.price(program), compiled.memory_analysis()
+        calls = {"decode": program.calls[0].times, "losses": 2}.get(phase.name.rpartition("/")[2], 1)
+        assert price.flops == pytest.approx(calls * compiled.cost_analysis()["flops"], rel=0.1), phase.name
+        assert price.arguments == pytest.approx(memory.argument_size_in_bytes, rel=0.02), phase.name
+
+
+def test_a_step_over_more_chips():
+    """What is split, and what is not."""
+    one, eight = (CostModel(METHOD, chips) for chips in (Chips(), Chips(2, 2, 2)))
+
+    def prices(model: CostModel) -> dict[str, cost.Price]:
+        programs = cost.programs(METHOD, VERIFIER, CHECKS, PROBLEMS, DOCUMENTS, model)
+        return {program.name: model.price(program) for program in programs}
+
+    alone, many = prices(one), prices(eight)
+    for name, price in alone.items():
+        assert price.gathered == price.streamed == price.summed == 0, name
+        assert many[name].flops == price.flops, name
+        assert many[name].gathered > 0 and many[name].streamed > 0
+        assert (many[name].summed > 0) == (name == "generator")
+    # The cache over all chips, and a copy of the parameters over fsdp x tensor.
+    cache = alone["synthesise/decode"].arguments - one.parameters
+    assert many["synthesise/decode"].arguments == pytest.approx(one.parameters / 4 + cache / 8)
+
+
+def test_an_estimator_without_a_model_is_refused():
+    method = dataclasses.replace(METHOD, estimator=metagrad.make("unroll"))
+    with pytest.raises(ValueError, match=r"the cost of Unroll.* is not modelled: choose metagrad.name = 'adjoint'"):
+        cost.programs(method, VERIFIER, CHECKS, PROBLEMS, DOCUMENTS, CostModel(method, Chips()))
