@@ -210,6 +210,10 @@ class Planner:
     def _check(self, shape: str, count: int) -> None:
         sizes, train = self._sizes(shape), self.merged.train
         meshes.check(sizes, setup.make_method(self.merged).model, {})
+        try:
+            meshes.make(sizes, self.devices)
+        except NotImplementedError as error:
+            raise InputError(f"the mesh {shape} cannot be laid on {self.topology}: {error}") from None
         parts = sizes[DATA] * sizes[FSDP] * train.microbatches
         for name, size in (("problems", count), ("train.replay_batch", train.replay_batch)):
             if size % parts:

@@ -76,7 +76,7 @@ def adapt(method: Method, params: Params, adapter: PyTree, meta_P: Meta, practic
     def one(meta, practice):
         return method.estimator.adapt(problem, adapter, meta, schedule(method.inner, practice))
 
-    return over_problems(method.inner, one, meta_P, practice_PxM)
+    return partition.constrain_adapters(over_problems(method.inner, one, meta_P, practice_PxM))
 
 
 def pullback(

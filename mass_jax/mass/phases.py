@@ -16,7 +16,7 @@ from mass_jax.mass.method import Method
 from mass_jax.mass.outer import Experience, OuterConfig, TrainState
 from mass_jax.mass.scorer import Scores
 from mass_jax.models import lora, partition, sampling
-from mass_jax.models.partition import ADAPTER_RULES, PROBLEMS, TENSOR, P
+from mass_jax.models.partition import PROBLEMS, TENSOR, P
 from mass_jax.types import PyTree, Sequences
 
 
@@ -128,7 +128,7 @@ def phases(
         params, layers = base, adapter
         if layers is not None:
             layers = jax.tree.map(lambda x: struct((x.shape[1], x.shape[0], *x.shape[2:]), x.dtype), layers)
-            specs = partition.specs(adapter, ADAPTER_RULES)
+            specs = partition.adapter_specs(adapter)
             specs = jax.tree.map(lambda spec: P(None, *spec[:1], *spec[2:]), specs, is_leaf=lambda x: isinstance(x, P))
             layers = placed(mesh, layers, specs)
         if not model.scan_layers:
@@ -154,7 +154,8 @@ def phases(
         args: tuple[Any, ...] = (method, base, eta, adapter, written, asked, practice, valid)
         used = rows * examples * lengths.practice * (1 if method.inner.schedule == "fresh" else method.inner.steps)
         found.append(Phase("adapt", attribution.score_and_adapt, args, rows, used, beside))
-        adapted = spread(jax.eval_shape(partial(attribution.score_and_adapt, method), *args[1:]))
+        adapted = jax.eval_shape(partial(attribution.score_and_adapt, method), *args[1:])
+        adapted = placed(mesh, adapted, partition.adapter_specs(adapted))
         solutions = 1
         if config.mode == "verifier":
             solutions, beside = config.solutions, (base, opt_state, adapted)

@@ -35,10 +35,8 @@ RULES: tuple[tuple[str, PartitionSpec], ...] = (
 """Of the parameters, and of what an optimiser keeps for each of them: a pattern for the end of a path, and its spec."""
 
 ADAPTER_RULES: tuple[tuple[str, PartitionSpec], ...] = (
-    (r"(q|k|v|gate|up)_proj/a", P(PROBLEMS)),
-    (r"(q|k|v|gate|up)_proj/b", P(PROBLEMS, None, None, TENSOR)),
-    (r"(o|down)_proj/a", P(PROBLEMS, None, TENSOR)),
-    (r"(o|down)_proj/b", P(PROBLEMS)),
+    (r"\w+_proj/a", P(PROBLEMS, None, TENSOR)),
+    (r"\w+_proj/b", P(PROBLEMS, None, None, TENSOR)),
 )
 """Of one adapter a problem, [P, L, ...]."""
 
@@ -88,6 +86,26 @@ def spread(tree: PyTree, axis: int = 0) -> PyTree:
     return jax.tree.map(
         lambda leaf: constrain(leaf, *(PROBLEMS if i == axis else P.UNCONSTRAINED for i in range(leaf.ndim))), tree
     )
+
+
+def adapter_specs(tree: PyTree) -> PyTree:
+    """The spec of every leaf of a tree whose leaves have problems along their first axis.
+
+    Adapters in it are split by their rules: [P, L, ...], or [P, ..., L, ...] where a run keeps several of a problem.
+    """
+
+    def one(path: tuple, leaf: Any) -> PartitionSpec:
+        found = (spec for pattern, spec in ADAPTER_RULES if re.fullmatch(f"(?:.*/)?{pattern}", path_name(path)))
+        return P(PROBLEMS, *(None,) * (leaf.ndim - 4), *next(found, P(PROBLEMS))[1:])
+
+    return jax.tree_util.tree_map_with_path(one, tree)
+
+
+def constrain_adapters(tree: PyTree) -> PyTree:
+    """Every leaf as `adapter_specs` says."""
+    if not active():
+        return tree
+    return jax.tree.map(lambda spec, leaf: constrain(leaf, *spec), adapter_specs(tree), tree, is_leaf=_is_spec)
 
 
 def gathered(params: PyTree, prefix: str = "") -> PyTree:

@@ -53,6 +53,9 @@ def differentiate(place):
     adapted = attribution.score_and_adapt(
         method, base, tiny.float64(eta), adapter, written, sets.checks, sets.sequences, sets.valid_PxM
     )
+    for leaf in jax.tree.leaves(adapted.run.params):
+        shards = {str(shard.index) for shard in leaf.addressable_shards}
+        assert len(shards) == leaf.sharding.num_devices, "an adapter is not split as far as it could be"
     result = attribution.attribute(method, base, adapted, sets.sequences, solved, coefficients)
     state = outer.init_state(method, config, base, tiny.CHECKS, jax.random.key(0))
     experience = Experience(solved, np.full(coefficients.shape, -3.0), coefficients)

@@ -7,7 +7,7 @@ from jax.sharding import AbstractMesh, AxisType
 
 from mass_jax.models import lora, partition, transformer
 from mass_jax.models.lora import LoraConfig
-from mass_jax.models.partition import ADAPTER_RULES, PROBLEMS, RULES, P
+from mass_jax.models.partition import PROBLEMS, RULES, P
 from mass_jax.models.transformer import ModelConfig
 
 ALL = ModelConfig(
@@ -38,8 +38,13 @@ def test_every_parameter_of_every_family_and_its_optimiser_state_has_one_rule():
         assert all(len(spec) <= leaf.ndim for spec, leaf in leaves)
     assert partition.specs(state)[1][0].mu["layers"]["q_proj"]["kernel"] == P(None, "fsdp", "tensor")
     adapter = jax.eval_shape(lambda p, key: lora.init(LoraConfig(), p, key), shapes(), jax.random.key(0))
-    specs = partition.specs(adapter, ADAPTER_RULES)
-    assert specs["q_proj"]["b"] == P(PROBLEMS, None, None, "tensor") and specs["down_proj"]["b"] == P(PROBLEMS)
+    run = {
+        "kept": jax.tree.map(lambda leaf: jax.numpy.zeros((4, 3, *leaf.shape)), adapter),
+        "losses": jax.numpy.zeros(4),
+    }
+    specs = partition.adapter_specs(run)
+    assert specs["kept"]["q_proj"]["b"] == P(PROBLEMS, None, None, None, "tensor")
+    assert specs["kept"]["down_proj"]["a"] == P(PROBLEMS, None, None, "tensor") and specs["losses"] == P(PROBLEMS)
 
 
 def test_no_rule_is_dead():
