@@ -54,7 +54,8 @@ Estimator = tuple[str, str]
 def measure(phase: Phase, mesh: Mesh, memory: float) -> dict[str, Any]:
     """Compile one program: its bytes per chip, whether they fit, and its collectives.
 
-    Where the compiler itself finds that the program does not fit, the bytes are None and ``"error"`` is what it says.
+    Where the compiler itself finds that the program does not fit, the bytes are None and ``"error"`` is what it says;
+    where its program cannot be read, the collectives are None.
     """
     start = time.perf_counter()
     beside = sum(
@@ -79,8 +80,11 @@ def measure(phase: Phase, mesh: Mesh, memory: float) -> dict[str, Any]:
             "argument_bytes": found.argument_size_in_bytes,
             "output_bytes": found.output_size_in_bytes,
             "fits": bool(needed <= memory),
-            "collectives": collectives(str(compiled.as_text())),
         }
+        try:
+            row["collectives"] = collectives(str(compiled.as_text()))
+        except jax.errors.JaxRuntimeError:  # jaxlib cannot read every program that libtpu makes for a v6e
+            row["collectives"] = None
     return row | {"compile_seconds": time.perf_counter() - start}
 
 
@@ -104,7 +108,7 @@ def collectives(text: str) -> dict[str, dict[str, float]]:
 
 
 def table(rows: Sequence[dict[str, Any]]) -> Table:
-    """The rows in GiB per chip; "–" is more than the compiler could place."""
+    """The rows in GiB per chip; "–" is more than the compiler could place, or collectives that cannot be read."""
     cells = []
     for row in rows:
         sizes = (row[f"{name}_bytes"] for name in ("beside", "argument", "output", "temp"))
