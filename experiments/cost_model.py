@@ -94,10 +94,11 @@ def _cells(said: float, found: float) -> tuple[str, str]:
     return f"{found / GIB:.3g}", f"{said / found:.2f}" if found else "–"
 
 
-def layers_gathered(text: str, matrices: Collection[tuple[int, ...]]) -> float:
+def layers_gathered(text: str, matrices: Collection[tuple[int, ...]], unknown: int) -> float:
     """Bytes that a compiled program gathers on each chip of the matrices given, counted as often as its loops go round.
 
-    What a compiler has cut into pieces bears one channel, and counts once.
+    A loop that does not say how often goes round ``unknown`` times. What a compiler has cut into pieces bears one
+    channel, and counts once.
     """
     seen, total = set(), 0.0
     for found in hlo.collectives(text):
@@ -107,33 +108,36 @@ def layers_gathered(text: str, matrices: Collection[tuple[int, ...]]) -> float:
             seen.add(name)
             kind, dims = max(found.shapes, key=lambda shape: math.prod(shape[1]))
             if tuple(sorted(dim for dim in dims if dim > 1)) in matrices:
-                total += math.prod(dims) * WIDTHS[kind] * math.prod(trips or 1 for trips in found.trips)
+                total += math.prod(dims) * WIDTHS[kind] * math.prod(trips or unknown for trips in found.trips)
     return total
 
 
-def compile_all(planner: Planner, shape: str, problems: int, model: CostModel) -> dict[str, Compiled]:
-    """Every program of an outer step through the compiler; those that it cannot place are left out."""
+def compile_all(
+    planner: Planner, shape: str, problems: int, model: CostModel, programs: Sequence[Program]
+) -> dict[str, Compiled]:
+    """The programs through the compiler; what it cannot place, or the planner does not have, is left out."""
     metagrad, tensor = planner.merged.metagrad, model.chips.tensor
-    mesh, programs = planner.programs(shape, problems, (metagrad.name, metagrad.options))
+    mesh, planned = planner.programs(shape, problems, (metagrad.name, metagrad.options))
     last = ("o_proj", "down_proj")
     matrices = {
         tuple(sorted((d_in // tensor, d_out) if name in last else (d_in, d_out // tensor)))
         for name, (d_in, d_out) in model.matrices.items()
     }
-    found = {}
-    with Progress(len(programs), label="compiling") as progress:
-        for done, (name, phase) in enumerate(programs.items(), 1):
+    found, known = {}, [program for program in programs if program.name in planned]
+    with Progress(len(known), label="compiling") as progress:
+        for done, program in enumerate(known, 1):
             try:
                 with jax.set_mesh(mesh):
-                    compiled = phase.lower().compile()
+                    compiled = planned[program.name].lower().compile()
             except jax.errors.JaxRuntimeError as error:
                 if "RESOURCE_EXHAUSTED" not in str(error):
                     raise
             else:
                 memory = compiled.memory_analysis()
                 assert memory is not None
-                gathered = layers_gathered(str(compiled.as_text()), matrices)
-                found[name] = Compiled(memory.argument_size_in_bytes, memory.temp_size_in_bytes, gathered)
+                # Tokens are written until all sequences are done; the model counts as many as there may be.
+                gathered = layers_gathered(str(compiled.as_text()), matrices, program.calls[0].times)
+                found[program.name] = Compiled(memory.argument_size_in_bytes, memory.temp_size_in_bytes, gathered)
             progress.update(done)
     return found
 
@@ -155,7 +159,7 @@ def main(config: ConfigDict, workdir: Path) -> None:
     name = f"{Path(config_flags.get_config_filename(values['config'])).stem}-{values.mesh}-{problems}"
     if values.compile:
         planner = Planner(config, values.arm, values.compile, workdir / f"{name}.json")
-        tables.append(comparison(model, programs, compile_all(planner, values.mesh, problems, model)))
+        tables.append(comparison(model, programs, compile_all(planner, values.mesh, problems, model, programs)))
     text = "\n\n".join(map(to_markdown, tables))
     workdir.mkdir(parents=True, exist_ok=True)
     (workdir / f"{name}.md").write_text(text + "\n", encoding="utf-8")

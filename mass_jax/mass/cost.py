@@ -231,9 +231,10 @@ class CostModel:
     def temporary(self, call: Call) -> float:
         """Bytes that are alive at once on one chip, an estimate.
 
-        Two layers' matrices (one arrives while the other is used) and the tables; of every layer the two residual
-        streams that are kept where it is rematerialised, else the activations; the activations of the half-layer that
-        needs most; and the logits of one chunk.
+        Two layers' matrices, of which one arrives while the other is used, and the tables; a copy of the parameters in
+        bfloat16, which is what TPUs multiply, if they are wider; of every layer what is kept for the way back: two
+        residual streams where it is rematerialised, else its activations; the activations of the half of a layer that
+        has more; the logits of one chunk; and of training the gradient and what it makes of the parameters.
         """
         m, t = self.model, self.chips.tensor
         tokens = math.ceil(call.tokens / self.chips.ways)
@@ -244,7 +245,9 @@ class CostModel:
         kept = 2 * m.width / t * self.activation_bytes if m.remat else mlp + attention
         layers = call.kind.alive * max(mlp, attention) + (call.kind.alive // 2) * m.layers * kept
         logits = call.kind.alive * self._logits(call)[0] / call.length * m.vocab_size / t * 4
-        return 2 * self.layer_bytes + self.tables * self.parameter_bytes / t + tokens * (layers + logits)
+        copies = (self.parameter_bytes > 2) * 2 / self.parameter_bytes + 2 * call.kind.trains
+        matrices = 2 * self.layer_bytes + self.tables * self.parameter_bytes / t + copies * self.parameters
+        return matrices + tokens * (layers + logits)
 
     def _attention(self, call: Call) -> int:
         """Multiply-adds of a token with all keys, in all layers."""
@@ -284,7 +287,7 @@ def programs(
     examples, rows, ways = method.generator.examples, problems * config.sets, model.chips.ways
     rounds = math.ceil(rows / _multiple(inner.problems_at_once or rows, ways))
     at_once = _multiple(math.ceil(rows / rounds), ways)
-    adapters = rows / ways * model.adapter * model.parameter_bytes
+    adapters = rows / (ways * model.chips.tensor) * model.adapter * model.parameter_bytes
     prompted = lengths.prompt + lengths.solution
     found: list[Program] = []
 
