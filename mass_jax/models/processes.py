@@ -4,7 +4,6 @@ With one process everything here is a plain transfer between host and devices, m
 can tell it from one by mistake. What is done by every process must be done by all of them in the same order.
 """
 
-import json
 from typing import Any
 
 import jax
@@ -36,13 +35,14 @@ def whole_count(mine: int) -> int:
 
 def put(tree: PyTree) -> PyTree:
     """Values that every process has, on the devices, whole on each; arrays that lie there already stay as they are."""
-    if jax.process_count() == 1:
+    if not partition.active():
         return jax.device_put(tree)
+    # Onto all of the mesh: a guarded program must not have to copy it from one device to the others.
+    everywhere = NamedSharding(jax.sharding.get_mesh(), P())
 
     def one(leaf: Any) -> jax.Array:
         if isinstance(leaf, jax.Array):
             return leaf
-        everywhere = NamedSharding(jax.sharding.get_mesh(), P())
         return jax.make_array_from_callback(np.shape(leaf), everywhere, lambda index: np.asarray(leaf)[index])
 
     return jax.tree.map(one, tree)
@@ -98,29 +98,9 @@ def whole(tree: PyTree) -> PyTree:
     return jax.tree.unflatten(structure, found)
 
 
-def whole_texts(texts: list[str]) -> list[str]:
-    """The same for one text a problem."""
-    if jax.process_count() == 1:
-        return texts
-    coded = [json.dumps(text).encode() for text in texts]
-    width = largest(max(map(len, coded)))
-    padded = np.frombuffer(b"".join(line.ljust(width) for line in coded), np.uint8).reshape(len(texts), width)
-    return [json.loads(line.tobytes()) for line in whole(padded)]
-
-
 def largest(number: int) -> int:
     """The largest of all processes' numbers."""
     return int(number) if jax.process_count() == 1 else int(_gather([np.array([number], np.int32)])[0].max())
-
-
-def wait(name: str) -> None:
-    """Until all processes have come here."""
-    multihost_utils.sync_global_devices(name)
-
-
-def first() -> bool:
-    """Whether this process is the one that writes files."""
-    return jax.process_index() == 0
 
 
 def _gather(leaves: list[np.ndarray]) -> list[np.ndarray]:

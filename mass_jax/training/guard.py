@@ -10,6 +10,7 @@ import numpy as np
 from absl import logging
 
 from mass_jax.mass.outer import Limits
+from mass_jax.models import processes
 from mass_jax.types import Array, PyTree
 
 
@@ -40,11 +41,11 @@ def check_finite(step: int, phase: str, **trees: PyTree) -> None:
                 leaves.append(leaf)
     if not leaves:
         return
-    finite = jax.device_get(_finite(jax.device_put(leaves)))
+    finite = jax.device_get(_finite(processes.put(leaves)))
     if finite.all():
         return
     first = int(np.argmin(finite))
-    bad = jax.device_put(leaves[first])
+    bad = processes.put(leaves[first])
     nans, infinities = jax.device_get(_counts(bad))
     raise NonFiniteError(
         f"Step {step}, phase '{phase}': {paths[first]} ({bad.dtype}{list(bad.shape)}) holds {nans} NaN and "
