@@ -8,7 +8,6 @@ says is put beside the arithmetic. The tables are printed, and kept in ``<workdi
 """
 
 import math
-import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +20,6 @@ from experiments import hlo
 from experiments.plan_pod import CHECKS, GIB, WIDTHS, Planner
 from mass_jax.mass import cost
 from mass_jax.mass.cost import Chips, CostModel, Program
-from mass_jax.mass.outer import OuterConfig
 from mass_jax.reporting.table import Table, to_markdown
 from mass_jax.training import config as command_line
 from mass_jax.training import setup
@@ -97,15 +95,11 @@ def _cells(said: float, found: float) -> tuple[str, str]:
 def layers_gathered(text: str, matrices: Collection[tuple[int, ...]], unknown: int) -> float:
     """Bytes that a compiled program gathers on each chip of the matrices given, counted as often as its loops go round.
 
-    A loop that does not say how often goes round ``unknown`` times. What a compiler has cut into pieces bears one
-    channel, and counts once.
+    A loop that does not say how often goes round ``unknown`` times.
     """
-    seen, total = set(), 0.0
-    for found in hlo.collectives(text):
-        channel = re.search(r"channel_id=\d+", found.line)
-        name = channel[0] if channel else found.line
-        if found.kind == "all-gather" and name not in seen:
-            seen.add(name)
+    total = 0.0
+    for found in hlo.distinct(text):
+        if found.kind == "all-gather":
             kind, dims = max(found.shapes, key=lambda shape: math.prod(shape[1]))
             if tuple(sorted(dim for dim in dims if dim > 1)) in matrices:
                 total += math.prod(dims) * WIDTHS[kind] * math.prod(trips or unknown for trips in found.trips)
@@ -149,7 +143,7 @@ def main(config: ConfigDict, workdir: Path) -> None:
     values = flags.FLAGS
     merged, problems = arm_config(config, values.arm), values.problems or config.train.problems
     method = setup.make_method(merged)
-    outer = OuterConfig(**{field: merged.train[field] for field in OuterConfig.__dataclass_fields__})
+    outer = setup.make_outer(merged.train)
     model = CostModel(method, Chips(*map(int, values.mesh.split("x"))))
     if problems % model.chips.ways:
         raise InputError(f"{problems} problems cannot be split over data x fsdp = {model.chips.ways}: give a multiple.")

@@ -39,6 +39,17 @@ def collectives(text: str) -> Iterator[Collective]:
                 stack += [(each, inner) for each in re.findall(r"%([\w.\-]+)", called) if each in computations]
 
 
+def distinct(text: str) -> Iterator[Collective]:
+    """`collectives`, each once: what a compiler has cut into pieces between other work bears one channel."""
+    seen: set[str] = set()
+    for found in collectives(text):
+        channel = re.search(r"channel_id=\d+", found.line)
+        name = channel[0] if channel else found.line
+        if name not in seen:
+            seen.add(name)
+            yield found
+
+
 def _trips(line: str, computations: dict[str, list[str]]) -> int | None:
     """How often a ``while`` goes round: where its compiler does not say, what its counter is less than."""
     if count := re.search(r'known_trip_count":\{"n":"(\d+)"', line):

@@ -13,7 +13,6 @@ already is not compiled again.
 
 import json
 import math
-import re
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -29,7 +28,6 @@ from ml_collections import ConfigDict, config_flags
 from experiments import hlo
 from experiments.tpu import described_devices, versions
 from mass_jax.mass import phases
-from mass_jax.mass.outer import OuterConfig
 from mass_jax.mass.phases import Phase
 from mass_jax.models.partition import AXES, DATA, FSDP
 from mass_jax.models.pretrained import folder
@@ -91,19 +89,13 @@ def measure(phase: Phase, mesh: Mesh, memory: float) -> dict[str, Any]:
 def collectives(text: str) -> dict[str, dict[str, float]]:
     """Of every kind of collective in a compiled program: how many there are, and the bytes of their results.
 
-    A collective in a loop counts once, for the compiler does not say how often a loop goes round; so does one that it
-    has cut into pieces between other work, which all bear its channel.
+    A collective in a loop counts once, whatever the loop's trips.
     """
     count: Counter[str] = Counter()
     size: Counter[str] = Counter()
-    seen: set[str] = set()
-    for found in hlo.collectives(text):
-        channel = re.search(r"channel_id=\d+", found.line)
-        name = channel[0] if channel else found.line
-        if name not in seen:
-            count[found.kind] += 1
-            size[found.kind] += max(math.prod(dims) * WIDTHS.get(kind, 4) for kind, dims in found.shapes)
-        seen.add(name)
+    for found in hlo.distinct(text):
+        count[found.kind] += 1
+        size[found.kind] += max(math.prod(dims) * WIDTHS.get(kind, 4) for kind, dims in found.shapes)
     return {kind: {"count": count[kind], "bytes": size[kind]} for kind in sorted(count)}
 
 
@@ -187,7 +179,7 @@ class Planner:
         merged = self.merged.copy_and_resolve_references()
         merged.metagrad.name, merged.metagrad.options = estimator
         method = setup.make_method(merged)
-        config = OuterConfig(**{field: merged.train[field] for field in OuterConfig.__dataclass_fields__})
+        config = setup.make_outer(merged.train)
         mesh = meshes.make(self._sizes(shape), self.devices)
         assert mesh is not None
         documents = phases.sequences(merged.train.replay_batch, merged.lengths.long_document)

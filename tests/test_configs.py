@@ -14,7 +14,6 @@ from ml_collections import ConfigDict
 from mass_jax.mass import phases
 from mass_jax.mass.arms import CONTROLS, METHODS
 from mass_jax.mass.generator import Domain
-from mass_jax.mass.outer import OuterConfig
 from mass_jax.models.pretrained import folder, known
 from mass_jax.tasks.mathematics import prompts
 from mass_jax.tasks.mathematics.grading import Grader
@@ -51,7 +50,7 @@ def test_every_arm_of_every_config_can_be_built(name: str):
     methods = {"": setup.make_method(config, domain)}
     for arm in config.arms:
         merged = arm_config(config, arm)
-        outer = OuterConfig(**{field: merged.train[field] for field in OuterConfig.__dataclass_fields__})
+        outer = setup.make_outer(merged.train)
         methods[arm] = setup.make_method(merged, domain)
         for group, overrides in config.arms[arm].items():
             for field, value in overrides.items():
@@ -71,7 +70,7 @@ def test_the_large_models_lower_without_weights(name: str, arm: str):
     merged = arm_config(config, arm)
     domain = make_domain(config)
     method = setup.make_method(merged, domain)
-    outer = OuterConfig(**{field: merged.train[field] for field in OuterConfig.__dataclass_fields__})
+    outer = setup.make_outer(merged.train)
     base = folder.shapes_of(method.model)
     size = sum(leaf.size for leaf in jax.tree.leaves(base))
     assert size == {"qwen25_1p5b": 1_543_714_304, "llama31_8b": 8_030_261_248}[name]

@@ -22,6 +22,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from mass_jax.mass import inner
 from mass_jax.mass.method import Method
 from mass_jax.mass.outer import OuterConfig
 from mass_jax.metagrad import Adjoint
@@ -281,12 +282,11 @@ def programs(
     Raises:
       ValueError: the estimator is not the one that is modelled.
     """
-    estimator, inner, lengths = method.estimator, method.inner, method.lengths
+    estimator, lengths = method.estimator, method.lengths
     if not isinstance(estimator, Adjoint) or estimator.trajectory != "gradients" or not estimator.hvp_remat:
         raise ValueError(f"the cost of {estimator} is not modelled: choose metagrad.name = 'adjoint', without options.")
     examples, rows, ways = method.generator.examples, problems * config.sets, model.chips.ways
-    rounds = math.ceil(rows / _multiple(inner.problems_at_once or rows, ways))
-    at_once = _multiple(math.ceil(rows / rounds), ways)
+    rounds, at_once = inner.rounds(method.inner, rows, ways)
     adapters = rows / (ways * model.chips.tensor) * model.adapter * model.parameter_bytes
     prompted = lengths.prompt + lengths.solution
     found: list[Program] = []
@@ -309,14 +309,14 @@ def programs(
             "linear": [Call(FORWARD, rows * examples, lengths.prompt + lengths.synthesis, 0)],
             "verification": [Call(FORWARD, rows * examples * checks, lengths.check - 1)],
         }[method.scorer.kind]
-        each = examples // inner.steps if inner.schedule == "fresh" else examples
+        each = examples // method.inner.steps if method.inner.schedule == "fresh" else examples
 
         def practice(kind: Kind, steps: int, size: int | None) -> Call:
             part = size or each
             times = rounds * steps * (each // part)
             return Call(kind, part, lengths.practice - 1, None, True, at_once, times)
 
-        found.append(Program("adapt", [*asked, practice(GRADIENT, inner.steps, estimator.microbatch)]))
+        found.append(Program("adapt", [*asked, practice(GRADIENT, method.inner.steps, estimator.microbatch)]))
         found.append(Program("losses", [Call(FORWARD, 1, prompted - 1, None, True, at_once, 2 * rounds)], 1, adapters))
         solutions = 1
         if config.mode == "verifier":
@@ -324,10 +324,10 @@ def programs(
             generate("solve", True, rows, solutions, lengths.solution)
         size = estimator.hvp_microbatch or estimator.microbatch
         products = [practice(TANGENT, 1, size)]
-        if inner.steps > 1 or estimator.init_grad:
-            products.append(practice(HESSIAN, inner.steps - 1, size))
+        if method.inner.steps > 1 or estimator.init_grad:
+            products.append(practice(HESSIAN, method.inner.steps - 1, size))
         outer = Call(GRADIENT, solutions, prompted - 1, None, True, at_once, rounds)
-        found.append(Program("attribute", [outer, *products], 1, adapters * (2 + inner.steps)))
+        found.append(Program("attribute", [outer, *products], 1, adapters * (2 + method.inner.steps)))
         if config.attribution_weight:
             experience.append(train(rows * examples, lengths.prompt + lengths.synthesis))
     if config.solve_weight:
@@ -341,8 +341,3 @@ def programs(
             calls += [train(*documents), train(*documents, FORWARD)]
         found.append(Program("generator", calls, copies=4))
     return found
-
-
-def _multiple(count: int, of: int) -> int:
-    """The least multiple of ``of`` that is not below ``count``."""
-    return -(-count // of) * of

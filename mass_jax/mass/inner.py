@@ -99,18 +99,22 @@ def over_problems(config: InnerConfig, fn: Callable[..., Out], *trees_P: PyTree)
     """
     every = jax.vmap(fn, spmd_axis_name=partition.PROBLEMS if partition.active() else None)
     trees_P, problems = partition.spread(trees_P), jax.tree.leaves(trees_P)[0].shape[0]
-    ways = partition.ways()
-    rounds = -(-problems // _multiple(config.problems_at_once or problems, ways))
-    at_once = _multiple(-(-problems // rounds), ways)
+    count, at_once = rounds(config, problems, partition.ways())
     if at_once == problems:
         return partition.spread(every(*trees_P))
-    # Problem i is done in round i mod rounds: what a device holds is a run of problems, one of which is done a round.
-    rest = rounds * at_once - problems
+    # Problem i is done in round i mod count: what a device holds is a run of problems, one of which is done a round.
+    rest = count * at_once - problems
     filled = jax.tree.map(lambda x: jnp.concatenate([x, x[:rest]]) if rest else x, trees_P)
-    grouped = jax.tree.map(lambda x: x.reshape(at_once, rounds, *x.shape[1:]).swapaxes(0, 1), filled)
+    grouped = jax.tree.map(lambda x: x.reshape(at_once, count, *x.shape[1:]).swapaxes(0, 1), filled)
     done = jax.lax.map(lambda trees: every(*trees), partition.spread(grouped, axis=1))
-    ungrouped = jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(at_once * rounds, *x.shape[2:])[:problems], done)
+    ungrouped = jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(at_once * count, *x.shape[2:])[:problems], done)
     return partition.spread(ungrouped)
+
+
+def rounds(config: InnerConfig, problems: int, ways: int) -> tuple[int, int]:
+    """In how many rounds problems are done, and how many of them in each; each round fills a mesh of ``ways`` parts."""
+    count = -(-problems // _multiple(config.problems_at_once or problems, ways))
+    return count, _multiple(-(-problems // count), ways)
 
 
 def _multiple(count: int, of: int) -> int:

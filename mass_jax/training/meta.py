@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import grain
 import jax
@@ -15,11 +16,11 @@ from mass_jax import metagrad
 from mass_jax.mass import outer
 from mass_jax.mass.generator import Domain
 from mass_jax.mass.method import Method
-from mass_jax.mass.outer import OuterConfig, TrainState
+from mass_jax.mass.outer import TrainState
 from mass_jax.models import partition, processes
 from mass_jax.tasks import pipeline
 from mass_jax.tasks.base import Problem
-from mass_jax.training import profiling
+from mass_jax.training import profiling, setup
 from mass_jax.training.checkpoint import Checkpointer
 from mass_jax.training.compilation import programs_compiled
 from mass_jax.training.guard import Watch
@@ -64,7 +65,7 @@ def meta_train(
       NonFiniteError: too many steps in a row were skipped; the state is saved.
       Preempted: a SIGTERM came; the state is saved as it was before the step that it came in.
     """
-    config = OuterConfig(**{name: train[name] for name in OuterConfig.__dataclass_fields__})
+    config = setup.make_outer(train)
     spikes = (train.spike_factor, train.spike_window, train.spike_patience)
     watch = Watch(*spikes)
     checks = len(domain.task.check_names)
@@ -87,13 +88,18 @@ def meta_train(
             Progress(train.steps, start=done, label=label, show=SHOW) as progress,
         ):
 
+            def position() -> dict[str, Any]:
+                return {"problems": batches.get_state(), "documents": documents.get_state()}
+
+            def save(step: int, data: dict[str, Any]) -> None:
+                checkpointer.save(step, state, data=data, extra={"watch": watch.state()})
+
             def phase(name: str) -> AbstractContextManager:
                 notice.check()
                 return timer(name)
 
             for step in range(done, train.steps):
-                # As they are before the step: a notice may come in the midst of it.
-                data = {"problems": batches.get_state(), "documents": documents.get_state()}
+                before = position()  # a notice may come in the midst of the step
                 began = time.perf_counter()
                 try:
                     with phase("data"):
@@ -116,7 +122,7 @@ def meta_train(
                             watch.limits(),
                         )
                 except Preempted:
-                    checkpointer.save(step, state, data=data, extra={"watch": watch.state()})
+                    save(step, before)
                     raise
                 skipped = watch.record(step, metrics)
                 compiled = programs_compiled()
@@ -131,8 +137,7 @@ def meta_train(
                 diagnostics = {name.removeprefix(told): x for name, x in values.items() if name.startswith(told)}
                 metagrad.warn_if_broken(method.estimator, diagnostics)
                 if (step + 1) % train.save_every == 0 or step + 1 == train.steps or watch.hopeless:
-                    data = {"problems": batches.get_state(), "documents": documents.get_state()}
-                    checkpointer.save(step + 1, state, data=data, extra={"watch": watch.state()})
+                    save(step + 1, position())
                     watch.stop_if_hopeless()
     return state
 

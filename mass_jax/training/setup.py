@@ -12,6 +12,7 @@ from absl import logging
 from mass_jax import metagrad
 from mass_jax.mass.generator import Domain
 from mass_jax.mass.method import GeneratorConfig, InnerConfig, LengthConfig, Method, ScorerConfig
+from mass_jax.mass.outer import OuterConfig
 from mass_jax.mass.packing import fits
 from mass_jax.models.lora import LoraConfig
 from mass_jax.models.pretrained import source
@@ -146,6 +147,11 @@ def make_method(config: ml_collections.ConfigDict, domain: Domain | None = None)
         inner=InnerConfig(**config.inner),
         estimator=make_estimator(config.metagrad),
     )
+
+
+def make_outer(train: ml_collections.ConfigDict) -> OuterConfig:
+    """What is optimised, of an arm's ``config.train``."""
+    return OuterConfig(**{name: train[name] for name in OuterConfig.__dataclass_fields__})
 
 
 def make_estimator(config: ml_collections.ConfigDict) -> metagrad.CotangentEstimator:
