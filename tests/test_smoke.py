@@ -18,7 +18,7 @@ def workdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of a finished smoke run."""
     workdir = tmp_path_factory.mktemp("runs") / "smoke"
     command = [sys.executable, "-m", "experiments.demo", "--config=configs/smoke.py", f"--workdir={workdir}"]
-    command.append(f"--config.task.data_dir={workdir.parent / 'data'}")
+    command += [f"--config.task.data_dir={workdir.parent / 'data'}", "--profile=1"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     return workdir
@@ -52,6 +52,7 @@ def test_every_arm_has_its_metrics_and_every_view_its_file(workdir: Path):
     for arm in config.arms:
         rows = [json.loads(line) for line in (workdir / arm / "metrics.jsonl").read_text().splitlines()]
         assert [row["step"] for row in rows] == list(range(config.train.steps))
+        assert list((workdir / arm / "profile").rglob("*.xplane.pb")), "asked for by --profile"
     assert len((workdir / "examples.jsonl").read_text().splitlines()) == 5
     page = (workdir / "report.html").read_text()
     assert "mass_gold" in page or "MASS-gold" in page

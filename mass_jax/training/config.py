@@ -9,11 +9,13 @@ from typing import NoReturn
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
+from mass_jax.training import profiling
 from mass_jax.training.errors import InputError
 from mass_jax.training.workdir import flatten, nearest
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file; change a field by --config.name=value.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run: checkpoints, metrics, results.")
+_PROFILE = flags.DEFINE_integer("profile", 0, "Write a trace of so many warm training steps, into <arm>/profile.")
 
 
 class ConfigError(InputError):
@@ -31,6 +33,7 @@ def run(main: Callable[[ConfigDict, Path], None]) -> NoReturn:
     def sentences_only(_: list[str]) -> None:
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.WARNING)  # the libraries' INFO lines would bury the progress bar
+        profiling.trace_steps(_PROFILE.value)
         try:
             main(_CONFIG.value, Path(_WORKDIR.value or ""))
         except InputError as e:
