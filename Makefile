@@ -64,7 +64,7 @@ estimators-gpt2: $(VENV)/.stamp  ## memory of GPT-2's meta-gradient on a TPU, by
 	$(BIN)/python -c 'import libtpu' 2>/dev/null || $(PIP) -e '.[plan]'
 	$(BIN)/python -m experiments.estimators_gpt2 --workdir=runs/estimators
 
-# 16 examples are the 8 a step that the tables of docs/pods.md are for.
+# 16 examples are 8 a step.
 PLAN := $(BIN)/python -m experiments.plan_pod --config=configs/llama31_8b.py --workdir=runs/plan --mesh=search \
   --config.arms.mass_gold.generator.examples=16
 PLAN_64 := $(PLAN) --problems=16,32,64 --config.train.microbatches=1 --config.train.replay_batch=16
