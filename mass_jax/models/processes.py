@@ -4,6 +4,7 @@ With one process everything here is a plain transfer between host and devices, m
 can tell it from one by mistake. What is done by every process must be done by all of them in the same order.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -43,7 +44,7 @@ def put(tree: PyTree) -> PyTree:
     def one(leaf: Any) -> jax.Array:
         if isinstance(leaf, jax.Array):
             return leaf
-        return jax.make_array_from_callback(np.shape(leaf), everywhere, lambda index: np.asarray(leaf)[index])
+        return _assemble(np.shape(leaf), everywhere, lambda index: np.asarray(leaf)[index])
 
     return jax.tree.map(one, tree)
 
@@ -63,7 +64,7 @@ def share(tree: PyTree) -> PyTree:
         def part(index: Any) -> np.ndarray:
             return leaf[np.searchsorted(mine, np.arange(count)[index[0]])]
 
-        return jax.make_array_from_callback((count, *leaf.shape[1:]), places, part, dtype=leaf.dtype)
+        return _assemble((count, *leaf.shape[1:]), places, part)
 
     return jax.tree.map(one, jax.tree.map(np.asarray, tree))
 
@@ -106,6 +107,12 @@ def largest(number: int) -> int:
 def _gather(leaves: list[np.ndarray]) -> list[np.ndarray]:
     """Every process's arrays, one after the other along their first axis."""
     return [np.asarray(leaf) for leaf in multihost_utils.process_allgather(leaves, tiled=True)]
+
+
+def _assemble(shape: tuple[int, ...], sharding: NamedSharding, part: Callable[[Any], np.ndarray]) -> jax.Array:
+    """An array of which each device gets its part from this process's host: on purpose, for a transfer guard."""
+    with jax.transfer_guard_host_to_device("allow"):
+        return jax.make_array_from_callback(shape, sharding, part)
 
 
 def _over_problems() -> NamedSharding:
