@@ -20,7 +20,7 @@ TEST_ENV := JAX_PLATFORMS=cpu XLA_FLAGS="--xla_cpu_multi_thread_eigen=false --xl
 # Where little is computed, compiling is what takes the time: let XLA optimise less.
 QUICK_COMPILE := XLA_FLAGS=--xla_backend_optimization_level=0
 
-.PHONY: help setup demo smoke demo-llm reproduce-llm estimators estimators-gpt2 plan hyper-cleaning bench-sampling peers report test test-fast test-lower lint format typecheck tensorboard clean distclean
+.PHONY: help setup demo smoke demo-llm reproduce-llm estimators estimators-gpt2 plan pod-local hyper-cleaning bench-sampling peers report test test-fast test-lower lint format typecheck tensorboard clean distclean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | \
@@ -74,6 +74,9 @@ plan: $(VENV)/.stamp  ## does Llama-3.1-8B fit a pod? by the TPU compiler, into 
 	$(PLAN) --topology=v5e:4x4 --problems=8,16,32 --estimator=unroll --estimator="unroll:remat='block'"
 	$(PLAN_64) --topology=v5p:4x4x4
 	$(PLAN_64) --topology=v6e:8x8
+
+pod-local: $(VENV)/.stamp  ## 2 processes with 4 devices each on this machine, killed and resumed, into runs/pod_local
+	$(QUICK_COMPILE) $(BIN)/python -m experiments.pod_local --config=configs/pod_local.py --workdir=runs/pod_local
 
 hyper-cleaning: $(VENV)/.stamp  ## find wrong labels with every estimator, into runs/hyper_cleaning
 	$(BIN)/python -m experiments.hyper_cleaning --workdir=runs/hyper_cleaning

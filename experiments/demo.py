@@ -16,10 +16,12 @@ from ml_collections import ConfigDict
 
 from experiments.evaluate import base_state, write_results
 from experiments.gate import gate
+from mass_jax.models import processes
 from mass_jax.reporting.report import write_report
 from mass_jax.training import config as command_line
 from mass_jax.training.compilation import enable_compilation_cache
 from mass_jax.training.study import open_study, train_arm
+from mass_jax.training.workdir import write_atomically
 
 T = TypeVar("T")
 
@@ -34,12 +36,14 @@ def main(config: ConfigDict, workdir: Path) -> None:
         opened = json.loads(passed.read_text())
     elif study.domain.task.privileged:  # without a hidden family there is no oracle, and no headroom to measure
         opened = clock.time("gate", lambda: gate(study))
-        passed.write_text(json.dumps(opened, indent=2))
+        if processes.first():
+            write_atomically(passed, json.dumps(opened, indent=2))
     states = {"base": base_state(study)}
     for name in config.arms:
         states[name] = clock.time(f"train/{name}", partial(train_arm, study, name))
     write_results(study, states, {"gate": opened, "timing": clock.seconds})
-    print(f"The report is in {write_report(workdir)}")
+    if processes.first():
+        print(f"The report is in {write_report(workdir)}")
 
 
 class Clock:
@@ -55,7 +59,8 @@ class Clock:
         start = time.perf_counter()
         result = work()
         self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - start
-        self._path.write_text(json.dumps(self.seconds, indent=2))
+        if processes.first():
+            write_atomically(self._path, json.dumps(self.seconds, indent=2))
         return result
 
 

@@ -23,13 +23,14 @@ from mass_jax.mass.arms import CONTROLS, METHODS, Arm, Outcome, Ready, WrittenPr
 from mass_jax.mass.generator import share
 from mass_jax.mass.method import Method
 from mass_jax.mass.outer import TrainState
-from mass_jax.models import lora
+from mass_jax.models import processes
 from mass_jax.reporting import stats
 from mass_jax.tasks.base import Problem
 from mass_jax.training import config as command_line
 from mass_jax.training.compilation import enable_compilation_cache
 from mass_jax.training.progress import Progress
 from mass_jax.training.study import Study, open_study, train_arm
+from mass_jax.training.workdir import write_atomically
 from mass_jax.types import Params
 
 CHECKED_RATES = {"sgd": 0.5, "adam": 0.02}
@@ -49,19 +50,25 @@ class Evaluator:
         self._practice: dict[tuple[str, str, Method], list[WrittenPractice]] = {}
         self._outcomes: dict[tuple[Arm, Method], list[Outcome]] = {}
 
+    @property
+    def _size(self) -> int:
+        return min(self.study.config.evaluate.batch, arms.divisible(len(self.problems)))
+
     def batches(self) -> list[list[Problem]]:
-        """The problems in equal batches, so that every phase compiles once; the last is filled up from the front."""
-        size = min(self.study.config.evaluate.batch, len(self.problems))
-        count = -(-len(self.problems) // size)
-        filled = self.problems + self.problems[: count * size - len(self.problems)]
-        return [filled[i * size : (i + 1) * size] for i in range(count)]
+        """The problems in equal batches, so that every phase compiles once; the last is filled up from the front.
+
+        With several processes, this process's problems of every batch.
+        """
+        size = self._size
+        places = np.arange(-(-len(self.problems) // size) * size).reshape(-1, size) % len(self.problems)
+        return [[self.problems[i] for i in processes.mine(row)] for row in places]
 
     def practice(self, model: str, params: Params, source: str, method: Method) -> list[WrittenPractice]:
         """The practice sets of every batch."""
         key = (model, source, method)
         if key not in self._practice:
             domain, pool = self.study.domain, self.study.splits.train
-            vectors = arms.embed(domain, method, params, pool) if source == "nearest" else None
+            vectors = arms.embed_pool(domain, method, params, pool) if source == "nearest" else None
             self._practice[key] = [
                 arms.obtain_practice(
                     domain, method, params, batch, source, jax.random.fold_in(self._key, i), pool, vectors
@@ -79,11 +86,11 @@ class Evaluator:
             yield batch, arms.adapt(self.study.domain, method, params, eta, batch, arm, practice, key)
 
     def run(self, arm: Arm, params: Params, eta: Params, method: Method | None = None) -> list[Outcome]:
-        """One arm on every batch; kept, for an arm's name says which model it has."""
+        """One arm on every batch, on all processes' problems; kept, for an arm's name says which model it has."""
         method = method or self.study.method
         if (arm, method) not in self._outcomes:
             self._outcomes[arm, method] = [
-                arms.answer(self.study.domain, method, params, batch, ready)
+                _whole(arms.answer(self.study.domain, method, params, batch, ready))
                 for batch, ready in self.adapted(arm, params, eta, method)
             ]
         return self._outcomes[arm, method]
@@ -152,11 +159,15 @@ def _measured(path: Path, evaluator: Evaluator, arm: Arm, state: TrainState) -> 
         "answers": [text for outcome in outcomes for text in outcome.texts][: len(evaluator.problems)],
         "seconds": time.perf_counter() - start,
     }
-    path.parent.mkdir(exist_ok=True)
-    scratch = path.with_suffix(".part")
-    scratch.write_text(json.dumps(row), encoding="utf-8")
-    scratch.replace(path)
+    if processes.first():
+        path.parent.mkdir(exist_ok=True)
+        write_atomically(path, json.dumps(row))
     return row
+
+
+def _whole(outcome: Outcome) -> Outcome:
+    """What all processes' problems came to."""
+    return Outcome(processes.whole_list(outcome.texts), *processes.whole(tuple(outcome[1:])))
 
 
 def scorer_view(study: Study, state: TrainState, model: str, evaluator: Evaluator) -> dict[str, list]:
@@ -165,10 +176,14 @@ def scorer_view(study: Study, state: TrainState, model: str, evaluator: Evaluato
     own = evaluator.practice(model, state.params, "own", study.method)
     outcomes = evaluator.run(Arm(model, "own", "scorer"), state.params, state.eta)
     for i, (batch, practice, outcome) in enumerate(zip(evaluator.batches(), own, outcomes, strict=True)):
-        tau = _attributions(study, state, batch, practice)
-        valid = practice.sets.valid_PxM
-        correct = share(study.domain.task.is_correct, batch, practice.sets)
-        task = np.broadcast_to(i * len(batch) + np.arange(len(batch))[:, None], valid.shape)
+        tau, valid, correct = processes.whole(
+            (
+                _attributions(study, state, batch, practice),
+                practice.sets.valid_PxM,
+                share(study.domain.task.is_correct, batch, practice.sets),
+            )
+        )
+        task = np.broadcast_to(i * len(valid) + np.arange(len(valid))[:, None], valid.shape)
         keep = valid & (task < len(evaluator.problems))
         assert outcome.scores is not None
         rows = (outcome.scores.logits_PxM, outcome.scores.weights_PxM, tau, correct, task)
@@ -183,31 +198,37 @@ def examples(study: Study, state: TrainState, model: str, evaluator: Evaluator) 
     practice = evaluator.practice(model, state.params, "own", study.method)[0]
     before = evaluator.run(Arm(model, "none"), state.params, state.eta)[0]
     after = evaluator.run(Arm(model, "own", "scorer"), state.params, state.eta)[0]
-    tau = _attributions(study, state, batch, practice)
+    tau = processes.whole(_attributions(study, state, batch, practice))
     task = study.domain.task
     assert after.scores is not None
     weights = after.scores.weights_PxM * after.scores.gate_P[:, None]
+    written = [
+        [
+            {
+                "text": task.written(problem, e) if e.well_formed else "(malformed)",
+                "correct": task.is_correct(problem, e) if task.privileged else None,
+                "on_family": task.is_on_family(problem, e) if task.privileged else None,
+            }
+            for e in row
+        ]
+        for problem, row in zip(batch, practice.sets.examples, strict=True)
+    ]
+    written, shown = processes.whole_list(written), evaluator.problems[: len(tau)]
     # One problem a difficulty first, then more, whatever became of them.
-    order = sorted(range(len(batch)), key=lambda i: ([p.difficulty for p in batch[:i]].count(batch[i].difficulty), i))
+    order = sorted(range(len(shown)), key=lambda i: ([p.difficulty for p in shown[:i]].count(shown[i].difficulty), i))
     return [
         {
-            "prompt": batch[i].prompt,
-            "reference": batch[i].solution,
-            "family": batch[i].family,
-            "difficulty": batch[i].difficulty,
+            "prompt": shown[i].prompt,
+            "reference": shown[i].solution,
+            "family": shown[i].family,
+            "difficulty": shown[i].difficulty,
             "answer_before": before.texts[i],
             "answer_after": after.texts[i],
             "correct_before": bool(before.correct_P[i]),
             "correct_after": bool(after.correct_P[i]),
             "practice": [
-                {
-                    "text": task.written(batch[i], e) if e.well_formed else "(malformed)",
-                    "weight": float(weights[i, j]),
-                    "correct": task.is_correct(batch[i], e) if task.privileged else None,
-                    "on_family": task.is_on_family(batch[i], e) if task.privileged else None,
-                    "attribution": float(tau[i, j]),
-                }
-                for j, e in enumerate(practice.sets.examples[i])
+                example | {"weight": float(weights[i, j]), "attribution": float(tau[i, j])}
+                for j, example in enumerate(written[i])
             ],
         }
         for i in order[:SHOWN]
@@ -222,16 +243,14 @@ def synthesis_quality(study: Study, params: Params, model: str, evaluator: Evalu
     predicates = {"leak": task.leaks}
     if task.privileged:
         predicates |= {"on_family": task.is_on_family, "correct": task.is_correct}
-    shares = {
-        name: float(np.mean([share(predicate, batch, p.sets) for batch, p in pairs]))
-        for name, predicate in predicates.items()
-    }
-    return {"well_formed": float(np.mean([practice.sets.valid_PxM for _, practice in pairs]))} | shares
+    columns = {name: [share(predicate, batch, p.sets) for batch, p in pairs] for name, predicate in predicates.items()}
+    columns = {"well_formed": [p.sets.valid_PxM for _, p in pairs]} | columns
+    return {name: float(np.mean([processes.whole(batch) for batch in column])) for name, column in columns.items()}
 
 
 def attribution_check(study: Study, state: TrainState, model: str, evaluator: Evaluator) -> dict[str, float | None]:
     """Correlation of exact attributions with float64 central differences on the trained model, SGD and Adam."""
-    count = study.config.evaluate.checked
+    count = len(processes.rows(study.config.evaluate.checked))  # of every process's problems the first
     batch = evaluator.batches()[0][:count]
     own = evaluator.practice(model, state.params, "own", study.method)[0]
     written, checks, practice = jax.tree.map(
@@ -245,7 +264,8 @@ def attribution_check(study: Study, state: TrainState, model: str, evaluator: Ev
         tau, oracle = attribution.compare_with_differences(
             study.domain, method, state.params, state.eta, batch, written, checks, practice, valid
         )
-        found[optimizer] = _or_none(stats.correlation, tau[valid], oracle[valid])
+        tau, oracle, counts = processes.whole((tau, oracle, valid))
+        found[optimizer] = _or_none(stats.correlation, tau[counts], oracle[counts])
     return found
 
 
@@ -259,22 +279,15 @@ def _or_none(statistic: Callable[..., float], *columns: ArrayLike) -> float | No
 
 
 def _attributions(study: Study, state: TrainState, batch: list[Problem], practice: WrittenPractice) -> np.ndarray:
-    adapter = lora.init(study.method.lora, state.params, jax.random.key(0))
-    adapted = attribution.score_and_adapt(
-        study.method,
-        state.params,
-        state.eta,
-        adapter,
-        practice.written,
-        practice.sets.checks,
-        practice.sets.sequences,
-        practice.sets.valid_PxM,
-    )
+    adapter, sets = attribution.fresh_adapter(study.method, state.params, jax.random.key(0)), practice.sets
     gold = attribution.references(study.domain, study.method, batch)
-    result = attribution.attribute(
-        study.method, state.params, adapted, practice.sets.sequences, gold.sequences, gold.coefficients_PxS
+    written, checks, trained_on, valid, *asked = processes.share(
+        (practice.written, sets.checks, sets.sequences, sets.valid_PxM, gold.sequences, gold.coefficients_PxS)
     )
-    return np.asarray(result.tau_PxM)
+    adapted = attribution.score_and_adapt(
+        study.method, state.params, state.eta, adapter, written, checks, trained_on, valid
+    )
+    return processes.local(attribution.attribute(study.method, state.params, adapted, trained_on, *asked).tau_PxM)
 
 
 def write_results(study: Study, states: dict[str, TrainState], extra: dict) -> Path:
@@ -303,12 +316,14 @@ def write_results(study: Study, states: dict[str, TrainState], extra: dict) -> P
     results |= {name: value for name, value in extra.items() if name != "timing"}
     phases = extra.get("timing", {}) | {"evaluate": time.perf_counter() - start}
     results["timing"] = {"total_seconds": sum(phases.values()), "phases": phases}
+    shown = examples(study, mass, trained, evaluator)
     for name, text in (
         ("results.json", json.dumps(results, indent=2)),
         ("scorer.json", json.dumps(view)),
-        ("examples.jsonl", "\n".join(json.dumps(row) for row in examples(study, mass, trained, evaluator)) + "\n"),
+        ("examples.jsonl", "\n".join(map(json.dumps, shown)) + "\n"),
     ):
-        (study.workdir / name).write_text(text, encoding="utf-8")
+        if processes.first():
+            write_atomically(study.workdir / name, text)
     return study.workdir / "results.json"
 
 

@@ -6,12 +6,12 @@ usage() {
   cat <<'END'
 Usage: CLUSTER=... PROJECT=... ZONE=... [TYPE=v5litepod-16] experiments/launch/gke_xpk.sh COMMAND [ARGUMENTS]
 
-  create           make a cluster with one slice
+  create           make a cluster with one slice, and a file server that its runs see at /runs
   run ARGUMENTS    start experiments.demo with --distributed and ARGUMENTS on all hosts of the slice, from an image of
                    this directory; it is started again where it ends with status 75 or its hosts are taken away
   watch            follow what the first host prints
   stop             delete the workload: the run saves itself within GRACE seconds; the same run continues it
-  delete           delete the cluster
+  delete           delete the cluster; what is in /runs stays, until: xpk storage delete runs
 
   CLUSTER   its name                    PROJECT, ZONE  where it is
   TYPE      accelerator type            WORKLOAD       name of the run (mass)
@@ -33,7 +33,12 @@ RETRY=75,134,137,143
 
 on_cluster() { xpk "$1" "$2" --cluster="$CLUSTER" --project="$PROJECT" --zone="$ZONE" "${@:3}"; }
 
-create() { on_cluster cluster create --tpu-type="$TYPE" --num-slices=1 "$CAPACITY"; }
+create() {
+  on_cluster cluster create --tpu-type="$TYPE" --num-slices=1 "$CAPACITY" --enable-gcpfilestore-csi-driver
+  xpk storage create runs --type=gcpfilestore --auto-mount=true --mount-point=/runs --readonly=false \
+    --size=1024 --tier=BASIC_HDD --access_mode=ReadWriteMany --vol=runs \
+    --cluster="$CLUSTER" --project="$PROJECT" --zone="$ZONE"
+}
 
 run() {
   # exec, so that SIGTERM reaches the program and not a shell around it.

@@ -7,7 +7,7 @@ usage() {
 Usage: NAME=... ZONE=... [TYPE=v5litepod-16] experiments/launch/tpu_pod.sh COMMAND [ARGUMENTS]
 
   create           ask for a slice (a queued resource), and wait until it is there
-  install          put the committed state of this checkout on all of its hosts, with what it needs
+  install          put the committed state of this checkout on all of its hosts, with what it needs, and mount SHARE
   run ARGUMENTS    start experiments.demo with --distributed and ARGUMENTS on all hosts, in the background;
                    it is started again as long as it ends with status 75
   watch            follow what the first host prints
@@ -17,6 +17,7 @@ Usage: NAME=... ZONE=... [TYPE=v5litepod-16] experiments/launch/tpu_pod.sh COMMA
   NAME      of the slice                ZONE     for instance us-west4-a
   TYPE      accelerator type            RUNTIME  its software version (v2-alpha-tpuv5-lite)
   CAPACITY  --spot (default), --reserved, or empty for on demand
+  SHARE     address:/name of a file server in the same network, to be mounted on all hosts at /runs
   HF_TOKEN  passed on to the run, for models that need one
 END
 }
@@ -57,6 +58,10 @@ install() {
     curl -LsSf https://astral.sh/uv/install.sh | sh
     ~/.local/bin/uv venv --quiet --allow-existing --python 3.12 .venv
     ~/.local/bin/uv pip install --quiet --python .venv/bin/python -e '.[tpu]'"
+  if [ -n "${SHARE:-}" ]; then
+    on_all "set -e; command -v mount.nfs >/dev/null || sudo apt-get install --yes --quiet nfs-common
+      sudo mkdir -p /runs; mountpoint -q /runs || sudo mount -t nfs $(printf '%q' "$SHARE") /runs; sudo chmod 1777 /runs"
+  fi
 }
 
 run() {

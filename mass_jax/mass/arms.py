@@ -5,7 +5,7 @@ import itertools
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ from mass_jax.mass.generator import Domain, PracticeSets, complete, fitting, pac
 from mass_jax.mass.method import Method
 from mass_jax.mass.packing import fits, pack_prompts
 from mass_jax.mass.scorer import Scores
-from mass_jax.models import lora, processes, transformer
+from mass_jax.models import partition, processes, transformer
 from mass_jax.models.transformer import ModelConfig
 from mass_jax.tasks.base import MALFORMED, Practice, Problem, Task
 from mass_jax.types import AnyArray, Array, Params, PyTree, Sequences
@@ -131,28 +131,30 @@ def obtain_practice(
       domain: task and tokenizer.
       method: number of examples, lengths, temperature.
       params: the model that writes.
-      problems: P problems.
+      problems: P problems; with several processes, this process's of a batch.
       source: see `Arm.practice`.
       key: PRNG key; equal keys and params give equal practice, so that arms can be paired.
       pool: training problems, for ``random`` and ``nearest``.
       pool_vectors: their `embed`, where it is at hand.
     """
-    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).astype(np.uint32).tolist())
-    count = method.generator.examples
+    seed, count = np.asarray(jax.random.key_data(key)).astype(np.uint32).tolist(), method.generator.examples
+    # Of each problem its own, so that what it gets does not depend on which process has it.
+    places = processes.rows(processes.whole_count(len(problems)))
+    seeded = list(zip(problems, (np.random.default_rng([*seed, place]) for place in places), strict=True))
     if source in ("random", "nearest", "shown", "gold", "gold_strict"):
         if source == "random":
-            rows = [_as_practice(domain, method, p, (pool[i] for i in rng.permutation(len(pool)))) for p in problems]
+            rows = [_as_practice(domain, method, p, (pool[i] for i in rng.permutation(len(pool)))) for p, rng in seeded]
         elif source == "nearest":
             if pool_vectors is None:
-                pool_vectors = embed(domain, method, params, pool)
+                pool_vectors = embed_pool(domain, method, params, pool)
             order = nearest(embed(domain, method, params, problems), pool_vectors)
             rows = [
                 _as_practice(domain, method, p, (pool[i] for i in row)) for p, row in zip(problems, order, strict=True)
             ]
         elif source == "shown":
-            rows = [list(domain.task.shown_practice(p, count, rng)) for p in problems]
+            rows = [list(domain.task.shown_practice(p, count, rng)) for p, rng in seeded]
         else:
-            rows = [list(domain.task.gold_practice(p, count, rng, source == "gold_strict")) for p in problems]
+            rows = [list(domain.task.gold_practice(p, count, rng, source == "gold_strict")) for p, rng in seeded]
         sets = pack_practice(domain, method, problems, rows)
         return WrittenPractice(sets, _unwritten(method, sets))
 
@@ -160,11 +162,12 @@ def obtain_practice(
     if source == "own_majority":
         sets = pack_practice(domain, method, problems, _majority(domain, method, params, problems, sets, key))
     if source == "other_problem":
-        source_of = _partners(problems)
+        partners = _partners(processes.whole_list([problem.family for problem in problems]))
+        examples = processes.whole_list([[dataclasses.astuple(e) for e in row] for row in sets.examples])
         # What fits beside the problem that it was written for may not fit beside this one.
         rows = [
-            [fitting(domain, method, problem, example) for example in sets.examples[i]]
-            for problem, i in zip(problems, source_of, strict=True)
+            [fitting(domain, method, problem, Practice(*example)) for example in examples[partners[place]]]
+            for problem, place in zip(problems, places, strict=True)
         ]
         sets = pack_practice(domain, method, problems, rows)
         return WrittenPractice(sets, _unwritten(method, sets))
@@ -220,7 +223,7 @@ def adapt(
         scores = Scores(np.zeros_like(weights), weights, np.ones(len(problems), np.float32))
     if arm.weights == "shuffled":
         scores = scores._replace(weights_PxM=_shuffle_valid(shuffle_key, scores.weights_PxM, counts_PxM))
-    adapter = lora.init(method.lora, params, adapter_key)
+    adapter = attribution.fresh_adapter(method, params, adapter_key)
     adapters = attribution.adapt(method, params, adapter, *processes.share((scores, sets.sequences)))
     return Ready(prompts, method.lengths.prompt, adapters, scores)
 
@@ -261,8 +264,22 @@ def embed(domain: Domain, method: Method, params: Params, problems: Sequence[Pro
     """A vector of length 1 for every problem, float [P, D]; see `nearest`."""
     prompts = [domain.task.solve_prompt(problem.prompt) for problem in problems]
     tokens, lengths = pack_prompts(domain.tokenizer, prompts, method.lengths.prompt)
-    parts = [_filled(tokens, lengths, i, EMBEDDED_AT_ONCE) for i in range(0, len(prompts), EMBEDDED_AT_ONCE)]
-    return np.concatenate([np.asarray(_embed(method.model, params, *part)) for part in parts])[: len(prompts)]
+    count = len(processes.rows(divisible(EMBEDDED_AT_ONCE)))
+    parts = [_filled(tokens, lengths, i, count) for i in range(0, len(prompts), count)]
+    vectors = [processes.local(_embed(method.model, params, *processes.share(part))) for part in parts]
+    return np.concatenate(vectors)[: len(prompts)]
+
+
+def embed_pool(domain: Domain, method: Method, params: Params, pool: Sequence[Problem]) -> np.ndarray:
+    """`embed` of problems that every process has."""
+    places = np.arange(divisible(len(pool))) % len(pool)
+    some = embed(domain, method, params, [pool[i] for i in processes.mine(places)])
+    return processes.whole(some)[: len(pool)]
+
+
+def divisible(count: int) -> int:
+    """The least number from ``count`` on that the mesh spreads evenly."""
+    return -(-count // partition.ways()) * partition.ways()
 
 
 @partial(jax.jit, static_argnames="config")
@@ -276,7 +293,8 @@ def _embed(config: ModelConfig, params: Params, tokens_BxT: Array, lengths_B: Ar
 
 def _shuffle_valid(key: Array, weights_PxM: AnyArray, valid_PxM: AnyArray) -> Array:
     """Permute each row's weights among its valid entries: the same weights, on the wrong examples."""
-    noise = jax.random.uniform(key, weights_PxM.shape)
+    count = processes.whole_count(len(weights_PxM))
+    noise = processes.mine(np.asarray(jax.random.uniform(key, (count, weights_PxM.shape[1]))))
     # Both orders list the valid entries first, one by index and one at random; the k-th of one takes the k-th's weight.
     ordered = jnp.argsort(jnp.where(valid_PxM, jnp.arange(weights_PxM.shape[1]), weights_PxM.shape[1]), axis=-1)
     drawn = jnp.argsort(jnp.where(valid_PxM, noise, 2.0), axis=-1)
@@ -342,13 +360,10 @@ def _majority(
     ]
 
 
-def _partners(problems: Sequence[Problem]) -> list[int]:
+def _partners(families: Sequence[Any]) -> list[int]:
     """For every problem, the next one of another family."""
-    count = len(problems)
+    count = len(families)
     return [
-        next(
-            ((i + d) % count for d in range(1, count) if problems[(i + d) % count].family != problem.family),
-            (i + 1) % count,
-        )
-        for i, problem in enumerate(problems)
+        next(((i + d) % count for d in range(1, count) if families[(i + d) % count] != family), (i + 1) % count)
+        for i, family in enumerate(families)
     ]

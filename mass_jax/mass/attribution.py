@@ -26,7 +26,7 @@ from mass_jax.mass.packing import mean_log_probs, pack
 from mass_jax.mass.policy import group_normalize
 from mass_jax.mass.scorer import Scores
 from mass_jax.metagrad import InnerRun
-from mass_jax.models import lora
+from mass_jax.models import lora, processes
 from mass_jax.models.sampling import bucket
 from mass_jax.tasks.base import Problem
 from mass_jax.types import AnyArray, Array, Params, PyTree, Sequences
@@ -80,6 +80,12 @@ class Attribution(NamedTuple):
 
 
 @partial(jax.jit, static_argnames="method")
+def fresh_adapter(method: Method, params: Params, key: Array) -> PyTree:
+    """The adapter that every problem's inner run starts from."""
+    return lora.init(method.lora, params, key)
+
+
+@partial(jax.jit, static_argnames="method")
 def score_and_adapt(
     method: Method,
     params: Params,
@@ -119,7 +125,7 @@ def references(
     if prompts is None:
         prompts = [domain.task.solve_prompt(problem.prompt) for problem in problems]
     else:
-        room = bucket(max(len(domain.tokenizer.encode(prompt)) + 1 for prompt in prompts))
+        room = bucket(processes.largest(max(len(domain.tokenizer.encode(prompt)) + 1 for prompt in prompts)))
     pairs = [(prompt, problem.solution) for prompt, problem in zip(prompts, problems, strict=True)]
     length = room + method.lengths.solution
     packed = pack(domain.tokenizer, pairs, length, "lengths.prompt + lengths.solution")
@@ -239,25 +245,27 @@ def compare_with_differences(
       width: the change of each weight, in both directions.
 
     Returns:
-      tau [P, M] of the estimator and of the differences.
+      tau [P, M] of the estimator and of the differences; with several processes, of this process's problems.
     """
     with jax.enable_x64(True):
         params, eta = (jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), tree) for tree in (params, eta))
-        adapter = lora.init(method.lora, params, jax.random.key(0))
+        adapter = fresh_adapter(method, params, jax.random.key(0))
         adapter = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), adapter)
-        adapted = score_and_adapt(method, params, eta, adapter, written, checks, practice, valid_PxM)
+        written, checks, practice, valid = processes.share((written, checks, practice, valid_PxM))
+        adapted = score_and_adapt(method, params, eta, adapter, written, checks, practice, valid)
         gold = references(domain, method, problems)
-        exact = attribute(method, params, adapted, practice, gold.sequences, gold.coefficients_PxS)
+        asked = processes.share((gold.sequences, gold.coefficients_PxS))
+        exact = attribute(method, params, adapted, practice, *asked)
 
         def losses(weights_PxM: Array) -> Array:
             adapters = adapt(method, params, adapter, adapted.scores._replace(weights_PxM=weights_PxM), practice)
-            return outer_losses(method, params, adapters, gold.sequences, gold.coefficients_PxS)
+            return outer_losses(method, params, adapters, *asked)
 
         weights, columns = adapted.scores.weights_PxM, []
         for i in range(weights.shape[1]):
             change = width * (np.arange(weights.shape[1]) == i)
-            columns.append(np.asarray((losses(weights + change) - losses(weights - change)) / (2 * width)))
-        return np.asarray(exact.tau_PxM), np.stack(columns, axis=1)
+            columns.append(processes.local((losses(weights + change) - losses(weights - change)) / (2 * width)))
+        return processes.local(exact.tau_PxM), np.stack(columns, axis=1)
 
 
 def _meta(scores: Scores) -> dict[str, AnyArray]:

@@ -14,6 +14,8 @@ L N / tensor elements on every chip, whatever it reads: what is read at once dec
 Left out is what is no product of matrices: norms, softmaxes, optimisers; and the scorer's head.
 """
 
+import dataclasses
+import functools
 import math
 import operator
 from collections.abc import Sequence
@@ -28,6 +30,17 @@ from mass_jax.mass.outer import OuterConfig
 from mass_jax.metagrad import Adjoint
 from mass_jax.models import lora
 from mass_jax.models.pretrained import folder
+
+PEAK_FLOPS = {
+    "TPU v4": 275e12,
+    "TPU v5 lite": 197e12,
+    "TPU v5": 459e12,
+    "TPU v6 lite": 918e12,
+    "NVIDIA A100": 312e12,
+    "NVIDIA H100": 989e12,
+    "NVIDIA H200": 989e12,
+}
+"""Dense bfloat16, by the beginning of ``jax.Device.device_kind``, as their makers state it."""
 
 
 class Kind(NamedTuple):
@@ -146,6 +159,18 @@ class Price(NamedTuple):
     read: float
     arguments: float
     temporary: float
+
+
+class Work(NamedTuple):
+    """What a step does, whatever machine does it.
+
+    Attributes:
+      flops: of products of matrices, none counted twice because a layer is rematerialised.
+      tokens: that calls of the model read, padding included.
+    """
+
+    flops: float
+    tokens: int
 
 
 class CostModel:
@@ -341,3 +366,23 @@ def programs(
             calls += [train(*documents), train(*documents, FORWARD)]
         found.append(Program("generator", calls, copies=4))
     return found
+
+
+@functools.cache
+def work(method: Method, config: OuterConfig, checks: int, problems: int, documents: tuple[int, int]) -> Work | None:
+    """What one outer step does, if every completion is as long as it may be; None where the estimator is not modelled.
+
+    Arguments are those of `programs`.
+    """
+    method = dataclasses.replace(method, model=dataclasses.replace(method.model, remat=False))
+    model = CostModel(method, Chips())
+    try:
+        calls = [call for each in programs(method, config, checks, problems, documents, model) for call in each.calls]
+    except ValueError:
+        return None
+    return Work(sum(map(model.flops, calls)), sum(call.times * call.tokens for call in calls))
+
+
+def peak_flops(device_kind: str) -> float | None:
+    """What a device can do in bfloat16, FLOPs a second; None where that is not known."""
+    return next((peak for name, peak in PEAK_FLOPS.items() if device_kind.startswith(name)), None)

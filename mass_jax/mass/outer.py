@@ -22,10 +22,10 @@ from mass_jax.mass import attribution, policy, scorer
 from mass_jax.mass.attribution import Solutions
 from mass_jax.mass.generator import Domain, share, synthesise
 from mass_jax.mass.method import Method
-from mass_jax.models import lora, partition, processes
+from mass_jax.models import partition, processes
 from mass_jax.models.partition import P
 from mass_jax.tasks.base import Problem
-from mass_jax.types import AnyArray, Array, OptState, Params, PyTree, Sequences
+from mass_jax.types import AnyArray, Array, OptState, Params, Sequences
 
 MODES = ("gold", "verifier")
 DIAGNOSTICS = "metagrad/"
@@ -217,7 +217,7 @@ def outer_step(
                 (written.sequences, sets.checks, sets.sequences, sets.valid_PxM)
             )
         with timer("adapt"):
-            adapter = _fresh_adapter(method, state.params, adapter_key)
+            adapter = attribution.fresh_adapter(method, state.params, adapter_key)
             adapted = attribution.score_and_adapt(method, state.params, eta, adapter, read, checks, practice, valid)
             gold = attribution.references(domain, method, repeated)
             asked = processes.share((gold.sequences, gold.coefficients_PxS))
@@ -303,11 +303,6 @@ def outer_step(
 @jax.jit
 def _keys(key: Array, step: Array) -> tuple[Array, Array, Array, Array]:
     return tuple(jax.random.split(jax.random.fold_in(key, step), 4))
-
-
-@partial(jax.jit, static_argnames="method")
-def _fresh_adapter(method: Method, params: Params, key: Array) -> PyTree:
-    return lora.init(method.lora, params, key)
 
 
 @partial(jax.jit, static_argnames="problems")

@@ -30,7 +30,7 @@ RULES: tuple[tuple[str, PartitionSpec], ...] = (
     (r"layers/(q|k|v)_proj/bias", P(None, TENSOR)),
     (r"layers/(o|down)_proj/kernel", P(None, TENSOR, FSDP)),
     (r"layers/\w+_norm/scale", P()),
-    (r"count", P()),
+    (r"(count|ns_coeffs)", P()),
 )
 """Of the parameters, and of what an optimiser keeps for each of them: a pattern for the end of a path, and its spec."""
 

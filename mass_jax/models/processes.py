@@ -4,7 +4,8 @@ With one process everything here is a plain transfer between host and devices, m
 can tell it from one by mistake. What is done by every process must be done by all of them in the same order.
 """
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -15,6 +16,17 @@ from jax.sharding import NamedSharding
 from mass_jax.models import partition
 from mass_jax.models.partition import PROBLEMS, P
 from mass_jax.types import PyTree
+
+
+def first() -> bool:
+    """Whether this is the process that writes what all would write alike."""
+    return jax.process_index() == 0
+
+
+def wait(what: str) -> None:
+    """Until all processes are here; ``what`` names the place."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(what)
 
 
 def rows(count: int) -> np.ndarray:
@@ -28,10 +40,15 @@ def rows(count: int) -> np.ndarray:
     return np.unique(np.concatenate([np.arange(count)[index] for index in indices]))
 
 
-def whole_count(mine: int) -> int:
-    """How many problems all processes have, of which this one has ``mine``."""
+def mine(tree: PyTree) -> PyTree:
+    """This process's rows of host arrays that every process has."""
+    return jax.tree.map(lambda leaf: leaf[rows(len(leaf))], tree)
+
+
+def whole_count(some: int) -> int:
+    """How many problems all processes have, of which this one has ``some``."""
     ways = partition.ways()
-    return mine * ways // len(rows(ways))
+    return some * ways // len(rows(ways))
 
 
 def put(tree: PyTree) -> PyTree:
@@ -47,6 +64,13 @@ def put(tree: PyTree) -> PyTree:
         return _assemble(np.shape(leaf), everywhere, lambda index: np.asarray(leaf)[index])
 
     return jax.tree.map(one, tree)
+
+
+def place(leaf: np.ndarray, sharding: NamedSharding | None) -> jax.Array:
+    """A host array that every process has, on the devices as ``sharding`` says: each device gets its part only."""
+    if jax.process_count() == 1 or sharding is None:
+        return jax.device_put(leaf, sharding)
+    return _assemble(leaf.shape, sharding, lambda index: leaf[index])
 
 
 def share(tree: PyTree) -> PyTree:
@@ -78,8 +102,7 @@ def local(tree: PyTree) -> PyTree:
         parts = {shard.index[0].start or 0: shard.data for shard in leaf.addressable_shards}
         return np.concatenate([np.asarray(parts[start]) for start in sorted(parts)])
 
-    places = jax.tree.map(lambda _: _over_problems(), tree)
-    return jax.tree.map(one, jax.jit(lambda tree: tree, out_shardings=places)(tree))
+    return jax.tree.map(one, _by_problems(tree))
 
 
 def whole(tree: PyTree) -> PyTree:
@@ -99,14 +122,36 @@ def whole(tree: PyTree) -> PyTree:
     return jax.tree.unflatten(structure, found)
 
 
+def whole_list(some: Sequence[Any]) -> list[Any]:
+    """What JSON can hold of each of this process's problems, as that of all problems; named tuples become lists."""
+    if jax.process_count() == 1:
+        return list(some)
+    text = np.frombuffer(json.dumps(list(some)).encode(), np.uint8)
+    padded = np.zeros((1, largest(len(text))), np.uint8)
+    padded[0, : len(text)] = text
+    count = whole_count(len(some))
+    found: list[Any] = [None] * count
+    for row, length, places in zip(*_gather([padded, np.array([len(text)]), rows(count)[None]]), strict=True):
+        for place, value in zip(places, json.loads(row[:length].tobytes()), strict=True):
+            found[place] = value
+    return found
+
+
 def largest(number: int) -> int:
     """The largest of all processes' numbers."""
     return int(number) if jax.process_count() == 1 else int(_gather([np.array([number], np.int32)])[0].max())
 
 
+@jax.jit
+def _by_problems(tree: PyTree) -> PyTree:
+    """Every leaf with its problems spread, and whole otherwise."""
+    return jax.tree.map(lambda leaf: partition.constrain(leaf, PROBLEMS), tree)
+
+
 def _gather(leaves: list[np.ndarray]) -> list[np.ndarray]:
     """Every process's arrays, one after the other along their first axis."""
-    return [np.asarray(leaf) for leaf in multihost_utils.process_allgather(leaves, tiled=True)]
+    with jax.transfer_guard("allow"):
+        return [np.asarray(leaf) for leaf in multihost_utils.process_allgather(leaves, tiled=True)]
 
 
 def _assemble(shape: tuple[int, ...], sharding: NamedSharding, part: Callable[[Any], np.ndarray]) -> jax.Array:

@@ -155,7 +155,7 @@ def prefill(
             f"{config.context}: shorten one, or use a model with a larger context."
         )
     prompts_PxT, lengths_P, identities_P = partition.spread((prompts_PxT, lengths_P, identities_P))
-    slots = jnp.arange(length)
+    slots = jnp.arange(length, dtype=jnp.int32)
     positions = jnp.where(slots < lengths_P[:, None], slots, UNSEEN)
     dtype = config.dtype or params["embed"].dtype
     empty = transformer.init_cache(config, problems, length, dtype)
@@ -175,7 +175,7 @@ def prefill(
     step = jnp.zeros((), jnp.int32)
     token, log_prob = _choose(config, params, jnp.repeat(last_PxD, samples, axis=0), key_B, step, temperature, top_p)
     shape = (problems * samples, max_new_tokens)
-    out = Samples(jnp.full(shape, pad_id, jnp.int32), jnp.zeros(shape), jnp.zeros(shape, bool))
+    out = Samples(jnp.full(shape, pad_id, jnp.int32), jnp.zeros(shape, jnp.float32), jnp.zeros(shape, bool))
     done, lengths = jnp.zeros(shape[0], bool), jnp.repeat(lengths_P, samples)
     return _spread(State(step, token, log_prob, done, lengths, key_B, cache, out))
 

@@ -283,8 +283,8 @@ class Attention(nn.Module):
         # Heads before slots: a product over a cache in the other order would transpose all of it for every token.
         k, v = rotate(k, view.cos, view.sin).swapaxes(1, 2), v.swapaxes(1, 2)
         if cache is not None:
-            k = jax.lax.dynamic_update_slice(cache[0], k.astype(cache[0].dtype), (0, 0, slot, 0))
-            v = jax.lax.dynamic_update_slice(cache[1], v.astype(cache[1].dtype), (0, 0, slot, 0))
+            k = jax.lax.dynamic_update_slice_in_dim(cache[0], k.astype(cache[0].dtype), slot, axis=2)
+            v = jax.lax.dynamic_update_slice_in_dim(cache[1], v.astype(cache[1].dtype), slot, axis=2)
             cache = (k, v)
 
         q = q.reshape(batch, length, c.kv_heads, c.heads // c.kv_heads, c.head_dim)
@@ -392,8 +392,8 @@ def forward(
         x = x * jnp.asarray(config.embed_scale, x.dtype)
     seen_BxS = positions_BxT
     if cache is not None:
-        seen_BxS = jax.lax.dynamic_update_slice(
-            cache.positions_BxS, jnp.broadcast_to(positions_BxT, tokens_BxT.shape), (0, slot)
+        seen_BxS = jax.lax.dynamic_update_slice_in_dim(
+            cache.positions_BxS, jnp.broadcast_to(positions_BxT, tokens_BxT.shape), slot, axis=1
         )
     views = _views(config, positions_BxT, seen_BxS, x.dtype)
 

@@ -13,12 +13,12 @@ from collections.abc import Mapping
 from logging import INFO, LogRecord
 from typing import Any, NamedTuple
 
-import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 from etils import epath
-from jax.experimental import multihost_utils
 
+from mass_jax.models import processes
 from mass_jax.training import array_tree
 from mass_jax.training.errors import InputError
 from mass_jax.types import PyTree
@@ -207,6 +207,22 @@ class Checkpointer:
         except Exception as e:
             raise CheckpointError(f"The checkpoint of step {step} in '{self.directory}' cannot be read: {e}.") from e
 
+    def read_arrays(self, step: int) -> dict[str, np.ndarray]:
+        """Returns every array of the checkpoint of ``step`` by path, on the host; PRNG keys as their data.
+
+        Raises:
+          CheckpointError: it cannot be read.
+        """
+        try:
+            handlers = {"state": ocp.StandardCheckpointHandler()}
+            options = ocp.CheckpointManagerOptions(create=False)
+            with ocp.CheckpointManager(self.directory, options=options, item_handlers=handlers) as reader:
+                found = reader.item_metadata(step).state.tree
+                hosts = {path: np.zeros(leaf.shape, leaf.dtype) for path, leaf in found.items()}
+                return reader.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(hosts))).state
+        except Exception as e:
+            raise CheckpointError(f"The checkpoint of step {step} in '{self.directory}' cannot be read: {e}.") from e
+
     def _reader(self) -> ocp.CheckpointManager:
         return ocp.CheckpointManager(self.directory, options=ocp.CheckpointManagerOptions(create=False))
 
@@ -230,7 +246,7 @@ class Checkpointer:
         if self._damaged:
             self.close()
             aside = self.directory.with_name(f"{self.directory.name}-damaged")
-            if jax.process_index() == 0:
+            if processes.first():
                 for step in self._damaged:
                     aside.mkdir(exist_ok=True)
                     target = aside / str(step)
@@ -238,7 +254,7 @@ class Checkpointer:
                         target = target.with_name(f"{target.name}-again")
                     (self.directory / str(step)).rename(target)
                     logging.warning("Moved the damaged checkpoint of step %d to '%s'.", step, target)
-            multihost_utils.sync_global_devices("damaged checkpoints moved")
+            processes.wait("damaged checkpoints moved")
             self._damaged = []
 
     def _write_error(self, error: Exception) -> CheckpointError:

@@ -9,13 +9,18 @@ from typing import NoReturn
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from mass_jax.training import profiling
+from mass_jax.training import distributed, preemption, profiling
 from mass_jax.training.errors import InputError
 from mass_jax.training.workdir import flatten, nearest
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file; change a field by --config.name=value.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run: checkpoints, metrics, results.")
 _PROFILE = flags.DEFINE_integer("profile", 0, "Write a trace of so many warm training steps, into <arm>/profile.")
+_DISTRIBUTED = flags.DEFINE_bool("distributed", False, "This is one of several processes, all with the same command.")
+_COORDINATOR = flags.DEFINE_string("coordinator", None, "host:port of the first process, where no cluster tells.")
+_PROCESSES = flags.DEFINE_integer("processes", None, "How many processes there are, where no cluster tells.")
+_PROCESS = flags.DEFINE_integer("process", None, "Which of them this is, from 0, where no cluster tells.")
+_PATIENCE = flags.DEFINE_integer("patience", 300, "Seconds in which all processes have to come.", lower_bound=1)
 
 
 class ConfigError(InputError):
@@ -34,7 +39,10 @@ def run(main: Callable[[ConfigDict, Path], None]) -> NoReturn:
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.WARNING)  # the libraries' INFO lines would bury the progress bar
         profiling.trace_steps(_PROFILE.value)
+        preemption.leave_on_notice()
         try:
+            if _DISTRIBUTED.value:
+                distributed.join(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value, _PATIENCE.value)
             main(_CONFIG.value, Path(_WORKDIR.value or ""))
         except InputError as e:
             _exit(e)
@@ -49,6 +57,14 @@ def _parse(argv: list[str]) -> list[str]:
         for flag, example in ((_CONFIG, "configs/x.py"), (_WORKDIR, "runs/x")):
             if not flag.value:
                 raise ConfigError(f"--{flag.name} is missing. Give one, for instance --{flag.name}={example}.")
+        if "://" in str(_WORKDIR.value):
+            raise ConfigError(
+                f"--workdir={_WORKDIR.value} is an address, not a directory: mount what is there on every host, and "
+                "give the directory."
+            )
+        for flag in (_COORDINATOR, _PROCESSES, _PROCESS):
+            if flag.value is not None and not _DISTRIBUTED.value:
+                raise ConfigError(f"--{flag.name} is for several processes: give --distributed too.")
         return rest
     except (InputError, flags.Error) as e:
         _exit(e)

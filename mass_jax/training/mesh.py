@@ -1,14 +1,20 @@
 """The mesh of a run: ``config.mesh`` over the devices at hand, checked before anything expensive."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import jax
 from jax.sharding import AxisType, Mesh
 
+from mass_jax.models import partition
 from mass_jax.models.partition import AXES, DATA, FSDP, TENSOR
 from mass_jax.models.transformer import ModelConfig
 from mass_jax.training.errors import InputError
+from mass_jax.types import PyTree
+
+T = TypeVar("T", bound=PyTree)
+Shardings = Callable[[Mesh, T], T]
 
 
 def sizes(wanted: Mapping[str, int], devices: int) -> dict[str, int]:
@@ -65,3 +71,19 @@ def make(wanted: Mapping[str, int], devices: Sequence[jax.Device] | None = None)
     if len(devices) == 1:
         return None
     return jax.make_mesh(tuple(found.values()), AXES, axis_types=(AxisType.Auto,) * 3, devices=devices)
+
+
+def template(start: Callable[[], T], shardings: Shardings = partition.shardings) -> T:
+    """The shapes of what ``start`` makes, and where its leaves are to lie, whatever devices they were saved from."""
+    shapes = jax.eval_shape(start)
+    if not partition.active():
+        return shapes
+    places = shardings(jax.sharding.get_mesh(), shapes)
+    return jax.tree.map(lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), shapes, places)
+
+
+def placed(start: Callable[[], T], shardings: Shardings = partition.shardings) -> T:
+    """What ``start`` makes, made where it is to lie."""
+    if not partition.active():
+        return start()
+    return jax.jit(start, out_shardings=shardings(jax.sharding.get_mesh(), jax.eval_shape(start)))()

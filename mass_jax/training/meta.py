@@ -1,7 +1,7 @@
 """The meta-training loop of one arm: resumable, logged, and watched for numbers that are none."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -13,18 +13,18 @@ import ml_collections
 from absl import logging
 
 from mass_jax import metagrad
-from mass_jax.mass import outer
+from mass_jax.mass import cost, outer
 from mass_jax.mass.generator import Domain
 from mass_jax.mass.method import Method
 from mass_jax.mass.outer import TrainState
-from mass_jax.models import partition, processes
+from mass_jax.models import processes
 from mass_jax.tasks import pipeline
 from mass_jax.tasks.base import Problem
-from mass_jax.training import profiling, setup
+from mass_jax.training import mesh, profiling, setup
 from mass_jax.training.checkpoint import Checkpointer
 from mass_jax.training.compilation import programs_compiled
 from mass_jax.training.guard import Watch
-from mass_jax.training.metrics import MACHINE, MetricsWriter, PhaseTimer, peak_bytes
+from mass_jax.training.metrics import MACHINE, MetricsWriter, PhaseTimer, peak_bytes, throughput
 from mass_jax.training.preemption import Notice, Preempted
 from mass_jax.training.progress import Progress
 from mass_jax.types import Params
@@ -73,9 +73,9 @@ def meta_train(
     batches = pipeline.problem_batches(problems, batch_size=train.problems, seed=seed)
     with Checkpointer(workdir / "checkpoints", keep=2) as checkpointer:
         if checkpointer.latest_step() is None:
-            done, state = 0, _placed(start)
+            done, state = 0, mesh.placed(start, outer.shardings)
         else:
-            restored = checkpointer.restore(_template(start))
+            restored = checkpointer.restore(mesh.template(start, outer.shardings))
             done, state = restored.step, restored.state
             batches.set_state(restored.data["problems"])
             documents.set_state(restored.data["documents"])
@@ -104,8 +104,9 @@ def meta_train(
                 try:
                     with phase("data"):
                         batch, replay = next(batches), next(documents)
+                        work = cost.work(method, config, checks, len(batch), replay.tokens.shape)
                         batch = [batch[i] for i in processes.rows(len(batch))]
-                        replay = jax.tree.map(lambda leaf: leaf[processes.rows(len(leaf))], replay)
+                        replay = processes.mine(replay)
                     # Whatever crosses between host and devices does so on purpose.
                     with profiling.step(step - done, workdir), jax.transfer_guard("disallow"):
                         state, metrics = outer.outer_step(
@@ -128,8 +129,8 @@ def meta_train(
                 compiled = programs_compiled()
                 if compiled and step - done >= WARM_UP:
                     logging.warning("Step %d compiled %s: a shape that was new.", step, ", ".join(compiled))
-                machine = {"seconds": time.perf_counter() - began, "programs_compiled": float(len(compiled))}
-                machine |= peak_bytes()
+                machine = throughput(work, time.perf_counter() - began) | peak_bytes()
+                machine["programs_compiled"] = float(len(compiled))
                 metrics |= {"skipped": float(skipped), **{f"{MACHINE}{name}": x for name, x in machine.items()}}
                 values = writer.write(step, metrics | timer.pop())
                 progress.update(step + 1, values)
@@ -140,19 +141,3 @@ def meta_train(
                     save(step + 1, position())
                     watch.stop_if_hopeless()
     return state
-
-
-def _template(start: Callable[[], TrainState]) -> TrainState:
-    """The shapes of a state, and where its leaves are to lie, whatever devices they were saved from."""
-    shapes = jax.eval_shape(start)
-    if not partition.active():
-        return shapes
-    places = outer.shardings(jax.sharding.get_mesh(), shapes)
-    return jax.tree.map(lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), shapes, places)
-
-
-def _placed(start: Callable[[], TrainState]) -> TrainState:
-    """The state made where it is to lie."""
-    if not partition.active():
-        return start()
-    return jax.jit(start, out_shardings=outer.shardings(jax.sharding.get_mesh(), jax.eval_shape(start)))()

@@ -15,6 +15,9 @@ import numpy as np
 from absl import logging
 from tensorboardX import SummaryWriter
 
+from mass_jax.mass import cost
+from mass_jax.mass.cost import Work
+from mass_jax.models import processes
 from mass_jax.training.workdir import write_atomically
 
 METRICS_FILE = "metrics.jsonl"
@@ -43,7 +46,7 @@ class MetricsWriter:
           resume_step: the number of completed steps: lines of this step and later ones are dropped, 0 drops all.
         """
         self._file: TextIO | None = None
-        if jax.process_index() == 0:
+        if processes.first():
             path = Path(directory) / METRICS_FILE
             path.parent.mkdir(parents=True, exist_ok=True)
             _drop_from(path, resume_step)
@@ -101,6 +104,21 @@ def peak_bytes() -> dict[str, float]:
     stats = jax.local_devices()[0].memory_stats() or {}
     if "peak_bytes_in_use" in stats:
         found["peak_device_bytes"] = float(stats["peak_bytes_in_use"])
+    return found
+
+
+def throughput(work: Work | None, seconds: float) -> dict[str, float]:
+    """How fast a step was: seconds, and of all devices together tokens and FLOPs a second, where its work is known.
+
+    ``flop_utilisation`` is the model FLOP utilisation (Chowdhery et al. 2022, arXiv 2204.02311, appendix B): what
+    products of matrices take, without what is recomputed, over what the devices could have done in bfloat16.
+    """
+    found = {"seconds": seconds}
+    if work is not None:
+        found |= {"tokens_per_second": work.tokens / seconds, "flops_per_second": work.flops / seconds}
+        peak = cost.peak_flops(jax.devices()[0].device_kind)
+        if peak is not None:
+            found["flop_utilisation"] = work.flops / seconds / (peak * jax.device_count())
     return found
 
 

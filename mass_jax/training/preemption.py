@@ -18,8 +18,18 @@ class Preempted(SystemExit):
         super().__init__(RETRY)
 
 
+def leave_on_notice() -> None:
+    """From here on SIGTERM ends the process with `RETRY`: whatever is finished is on disk."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _leave)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    raise Preempted
+
+
 class Notice:
-    """Listens for SIGTERM while its ``with`` statement lasts."""
+    """Listens for SIGTERM while its ``with`` statement lasts, where there is something to save first."""
 
     def __init__(self) -> None:
         """Hears nothing yet."""

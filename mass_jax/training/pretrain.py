@@ -11,8 +11,9 @@ import ml_collections
 import optax
 
 from mass_jax.mass.packing import target_log_probs
-from mass_jax.models import transformer
+from mass_jax.models import partition, processes, transformer
 from mass_jax.models.transformer import ModelConfig
+from mass_jax.training import mesh
 from mass_jax.training.checkpoint import Checkpointer
 from mass_jax.training.guard import check_finite
 from mass_jax.training.metrics import MetricsWriter
@@ -82,7 +83,7 @@ def pretrain(
     """
     key, settings = jax.random.key(config.seed), config.pretrain
     if (base_dir / "0").exists():
-        return load_params(base_dir, jax.eval_shape(partial(transformer.init, model), key), identity(config))
+        return load_params(base_dir, mesh.template(partial(transformer.init, model, key)), identity(config))
     optimizer = make_optimizer(settings)
 
     @partial(jax.jit, donate_argnums=(0, 1))
@@ -96,7 +97,8 @@ def pretrain(
         value, gradient = jax.value_and_grad(loss)(params)
         updates, opt_state = optimizer.update(gradient, opt_state, params)
         metrics = {"pretrain/loss": value, "grad_norm/base": optax.tree.norm(gradient)}
-        return optax.apply_updates(params, updates), opt_state, metrics
+        params, opt_state = partition.constrain_tree((optax.apply_updates(params, updates), opt_state))
+        return params, opt_state, metrics
 
     def start() -> tuple[Params, OptState]:
         params = transformer.init(model, key)
@@ -104,9 +106,9 @@ def pretrain(
 
     with Checkpointer(workdir / "checkpoints", keep=2) as checkpointer:
         if checkpointer.latest_step() is None:
-            done, (params, opt_state) = 0, start()
+            done, (params, opt_state) = 0, mesh.placed(start)
         else:
-            restored = checkpointer.restore(jax.eval_shape(start))
+            restored = checkpointer.restore(mesh.template(start))
             done, (params, opt_state) = restored.step, restored.state
             for name, stream in documents.items():
                 stream.set_state(restored.data[name])
@@ -115,7 +117,7 @@ def pretrain(
             Progress(settings.steps, start=done, label="pretrain", show=["pretrain/loss"]) as progress,
         ):
             for step in range(done, settings.steps):
-                batches = [next(stream) for stream in documents.values()]
+                batches = processes.share([processes.mine(next(stream)) for stream in documents.values()])
                 params, opt_state, metrics = update(params, opt_state, batches)
                 if step % LOG_EVERY == 0 or step + 1 == settings.steps:
                     check_finite(step, "pretrain", metrics=metrics)

@@ -7,9 +7,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
 
+from mass_jax.models import processes
+
 
 class Progress:
-    """A bar with the time left and a few live metrics; where there is no terminal, a plain line now and then."""
+    """A bar with the time left and a few live metrics; where there is no terminal, a plain line now and then.
+
+    Of several processes only the first shows it.
+    """
 
     def __init__(
         self,
@@ -34,7 +39,7 @@ class Progress:
         """
         self._total, self._start, self._label = total, start, label
         self._show, self._every = show, every_seconds
-        self._console = console or Console(stderr=True)
+        self._console = console or Console(stderr=True, quiet=not processes.first())
         self._began = time.monotonic()
         self._printed = float("-inf")
         self._bar: Bar | None = None

@@ -1,5 +1,7 @@
 """A study: one config, its data, its pretrained base, and the arms that are trained from it."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +12,7 @@ from jax.sharding import Mesh
 from mass_jax.mass.generator import Domain
 from mass_jax.mass.method import Method
 from mass_jax.mass.outer import TrainState
-from mass_jax.models import partition
+from mass_jax.models import partition, processes
 from mass_jax.models.pretrained import folder, source
 from mass_jax.models.transformer import ModelConfig
 from mass_jax.tasks.arithmetic.documents import KINDS
@@ -60,7 +62,7 @@ def open_study(config: ml_collections.ConfigDict, workdir: Path) -> Study:
         for name in config.arms:
             setup.make_method(arm_config(config, name), domain)
         mesh = open_mesh(config, method.model)
-        splits = setup.make_splits(config, domain, method)
+        splits = _made_once(partial(setup.make_splits, config, domain, method))
         if "source" in config.model:
             places = None if mesh is None else partition.shardings(mesh, folder.shapes_of(method.model))
             base = source.load_params(config.model.source, method.model, sharding=places)
@@ -78,9 +80,18 @@ def open_study(config: ml_collections.ConfigDict, workdir: Path) -> Study:
     }
     base_dir = workdir.parent / "base" / fingerprint(identity(config))
     base = pretrain(config, method.model, documents, workdir / "pretrain", base_dir)
-    if mesh is not None:
-        base = jax.device_put(base, partition.shardings(mesh, base))
     return Study(config, workdir, domain, method, splits, base)
+
+
+def _made_once(make: Callable[[], Splits]) -> Splits:
+    """What ``make`` writes to disk and returns: of several processes the first one writes, the others find it there."""
+    if not processes.first():
+        processes.wait("problems are written")
+        return make()
+    try:
+        return make()
+    finally:
+        processes.wait("problems are written")
 
 
 def open_mesh(config: ml_collections.ConfigDict, model: ModelConfig) -> Mesh | None:
@@ -93,6 +104,8 @@ def open_mesh(config: ml_collections.ConfigDict, model: ModelConfig) -> Mesh | N
     if found is not None:
         batches = {"evaluate.batch": config.evaluate.batch, "evaluate.checked": config.evaluate.checked}
         batches |= {"gate.problems": config.gate.problems}
+        if "source" not in config.model:
+            batches |= {f"pretrain.{name}": config.pretrain[name] for name in ("short_batch", "long_batch")}
         for name in config.arms:
             train = arm_config(config, name).train
             batches |= {

@@ -11,7 +11,7 @@ LAUNCH = Path(__file__).resolve().parents[2] / "experiments" / "launch"
 SCRIPTS = sorted(path.name for path in LAUNCH.glob("*.sh"))
 TPU = {"NAME": "slice", "ZONE": "zone"}
 GKE = {"CLUSTER": "cluster", "PROJECT": "project", "ZONE": "zone"}
-ARGUMENTS = ["--config=configs/smoke.py", "--workdir=gs://bucket/a b"]
+ARGUMENTS = ["--config=configs/smoke.py", "--workdir=/runs/a b"]
 
 
 class Cloud:
@@ -77,6 +77,23 @@ def test_a_slice_is_waited_for(cloud: Cloud):
     states.write_text("SUSPENDED\n")
     assert cloud.run("tpu_pod.sh", "create", CAPACITY="", **TPU).returncode == 1
     assert "--spot" not in cloud.called()[-2]
+
+
+def test_a_file_server_is_mounted_on_all_hosts_where_one_is_given(cloud: Cloud):
+    cloud.program("gcloud")
+    assert cloud.run("tpu_pod.sh", "install", **TPU).returncode == 0
+    assert "uv pip install" in cloud.calls.read_text() and "mount" not in cloud.calls.read_text()
+    assert cloud.run("tpu_pod.sh", "install", SHARE="10.0.0.2:/runs", **TPU).returncode == 0
+    assert "mount -t nfs 10.0.0.2:/runs /runs" in cloud.calls.read_text()
+
+
+def test_a_cluster_has_a_place_that_all_hosts_see(cloud: Cloud):
+    cloud.program("xpk")
+    done = cloud.run("gke_xpk.sh", "create", **GKE)
+    assert done.returncode == 0, done.stderr
+    cluster, storage = cloud.called()
+    assert cluster[1:3] == ["cluster", "create"] and storage[1:4] == ["storage", "create", "runs"]
+    assert {"--mount-point=/runs", "--access_mode=ReadWriteMany", "--cluster=cluster"} <= set(storage)
 
 
 def test_a_host_of_a_slice_runs_again_as_long_as_it_is_asked_to(cloud: Cloud):

@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import resource
 import shutil
 import signal
 import subprocess
@@ -231,6 +232,25 @@ def test_what_cannot_be_written_is_a_sentence(tmp_path):
         Checkpointer(tmp_path / "c").save(1, {"a/b": jnp.ones(2), "a": {"b": jnp.ones(2)}})
     with pytest.raises(CheckpointError, match="keep=0"):
         Checkpointer(tmp_path / "c", keep=0)
+
+
+def test_a_full_disk_loses_nothing(tmp_path):
+    state = {"x": jnp.arange(1e5)}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with Checkpointer(tmp_path / "c") as checkpointer:
+        checkpointer.save(1, state)
+        checkpointer.wait()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))  # no file of this process may grow beyond
+        try:
+            with pytest.raises(CheckpointError, match="Step 1 is the last good one. Free space"):
+                checkpointer.save(2, jax.tree.map(jnp.negative, state))
+                checkpointer.wait()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with Checkpointer(tmp_path / "c") as checkpointer:
+        assert checkpointer.restore(state).step == 1
+        assert checkpointer.save(2, jax.tree.map(jnp.negative, state))
+    assert np.array_equal(Checkpointer(tmp_path / "c").restore(state).state["x"], -np.asarray(state["x"]))
 
 
 def make_iterator():

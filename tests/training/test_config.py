@@ -55,6 +55,8 @@ def test_overrides_reach_main(program):
         (["--config=none.py", "--config.seed=1", "--workdir=b"], ["'none.py'", "cannot be read"]),
         (["--config=x.py"], ["--workdir is missing"]),
         (["--workdir=b"], ["--config is missing"]),
+        (["--config=x.py", "--workdir=gs://b/x"], ["gs://b/x", "mount"]),
+        (["--config=x.py", "--workdir=b", "--process=1"], ["--process is for several", "--distributed"]),
         (["--config=x.py", "--workdir=main.py/b"], ["main.py/b", "cannot be written"]),
     ],
 )

@@ -14,7 +14,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from mass_jax.models import transformer
+from mass_jax.models import processes, transformer
 from mass_jax.models.pretrained import families
 from mass_jax.models.pretrained.errors import PretrainedError
 from mass_jax.models.transformer import ModelConfig
@@ -123,7 +123,7 @@ def assemble(
                     # Only now: a damaged config may ask for more than there is memory, but no tensor has such a shape.
                     buffer = np.empty(shape, np.dtype(dtype)) if buffer is None else buffer
                     buffer[i] = part
-        return None if buffer is None or missing else jax.device_put(buffer, sharding)
+        return None if buffer is None or missing else processes.place(buffer, sharding)
 
     params: dict[str, Any] = {"layers": {}}
     for tensor in families.WHOLE:

@@ -1,0 +1,211 @@
+"""A pod on this machine: processes with a few devices each, killed on the way, and compared with one left alone.
+
+    make pod-local
+    python -m experiments.pod_local --config=configs/pod_local.py --workdir=runs/pod_local --kills=20
+
+Runs `experiments.demo` twice: undisturbed, and killed at random points of its course, each time started again with the
+same command. Both must end with the same parameters, metrics and results, bit for bit. Arguments that this program does
+not know, such as ``--config.train.steps=9``, are handed on.
+"""
+
+import argparse
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from mass_jax.training.checkpoint import Checkpointer
+from mass_jax.training.metrics import MACHINE, METRICS_FILE, read_metrics
+from mass_jax.training.workdir import write_atomically
+
+LOOK_EVERY = 0.05
+"""Seconds between two looks at how far a run is."""
+FAREWELL = 60.0
+"""Seconds in which the other processes have to notice that one is gone, before they are killed too."""
+
+
+class Pod:
+    """One run over several processes of this machine."""
+
+    def __init__(self, workdir: Path, config: str, processes: int, devices: int, rest: list[str]):
+        """Nothing is started yet."""
+        self.workdir, self._logs = workdir, workdir.parent / "logs"
+        self._logs.mkdir(parents=True, exist_ok=True)
+        self._command = [sys.executable, "-m", "experiments.demo", f"--config={config}", f"--workdir={workdir}", *rest]
+        self._processes, self._devices = processes, devices
+        self._running: list[subprocess.Popen] = []
+
+    def start(self) -> None:
+        """Start all processes."""
+        flags = os.environ.get("XLA_FLAGS", "") + f" --xla_force_host_platform_device_count={self._devices}"
+        environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+        with socket.socket() as free:
+            free.bind(("localhost", 0))
+            coordinator = f"--coordinator=localhost:{free.getsockname()[1]}"
+        self._running = []
+        for i in range(self._processes):
+            join = ["--distributed", coordinator, f"--processes={self._processes}", f"--process={i}"]
+            with open(self._logs / f"process-{i}.log", "a") as log:
+                self._running.append(
+                    subprocess.Popen(
+                        self._command + (join if self._processes > 1 else []), env=environment, stdout=log, stderr=log
+                    )
+                )
+
+    def statuses(self) -> list[int | None]:
+        """How every process ended; None for those that run."""
+        return [process.poll() for process in self._running]
+
+    def signal(self, number: int, which: int) -> list[int]:
+        """Send one process a signal, and wait until all have ended; those that do not end in time are killed."""
+        self._running[which].send_signal(number)
+        deadline = time.monotonic() + FAREWELL
+        for process in self._running:
+            try:
+                process.wait(max(deadline - time.monotonic(), 0.1))
+            except subprocess.TimeoutExpired:
+                process.kill()
+        return [process.wait() for process in self._running]
+
+    def progress(self) -> int:
+        """How far the run is: lines of metrics and evaluated arms."""
+        lines = sum(len(file.read_bytes().splitlines()) for file in self.workdir.glob(f"*/{METRICS_FILE}"))
+        return lines + len(list(self.workdir.glob("evaluation/*.json")))
+
+    def check(self) -> bool:
+        """Whether all processes have ended well.
+
+        Raises:
+          RuntimeError: one has failed; shows the end of its log.
+        """
+        statuses = self.statuses()
+        if wrong := [i for i, status in enumerate(statuses) if status not in (None, 0)]:
+            for process in self._running:
+                process.kill()
+            end = (self._logs / f"process-{wrong[0]}.log").read_text()[-3000:]
+            raise RuntimeError(f"Process {wrong[0]} ended with status {statuses[wrong[0]]}:\n{end}")
+        return None not in statuses
+
+
+def run(pod: Pod, points: list[tuple[float, int]], rng: random.Random) -> list[dict[str, Any]]:
+    """Run a pod to its end, disturbed at the given points; what was done to it, and how its processes ended.
+
+    Args:
+      pod: not started.
+      points: progress from which on, and the signal; ascending.
+      rng: chooses the process, and how long after the point its signal comes.
+    """
+    disturbances = []
+    pod.start()
+    for point, number in points:
+        while pod.progress() < int(point):
+            time.sleep(LOOK_EVERY)
+            if pod.check():
+                raise RuntimeError(f"The run ended before it came to point {point:.1f}: draw fewer.")
+        # A point lies between two lines as well, and before the first.
+        time.sleep(rng.uniform(0, 3.0))
+        if pod.check():
+            break
+        which = rng.randrange(len(pod.statuses()))
+        reached = pod.progress()
+        statuses = pod.signal(number, which)
+        disturbances.append(
+            {"progress": reached, "signal": signal.Signals(number).name, "process": which, "statuses": statuses}
+        )
+        print(f"progress {reached}: {signal.Signals(number).name} to process {which}; statuses {statuses}", flush=True)
+        pod.start()
+    while not pod.check():
+        time.sleep(LOOK_EVERY)
+    return disturbances
+
+
+def differences(a: Path, b: Path) -> list[str]:
+    """What two finished runs differ in, as sentences; none if they are equal but for what tells of the machine."""
+    found = []
+    for file in sorted({file.relative_to(run) for run in (a, b) for file in run.glob(f"*/{METRICS_FILE}")}):
+        ours, theirs = (_told(read_metrics((run / file).parent)) for run in (a, b))
+        if ours != theirs:
+            step = next((i for i, (x, y) in enumerate(zip(ours, theirs, strict=False)) if x != y), "the end")
+            found.append(f"{file} differs from line {step} on: {len(ours)} and {len(theirs)} lines")
+    for folder in sorted({path.relative_to(run) for run in (a, b) for path in run.glob("*/checkpoints")}):
+        one, other = (_newest(run / folder) for run in (a, b))
+        if wrong := [path for path in sorted({*one, *other}) if one.get(path) != other.get(path)]:
+            found.append(f"{folder} differ in {len(wrong)} of {len(one)} arrays, such as {wrong[0]}")
+    for name in ("gate.json", "results.json", "scorer.json", "examples.jsonl"):
+        texts = [_without_times(name, (run / name).read_text()) for run in (a, b)]
+        if texts[0] != texts[1]:
+            found.append(f"{name} differs")
+    return found
+
+
+def _told(lines: list[dict[str, float]]) -> list[str]:
+    return [json.dumps({k: v for k, v in line.items() if not k.startswith(("time/", MACHINE))}) for line in lines]
+
+
+def _newest(directory: Path) -> dict[str, bytes]:
+    with Checkpointer(directory) as checkpointer:
+        step = checkpointer.latest_step()
+        arrays = {} if step is None else checkpointer.read_arrays(step)
+    return {"step": str(step).encode()} | {path: leaf.tobytes() for path, leaf in arrays.items()}
+
+
+def _without_times(name: str, text: str) -> str:
+    if name != "results.json":
+        return text
+    return json.dumps({key: value for key, value in json.loads(text).items() if key not in ("timing", "cost")})
+
+
+def main() -> None:
+    """Run both, compare, and say so by the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", default="configs/pod_local.py", help="a config file")
+    parser.add_argument("--workdir", type=Path, required=True, help="where both runs go; must not hold any")
+    parser.add_argument("--processes", type=int, default=2, help="how many")
+    parser.add_argument("--devices", type=int, default=4, help="of each process")
+    parser.add_argument("--kills", type=int, default=1, help="how many times a process gets SIGKILL")
+    parser.add_argument("--notices", type=int, default=1, help="how many times a process gets SIGTERM")
+    parser.add_argument("--seed", type=int, default=0, help="of the points")
+    args, rest = parser.parse_known_args()
+    if min(args.processes, args.devices) < 1 or min(args.kills, args.notices) < 0:
+        parser.error("--processes and --devices are at least 1, --kills and --notices at least 0.")
+    if args.workdir.exists() and any(args.workdir.iterdir()):
+        parser.error(f"--workdir={args.workdir} is not empty: give another one, or remove it.")
+
+    rng, began = random.Random(args.seed), time.perf_counter()
+    # Each has a base of its own: pretraining is disturbed too. What is compiled is shared.
+    (args.workdir / "cache").mkdir(parents=True)
+    pods = {}
+    for name in ("undisturbed", "disturbed"):
+        home = args.workdir.absolute() / name
+        home.mkdir()
+        (home / ".jax_cache").symlink_to("../cache")
+        pods[name] = Pod(home / "run", args.config, args.processes, args.devices, rest)
+    print("the undisturbed run ...", flush=True)
+    run(pods["undisturbed"], [], rng)
+    length = pods["undisturbed"].progress()
+    numbers = [signal.SIGKILL] * args.kills + [signal.SIGTERM] * args.notices
+    rng.shuffle(numbers)
+    points = sorted(rng.uniform(0, length) for _ in numbers)
+    print(f"the disturbed run, {len(points)} times in a course of {length} lines ...", flush=True)
+    disturbances = run(pods["disturbed"], list(zip(points, numbers, strict=True)), rng)
+    found = differences(*(pod.workdir for pod in pods.values()))
+    report = {
+        "processes": args.processes,
+        "devices": args.devices,
+        "disturbances": disturbances,
+        "differences": found,
+        "seconds": time.perf_counter() - began,
+    }
+    write_atomically(args.workdir / "pod_local.json", json.dumps(report, indent=2))
+    print("\n".join(found) or "Both runs ended with the same parameters, metrics and results, bit for bit.")
+    sys.exit(bool(found) or len(disturbances) < len(points))
+
+
+if __name__ == "__main__":
+    main()

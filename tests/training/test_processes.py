@@ -1,0 +1,178 @@
+"""Two real processes, which talk by gloo, do what one process with as many devices does; or they do not start."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mass_jax.training.distributed import JoinError, join
+from mass_jax.training.metrics import read_metrics
+
+ROOT = Path(__file__).resolve().parents[2]
+
+PROGRAM = """
+import json, sys
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from mass_jax.mass import arms
+from mass_jax.mass.generator import complete
+from mass_jax.models import partition, processes
+from mass_jax.tasks import pipeline
+from mass_jax.tasks.arithmetic.documents import KINDS, document_writer
+from mass_jax.training import distributed, mesh
+from mass_jax.training.meta import meta_train
+from tests.mass import tiny
+
+options = json.loads(sys.argv[1])
+if options["processes"] > 1:
+    distributed.join(options["coordinator"], options["processes"], options["process"], 60)
+assert jax.process_count() == options["processes"]
+on = mesh.make(dict(zip(partition.AXES, options["mesh"])))
+problems, method = tiny.make_problems(8), tiny.make_method()
+
+
+def place(tree):
+    places = jax.tree.map(lambda _: None, tree) if on is None else partition.shardings(on, tree)
+    return jax.tree.map(lambda leaf, where: processes.place(np.asarray(leaf), where), tree, places)
+
+
+def documents():
+    write = document_writer(tiny.RULES, KINDS, ())
+    return pipeline.document_batches(
+        problems, write, tiny.DOMAIN.tokenizer, length=24, batch_size=4, seed=1, ahead=0
+    )
+
+
+found = {}
+if on is not None:
+    jax.set_mesh(on)
+mine = [problems[i] for i in processes.rows(8)]
+found["mine"] = [problem.prompt for problem in mine]
+found["all"] = [tuple(each) for each in processes.whole_list([(p.prompt, p.difficulty) for p in mine])]
+assert found["all"] == [(p.prompt, p.difficulty) for p in problems]
+column = np.arange(16.0).reshape(8, 2)
+assert np.array_equal(processes.whole(processes.local(processes.share(processes.mine(column)))), column)
+
+base = place(tiny.float64(tiny.make_params()))
+prompts = [tiny.DOMAIN.task.solve_prompt(p.prompt) for p in mine]
+drawn = complete(
+    tiny.LENIENT, method, base, None, prompts, jax.random.key(3), samples=2, max_new_tokens=5, temperature=1.0
+)
+found["texts"] = processes.whole_list(drawn[0])
+for source in ("random", "gold", "other_problem", "nearest"):
+    practice = arms.obtain_practice(
+        tiny.LENIENT, method, base, mine, source, jax.random.key(4), problems[:5]
+    )
+    found[source] = processes.whole_list([[e.prompt for e in row] for row in practice.sets.examples])
+for weights in ("scorer", "shuffled"):
+    arm = arms.Arm("mass", "own", weights)
+    practice = arms.obtain_practice(tiny.LENIENT, method, base, mine, "own", jax.random.key(4), problems)
+    ready = arms.adapt(tiny.LENIENT, method, base, tiny.make_eta(method), mine, arm, practice, jax.random.key(5))
+    outcome = arms.answer(tiny.LENIENT, method, base, mine, ready)
+    found[weights] = [processes.whole_list(outcome.texts), processes.whole(outcome.scores.weights_PxM).tolist()]
+
+for steps in options["steps"]:
+    config = tiny.train_config(steps=steps, problems=8, mode="verifier", save_every=1)
+    workdir = Path(options["workdir"])
+    state = meta_train(config, 0, tiny.LENIENT, method, base, problems, documents(), workdir, label="mass")
+put = jax.jit(lambda tree: tree, out_shardings=None if on is None else jax.NamedSharding(on, partition.P()))
+whole = put((state.params, state.eta))
+found["leaves"] = [np.asarray(leaf).ravel().tolist() for leaf in jax.tree.leaves(whole)]
+Path(options["found"]).write_text(json.dumps(found))
+"""
+
+
+def start(workdir: Path, devices: int, mesh: tuple[int, int, int], steps: list[int], processes: int = 1) -> list[Any]:
+    """What every process of a run found."""
+    flags = os.environ.get("XLA_FLAGS", "") + f" --xla_force_host_platform_device_count={devices}"
+    environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+    # In float64: Adam makes a step of any size out of a gradient that is zero but for rounding.
+    environment["JAX_ENABLE_X64"] = "1"
+    known = {"workdir": str(workdir), "mesh": mesh, "steps": steps, "processes": processes}
+    known["coordinator"] = f"localhost:{free_port()}"
+    files = [workdir.parent / f"found-{i}.json" for i in range(processes)]
+    running = []
+    for i, file in enumerate(files):
+        command = [sys.executable, "-c", PROGRAM, json.dumps(known | {"process": i, "found": str(file)})]
+        with open(file.with_suffix(".log"), "w") as log:
+            running.append(subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log))
+    for process, file in zip(running, files, strict=True):
+        assert process.wait() == 0, file.with_suffix(".log").read_text()[-3000:]
+    return [json.loads(file.read_text()) for file in files]
+
+
+def told(workdir: Path) -> list[dict[str, float]]:
+    lines = read_metrics(workdir)
+    return [{k: v for k, v in line.items() if not k.startswith(("time/", "machine/"))} for line in lines]
+
+
+def test_two_processes_do_what_one_does_and_one_goes_on_where_they_stopped(tmp_path: Path):
+    (alone,) = start(tmp_path / "one", 4, (4, 1, 1), [3])
+    # They save, and read what they saved, on the way.
+    first, second = start(tmp_path / "two", 2, (2, 2, 1), [1, 3], processes=2)
+    assert sorted(first["mine"] + second["mine"]) == sorted(alone["mine"]), "no problem twice, none lost"
+    assert first["mine"] and second["mine"] and first["leaves"] == second["leaves"]
+    for name in ("texts", "random", "gold", "other_problem", "nearest"):
+        assert first[name] == second[name] == alone[name], name
+    for name in ("scorer", "shuffled"):
+        assert first[name][0] == alone[name][0], name
+        np.testing.assert_allclose(first[name][1], alone[name][1], atol=1e-9)
+    assert alone["scorer"][1] != alone["shuffled"][1]
+    for ours, theirs in zip(first["leaves"], alone["leaves"], strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-9 * np.abs(theirs).max())
+    lines, others = told(tmp_path / "two"), told(tmp_path / "one")
+    assert [line["step"] for line in lines] == [0, 1, 2], "one process writes"
+    for line, other in zip(lines, others, strict=True):
+        assert line == pytest.approx(other, rel=1e-6, abs=1e-9)
+
+    # Nothing is left to do: this is what the two have saved, on one device.
+    (moved,) = start(tmp_path / "two", 1, (1, 1, 1), [3])
+    assert moved["leaves"] == first["leaves"]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (("localhost:1", None, None), "--processes, --process must be given too"),
+        (("localhost:1", 2, 2), "--process=2 is none of --processes=2"),
+    ],
+)
+def test_flags_that_contradict_each_other_are_a_sentence(given: tuple, words: str):
+    with pytest.raises(JoinError, match=words):
+        join(*given, patience=1)
+
+
+def test_a_process_that_cannot_join_does_not_run_alone():
+    program = "import sys; from mass_jax.training.distributed import join; join({}, patience=3); print('runs alone')"
+    given = {f"'localhost:{free_port()}', 2, {i}": f"process {i} of 2 at localhost" for i in (0, 1)}
+    given["None, None, None"] = "this process could not join its run"
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", program.format(arguments)],
+            cwd=ROOT,
+            env=os.environ | {"JAX_PLATFORMS": "cpu"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for arguments in given
+    ]
+    for process, words in zip(running, given.values(), strict=True):
+        printed, errors = process.communicate(timeout=120)
+        assert process.returncode > 0 and words in errors, errors[-3000:]
+        assert "runs alone" not in printed
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        return free.getsockname()[1]
