@@ -109,6 +109,7 @@ def get_config() -> ConfigDict:
     config.train.kl_weight = 0.1  # KL(base || model) on pretraining documents
     config.train.clip = 0.2  # PPO's epsilon
     config.train.epochs = 1  # gradient steps on each batch of generations
+    config.train.parts = 1  # in which a step goes over its problems; one lies on the devices at a time
     config.train.microbatches = 1  # parts that the model's gradient is added up from, one alive at a time
     config.train.max_norm = 1.0  # global-norm clip of the model's gradient
     config.train.replay_batch = 64  # documents a step, for replay and KL

@@ -145,8 +145,11 @@ def main(config: ConfigDict, workdir: Path) -> None:
     method = setup.make_method(merged)
     outer = setup.make_outer(merged.train)
     model = CostModel(method, Chips(*map(int, values.mesh.split("x"))))
-    if problems % model.chips.ways:
-        raise InputError(f"{problems} problems cannot be split over data x fsdp = {model.chips.ways}: give a multiple.")
+    ways = model.chips.ways * outer.parts
+    if problems % ways:
+        raise InputError(
+            f"{problems} problems cannot be split over data x fsdp x train.parts = {ways}: give a multiple."
+        )
     documents = (merged.train.replay_batch, merged.lengths.long_document)
     programs = cost.programs(method, outer, CHECKS, problems, documents, model)
     tables = [table(model, programs, CHIPS[values.chip])]

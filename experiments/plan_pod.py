@@ -210,11 +210,16 @@ class Planner:
             meshes.make(sizes, self.devices)
         except NotImplementedError as error:
             raise InputError(f"the mesh {shape} cannot be laid on {self.topology}: {error}") from None
-        parts = sizes[DATA] * sizes[FSDP] * train.microbatches
-        for name, size in (("problems", count), ("train.replay_batch", train.replay_batch)):
-            if size % parts:
+        spread = sizes[DATA] * sizes[FSDP]
+        for name, size, pieces in (
+            ("problems", count, "microbatches"),
+            ("train.replay_batch", train.replay_batch, "microbatches"),
+            ("problems", count, "parts"),
+        ):
+            ways = spread * train[pieces]
+            if size % ways:
                 raise InputError(
-                    f"{name} = {size} cannot be split over {DATA} x {FSDP} x train.microbatches = {parts} on the mesh "
+                    f"{name} = {size} cannot be split over {DATA} x {FSDP} x train.{pieces} = {ways} on the mesh "
                     f"{shape}: choose a multiple."
                 )
 

@@ -142,6 +142,7 @@ def attempts(
     problems: Sequence[Problem],
     key: Array,
     samples: int,
+    identities_P: np.ndarray | None = None,
 ) -> Future[tuple[Solutions, np.ndarray]]:
     """Verifier mode: S solutions of every problem, sampled at temperature 1, graded and group-normalised.
 
@@ -155,6 +156,7 @@ def attempts(
       problems: P problems.
       key: PRNG key.
       samples: S.
+      identities_P: see `sample`.
 
     Returns:
       The solutions, and the log-probability of each when it was sampled, [P, S], once they are graded.
@@ -170,6 +172,7 @@ def attempts(
         max_new_tokens=method.lengths.solution,
         temperature=1.0,
         adapter_per_problem=adapters is not None,
+        identities_P=identities_P,
     )
     log_probs_PxS = np.asarray(raw.log_probs_PxSxT).sum(axis=-1)
 

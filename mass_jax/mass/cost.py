@@ -310,7 +310,8 @@ def programs(
     estimator, lengths = method.estimator, method.lengths
     if not isinstance(estimator, Adjoint) or estimator.trajectory != "gradients" or not estimator.hvp_remat:
         raise ValueError(f"the cost of {estimator} is not modelled: choose metagrad.name = 'adjoint', without options.")
-    examples, rows, ways = method.generator.examples, problems * config.sets, model.chips.ways
+    examples, part, ways = method.generator.examples, problems // config.parts, model.chips.ways
+    rows = part * config.sets
     rounds, at_once = inner.rounds(method.inner, rows, ways)
     adapters = rows / (ways * model.chips.tensor) * model.adapter * model.parameter_bytes
     prompted = lengths.prompt + lengths.solution
@@ -354,12 +355,14 @@ def programs(
         outer = Call(GRADIENT, solutions, prompted - 1, None, True, at_once, rounds)
         found.append(Program("attribute", [outer, *products], 1, adapters * (2 + method.inner.steps)))
         if config.attribution_weight:
-            experience.append(train(rows * examples, lengths.prompt + lengths.synthesis))
+            experience.append(train(config.parts * rows * examples, lengths.prompt + lengths.synthesis))
     if config.solve_weight:
         count = 1 if config.mode == "gold" else config.solutions
         if config.mode == "verifier":
-            generate("solve un-adapted", False, problems, count, lengths.solution)
+            generate("solve un-adapted", False, part, count, lengths.solution)
         experience.append(train(problems * count, prompted))
+    for i, program in enumerate(found):  # so far those that are called for every part
+        found[i] = program._replace(calls=[call._replace(times=call.times * config.parts) for call in program.calls])
     if config.generator_rate:
         calls = [*experience, *[train(*documents)] * (config.replay_weight > 0)]
         if config.kl_weight:

@@ -63,8 +63,9 @@ def complete(
     top_p: float = 1.0,
     adapter_per_problem: bool = False,
     prompt_limit: int | None = None,
+    identities_P: np.ndarray | None = None,
 ) -> tuple[list[list[str]], Sequences, Samples]:
-    """Sample S completions of every prompt; a text ends before the first of the task's stop strings.
+    """Sample S completions of every prompt; a text ends before the first of the task's stop strings (see `sample`).
 
     Returns:
       The texts (P lists of S), prompt and completion as sequences [P, S, T], and the raw samples, on the host.
@@ -93,6 +94,7 @@ def complete(
         pad_id=domain.tokenizer.pad_id,
         adapter_per_problem=adapter_per_problem,
         top_p=top_p,
+        identities_P=identities_P,
         stops=reached_stop if stops else None,
     )
 
@@ -106,9 +108,14 @@ def complete(
 
 
 def synthesise(
-    domain: Domain, method: Method, params: Params, problems: Sequence[Problem], key: Array
+    domain: Domain,
+    method: Method,
+    params: Params,
+    problems: Sequence[Problem],
+    key: Array,
+    identities_P: np.ndarray | None = None,
 ) -> tuple[PracticeSets, Written]:
-    """Write M practice examples for every problem with the un-adapted model."""
+    """Write M practice examples for every problem with the un-adapted model; see `sample` for ``identities_P``."""
     texts, sequences, raw = complete(
         domain,
         method,
@@ -120,6 +127,7 @@ def synthesise(
         max_new_tokens=method.lengths.synthesis,
         temperature=method.generator.temperature,
         top_p=method.generator.top_p,
+        identities_P=identities_P,
     )
     examples = [
         [fitting(domain, method, problem, domain.task.parse(problem, text)) for text in row]

@@ -25,7 +25,7 @@ from mass_jax.mass.method import Method
 from mass_jax.models import partition, processes
 from mass_jax.models.partition import P
 from mass_jax.tasks.base import Problem
-from mass_jax.types import AnyArray, Array, OptState, Params, Sequences
+from mass_jax.types import AnyArray, Array, OptState, Params, PyTree, Sequences
 
 MODES = ("gold", "verifier")
 DIAGNOSTICS = "metagrad/"
@@ -54,6 +54,8 @@ class OuterConfig:
       kl_weight: weight of KL(base || model) on pretraining documents.
       clip: PPO's epsilon.
       epochs: gradient steps on each batch of generations; from the second on the clipping acts.
+      parts: in which a step goes over its problems, from writing to attributing; what lies on the devices for a
+        problem (adapters, trajectories, caches) does so for one part at a time.
       microbatches: parts that the model's gradient is added up from; only one part's activations are alive at once.
       max_norm: global-norm clip of the model's gradient.
     """
@@ -72,12 +74,14 @@ class OuterConfig:
     kl_weight: float
     clip: float
     epochs: int
+    parts: int
     microbatches: int
     max_norm: float
 
     def __post_init__(self):
-        if self.microbatches < 1:
-            raise ValueError(f"outer.microbatches = {self.microbatches} leaves nothing to learn from: give 1 or more.")
+        for name in ("parts", "microbatches"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"outer.{name} = {getattr(self, name)} leaves nothing to learn from: give 1 or more.")
         if self.mode not in MODES:
             raise ValueError(f"outer.mode = {self.mode!r} is not one of {', '.join(MODES)}.")
         if self.set_weight and self.sets < 2:
@@ -197,28 +201,105 @@ def outer_step(
     Returns:
       The new state, and metrics as scalars. The model and its optimiser's state are donated: the given ones are gone.
     """
-    synthesis_key, adapter_key, attempt_key, solve_key = _keys(state.key, processes.put(np.uint32(step)))
+    keys = _keys(state.key, processes.put(np.uint32(step)))
     limits = processes.put(jax.tree.map(np.float32, limits))
     metrics: dict[str, float] = {}
+    # What a problem draws depends on its place among all problems, not on who has it, nor on the part that it is in.
+    places, count = processes.rows(processes.whole_count(len(problems))).astype(np.int32), len(problems)
+    found = [
+        _part(domain, method, config, state, [problems[i] for i in some], places[some], count, keys, timer, check)
+        for some in np.split(np.arange(count), config.parts)
+    ]
+    experience = _together([part.experience for part in found])
+    metrics |= _describe(processes.whole(_together([part.seen for part in found])))
+    eta, eta_opt_state = state.eta, state.eta_opt_state
+    if config.practice:
+        with timer("scorer"):
+            gradients = [part.scorer_gradient for part in found]
+            eta, eta_opt_state, norm, skipped = _update_scorer(config, eta, eta_opt_state, gradients, limits.scorer)
+            metrics |= _floats({"grad_norm/scorer": norm, "skipped/scorer": skipped})
+            check("scorer", scorer=eta)
+
+    params, opt_state = state.params, state.opt_state
+    if config.generator_rate:
+        solve = None
+        if config.solve_weight and config.mode == "gold":
+            solve = attribution.references(domain, method, problems).sequences
+        with timer("generator"):
+            data = processes.share((experience, solve, documents))
+            for _ in range(config.epochs):
+                params, opt_state, updates = update_model(
+                    method, config, params, opt_state, base, *data, limits.generator
+                )
+            metrics |= _floats(updates)
+            check("generator", losses=updates)
+    return TrainState(params, opt_state, eta, eta_opt_state, state.key), metrics
+
+
+class _Part(NamedTuple):
+    """What is kept of some of a step's problems: nothing that lies on the devices but a gradient of the scorer's size.
+
+    Attributes:
+      experience: for the model's update.
+      seen: columns for the metrics, a row a problem.
+      scorer_gradient: this part's share of it; None without practice.
+    """
+
+    experience: tuple[Experience, ...]
+    seen: dict[str, Any]
+    scorer_gradient: Params | None
+
+
+def _part(
+    domain: Domain,
+    method: Method,
+    config: OuterConfig,
+    state: TrainState,
+    problems: Sequence[Problem],
+    places_P: np.ndarray,
+    count: int,
+    keys: tuple[Array, ...],
+    timer: Timer,
+    check: Check,
+) -> _Part:
+    """Some of a step's problems, from writing practice to its attribution.
+
+    Args:
+      domain: see `outer_step`, as all that is not named here.
+      method: likewise.
+      config: likewise.
+      state: likewise.
+      problems: of this part.
+      places_P: theirs among all processes' problems of the step.
+      count: how many problems this process has in the step.
+      keys: for synthesis, the adapter, adapted and un-adapted attempts.
+      timer: likewise.
+      check: likewise.
+    """
+    synthesis_key, adapter_key, attempt_key, solve_key = keys
     seen: dict[str, Any] = {}
     experience: list[Experience] = []
-    eta, eta_opt_state = state.eta, state.eta_opt_state
-    solving = None
+    gradient = solving = None
 
     def solve_unadapted() -> Future[tuple[Solutions, np.ndarray]]:
         with timer("solve"):
-            return attribution.attempts(domain, method, state.params, None, problems, solve_key, config.solutions)
+            return attribution.attempts(
+                domain, method, state.params, None, problems, solve_key, config.solutions, places_P
+            )
 
     if config.practice:
         repeated = [problem for problem in problems for _ in range(config.sets)]
+        places = (places_P[:, None] * config.sets + np.arange(config.sets, dtype=np.int32)).reshape(-1)
         with timer("synthesise"):
-            sets, written = synthesise(domain, method, state.params, repeated, synthesis_key)
+            sets, written = synthesise(domain, method, state.params, repeated, synthesis_key, places)
             read, checks, practice, valid = processes.share(
                 (written.sequences, sets.checks, sets.sequences, sets.valid_PxM)
             )
         with timer("adapt"):
             adapter = attribution.fresh_adapter(method, state.params, adapter_key)
-            adapted = attribution.score_and_adapt(method, state.params, eta, adapter, read, checks, practice, valid)
+            adapted = attribution.score_and_adapt(
+                method, state.params, state.eta, adapter, read, checks, practice, valid
+            )
             gold = attribution.references(domain, method, repeated)
             asked = processes.share((gold.sequences, gold.coefficients_PxS))
             losses = [
@@ -230,7 +311,7 @@ def outer_step(
         if config.mode == "verifier":
             with timer("solve"):
                 grading = attribution.attempts(
-                    domain, method, state.params, adapted.run.params, repeated, attempt_key, config.solutions
+                    domain, method, state.params, adapted.run.params, repeated, attempt_key, config.solutions, places
                 )
             if config.solve_weight:
                 solving = solve_unadapted()  # the devices write while the host grades
@@ -241,11 +322,8 @@ def outer_step(
             result = attribution.attribute(method, state.params, adapted, practice, *asked)
             check("attribute", attribution=result)
         with timer("scorer"):
-            eta, eta_opt_state, norm, skipped = _update_scorer(
-                method, config, eta, eta_opt_state, adapted.features_PxMxF, valid, result, limits.scorer
-            )
-            metrics |= _floats({"grad_norm/scorer": norm, "skipped/scorer": skipped})
-            check("scorer", scorer=eta)
+            everyone = processes.whole_count(count) * config.sets
+            gradient = _scorer_gradient(method, everyone, state.eta, adapted.features_PxMxF, valid, result)
         told = processes.local(
             {
                 "before": losses[0],
@@ -273,31 +351,31 @@ def outer_step(
         if solutions.verdicts_PxS is not None:
             seen["verdicts"] = solutions.verdicts_PxS
 
-    solve = None
-    if config.solve_weight:
-        if config.mode == "gold":
-            solve = attribution.references(domain, method, problems).sequences
-        else:
-            solving = solving or solve_unadapted()
-            with timer("grade"):
-                attempted, log_probs = solving.result()
-            # A coefficient is A / S; the objective averages over problems and samples, so S comes back.
-            advantages = config.solve_weight * attempted.coefficients_PxS * config.solutions
-            experience.append(Experience(attempted.sequences, log_probs, advantages))
-            seen |= {"solved": attempted.verdicts_PxS, "signal": np.any(attempted.coefficients_PxS != 0, axis=-1)}
+    if config.solve_weight and config.mode == "verifier":
+        solving = solving or solve_unadapted()
+        with timer("grade"):
+            attempted, log_probs = solving.result()
+        # A coefficient is A / S; the objective averages over problems and samples, so S comes back.
+        advantages = config.solve_weight * attempted.coefficients_PxS * config.solutions
+        experience.append(Experience(attempted.sequences, log_probs, advantages))
+        seen |= {"solved": attempted.verdicts_PxS, "signal": np.any(attempted.coefficients_PxS != 0, axis=-1)}
+    return _Part(tuple(experience), seen, gradient)
 
-    metrics |= _describe(processes.whole(seen))
-    params, opt_state = state.params, state.opt_state
-    if config.generator_rate:
-        with timer("generator"):
-            data = processes.share((tuple(experience), solve, documents))
-            for _ in range(config.epochs):
-                params, opt_state, updates = update_model(
-                    method, config, params, opt_state, base, *data, limits.generator
-                )
-            metrics |= _floats(updates)
-            check("generator", losses=updates)
-    return TrainState(params, opt_state, eta, eta_opt_state, state.key), metrics
+
+def _together(parts: Sequence[PyTree]) -> PyTree:
+    """Columns of several parts as those of all their problems; what is shorter is filled up with zeros."""
+
+    def one(*columns: np.ndarray) -> np.ndarray:
+        if len(columns) == 1:
+            return columns[0]
+        shapes = np.array([np.shape(column)[1:] for column in columns], int)
+        filled = [
+            np.pad(column, [(0, 0), *((0, room) for room in shapes.max(axis=0) - shape)])
+            for column, shape in zip(columns, shapes, strict=True)
+        ]
+        return np.concatenate(filled)
+
+    return jax.tree.map(one, *parts)
 
 
 @jax.jit
@@ -344,21 +422,21 @@ def _floats(scalars: dict[str, Any]) -> dict[str, float]:
     return {name: float(value) for name, value in jax.device_get(scalars).items()}
 
 
-@partial(jax.jit, static_argnames=("method", "config"))
-def _update_scorer(
-    method: Method,
-    config: OuterConfig,
-    eta: Params,
-    opt_state: OptState,
-    features_PxMxF: Array,
-    valid_PxM: Array,
-    result: attribution.Attribution,
-    limit: AnyArray,
-) -> tuple[Params, OptState, Array, Array]:
-    problems = valid_PxM.shape[0]
-    gradient = scorer.pullback(
-        method.scorer, eta, features_PxMxF, valid_PxM, result.tau_PxM / problems, result.dgate_P / problems
+@partial(jax.jit, static_argnames=("method", "count"))
+def _scorer_gradient(
+    method: Method, count: int, eta: Params, features_PxMxF: Array, valid_PxM: Array, result: attribution.Attribution
+) -> Params:
+    """What these problems add to the gradient of the mean outer loss over ``count`` problems."""
+    return scorer.pullback(
+        method.scorer, eta, features_PxMxF, valid_PxM, result.tau_PxM / count, result.dgate_P / count
     )
+
+
+@partial(jax.jit, static_argnames="config")
+def _update_scorer(
+    config: OuterConfig, eta: Params, opt_state: OptState, gradients: Sequence[Params], limit: AnyArray
+) -> tuple[Params, OptState, Array, Array]:
+    gradient = jax.tree.map(lambda *shares: sum(shares[1:], shares[0]), *gradients)
     return _step(scorer_optimizer(config), eta, opt_state, gradient, limit)
 
 

@@ -100,7 +100,7 @@ def phases(
     documents: Sequences,
     mesh: Mesh | None = None,
 ) -> list[Phase]:
-    """All programs of one outer step that grow with the model.
+    """All programs of one outer step that grow with the model; all but the last are called for every part of it.
 
     Args:
       method: the method.
@@ -112,7 +112,8 @@ def phases(
       mesh: where arrays are to lie; None for one device. Lower and compile with it set (`jax.set_mesh`).
     """
     lengths, examples = method.lengths, method.generator.examples
-    rows = problems * config.sets
+    part = problems // config.parts
+    rows = part * config.sets
     state = make_state(method, config, base, checks)
     base = placed(mesh, base, partition.specs(base))
     opt_state = placed(mesh, state.opt_state, partition.specs(state.opt_state))
@@ -161,13 +162,14 @@ def phases(
             solutions, beside = config.solutions, (base, opt_state, adapted)
             generate("solve", adapted.run.params, rows, solutions, lengths.solution)
             if config.solve_weight:
-                generate("solve un-adapted", None, problems, config.solutions, lengths.solution)
+                generate("solve un-adapted", None, part, config.solutions, lengths.solution)
         solved = spread(sequences(rows, solutions, lengths.prompt + lengths.solution))
         beside = (base, opt_state)
         args = (method, base, adapted, practice, solved, spread(struct((rows, solutions))))
         found.append(Phase("attribute", attribution.attribute, args, rows, used, beside))
         if config.attribution_weight:
-            each = spread(struct((rows, examples)))
+            written = spread(sequences(problems * config.sets, examples, lengths.prompt + lengths.synthesis))
+            each = spread(struct((problems * config.sets, examples)))
             experience.append(Experience(written, each, each))
     solve = None
     if config.solve_weight:
@@ -178,7 +180,7 @@ def phases(
             solve = attempted
         else:
             if not config.practice:
-                generate("solve un-adapted", None, problems, count, lengths.solution)
+                generate("solve un-adapted", None, part, count, lengths.solution)
             experience.append(Experience(attempted, each, each))
     if config.generator_rate:
         update = (method, config, base, opt_state, base, tuple(experience), solve, spread(documents), struct(()))

@@ -150,7 +150,11 @@ def make_method(config: ml_collections.ConfigDict, domain: Domain | None = None)
 
 
 def make_outer(train: ml_collections.ConfigDict) -> OuterConfig:
-    """What is optimised, of an arm's ``config.train``."""
+    """What is optimised, of an arm's ``config.train``.
+
+    Raises:
+      ValueError: it contradicts itself.
+    """
     return OuterConfig(**{name: train[name] for name in OuterConfig.__dataclass_fields__})
 
 

@@ -61,6 +61,11 @@ def open_study(config: ml_collections.ConfigDict, workdir: Path) -> Study:
         method = setup.make_method(config, domain)
         for name in config.arms:
             setup.make_method(arm_config(config, name), domain)
+            train = arm_config(config, name).train
+            if train.problems % setup.make_outer(train).parts:
+                raise InputError(
+                    f"train.problems = {train.problems} of {name} is no multiple of train.parts = {train.parts}."
+                )
         mesh = open_mesh(config, method.model)
         splits = _made_once(partial(setup.make_splits, config, domain, method))
         if "source" in config.model:
@@ -109,7 +114,7 @@ def open_mesh(config: ml_collections.ConfigDict, model: ModelConfig) -> Mesh | N
         for name in config.arms:
             train = arm_config(config, name).train
             batches |= {
-                f"train.problems of {name}": train.problems,
+                f"train.problems / train.parts of {name}": train.problems // train.parts,
                 f"train.replay_batch of {name}": train.replay_batch,
             }
         meshes.check(found.shape, model, batches)

@@ -57,4 +57,4 @@ def test_problems_that_cannot_be_split_are_refused(tmp_path: Path):
     command = [sys.executable, "-m", "experiments.cost_model", "--config=configs/llama31_8b.py", "--problems=6"]
     done = subprocess.run([*command, f"--workdir={tmp_path}"], cwd=ROOT, env=os.environ, capture_output=True, text=True)
     assert done.returncode == 2, done.stderr
-    assert "6 problems cannot be split over data x fsdp = 4: give a multiple." in done.stderr
+    assert "6 problems cannot be split over data x fsdp x train.parts = 4: give a multiple." in done.stderr

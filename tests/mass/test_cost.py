@@ -135,6 +135,22 @@ def test_a_step_over_more_chips():
     assert many["synthesise/decode"].arguments == pytest.approx(one.parameters / 4 + cache / 8)
 
 
+def test_a_step_in_parts_does_as_much_and_holds_less():
+    model = CostModel(METHOD, Chips())
+    whole, parts = (
+        {
+            program.name: (program, model.price(program))
+            for program in cost.programs(METHOD, config, CHECKS, PROBLEMS, DOCUMENTS, model)
+        }
+        for config in (VERIFIER, dataclasses.replace(VERIFIER, parts=2))
+    )
+    for name, (program, price) in whole.items():
+        assert parts[name][1].flops == price.flops, name
+        assert (parts[name][1].arguments < price.arguments) == bool(program.adapters or program.cache), name
+    assert parts["adapt"][1].temporary < whole["adapt"][1].temporary
+    assert parts["generator"] == whole["generator"]
+
+
 def test_an_estimator_without_a_model_is_refused():
     method = dataclasses.replace(METHOD, estimator=metagrad.make("unroll"))
     with pytest.raises(ValueError, match=r"the cost of Unroll.* is not modelled: choose metagrad.name = 'adjoint'"):

@@ -100,6 +100,7 @@ OUTER = OuterConfig(
     kl_weight=0.1,
     clip=0.2,
     epochs=1,
+    parts=1,
     microbatches=1,
     max_norm=1.0,
 )
