@@ -1,4 +1,4 @@
-"""Two real processes, which talk by gloo, do what one process with as many devices does; or they do not start."""
+"""Two real processes, which talk by gloo, do what one process on one device does; or they do not start."""
 
 import json
 import os
@@ -68,20 +68,21 @@ drawn = complete(
     tiny.LENIENT, method, base, None, prompts, jax.random.key(3), samples=2, max_new_tokens=5, temperature=1.0
 )
 found["texts"] = processes.whole_list(drawn[0])
-for source in ("random", "gold", "other_problem", "nearest"):
+for source in ("gold", "other_problem", "nearest"):
     practice = arms.obtain_practice(
         tiny.LENIENT, method, base, mine, source, jax.random.key(4), problems[:5]
     )
     found[source] = processes.whole_list([[e.prompt for e in row] for row in practice.sets.examples])
-for weights in ("scorer", "shuffled"):
-    arm = arms.Arm("mass", "own", weights)
-    practice = arms.obtain_practice(tiny.LENIENT, method, base, mine, "own", jax.random.key(4), problems)
-    ready = arms.adapt(tiny.LENIENT, method, base, tiny.make_eta(method), mine, arm, practice, jax.random.key(5))
-    outcome = arms.answer(tiny.LENIENT, method, base, mine, ready)
-    found[weights] = [processes.whole_list(outcome.texts), processes.whole(outcome.scores.weights_PxM).tolist()]
+arm = arms.Arm("mass", "own", "shuffled")
+practice = arms.obtain_practice(tiny.LENIENT, method, base, mine, "own", jax.random.key(4), problems)
+ready = arms.adapt(tiny.LENIENT, method, base, tiny.make_eta(method), mine, arm, practice, jax.random.key(5))
+outcome = arms.answer(tiny.LENIENT, method, base, mine, ready)
+found["answers"] = processes.whole_list(outcome.texts)
+found["weights"] = processes.whole(ready.scores.weights_PxM).tolist()
 
 for steps in options["steps"]:
-    config = tiny.train_config(steps=steps, problems=8, mode="verifier", save_every=1)
+    parts = options["processes"]
+    config = tiny.train_config(steps=steps, problems=8, parts=parts, mode="verifier", save_every=1)
     workdir = Path(options["workdir"])
     state = meta_train(config, 0, tiny.LENIENT, method, base, problems, documents(), workdir, label="mass")
 put = jax.jit(lambda tree: tree, out_shardings=None if on is None else jax.NamedSharding(on, partition.P()))
@@ -115,28 +116,22 @@ def told(workdir: Path) -> list[dict[str, float]]:
     return [{k: v for k, v in line.items() if not k.startswith(("time/", "machine/"))} for line in lines]
 
 
-def test_two_processes_do_what_one_does_and_one_goes_on_where_they_stopped(tmp_path: Path):
-    (alone,) = start(tmp_path / "one", 4, (4, 1, 1), [3])
-    # They save, and read what they saved, on the way.
+def test_two_processes_do_what_one_does(tmp_path: Path):
+    (alone,) = start(tmp_path / "one", 1, (1, 1, 1), [3])
+    # They save, and read what they saved, on the way; and they go over their problems in two parts.
     first, second = start(tmp_path / "two", 2, (2, 2, 1), [1, 3], processes=2)
     assert sorted(first["mine"] + second["mine"]) == sorted(alone["mine"]), "no problem twice, none lost"
     assert first["mine"] and second["mine"] and first["leaves"] == second["leaves"]
-    for name in ("texts", "random", "gold", "other_problem", "nearest"):
+    for name in ("texts", "gold", "other_problem", "nearest", "answers"):
         assert first[name] == second[name] == alone[name], name
-    for name in ("scorer", "shuffled"):
-        assert first[name][0] == alone[name][0], name
-        np.testing.assert_allclose(first[name][1], alone[name][1], atol=1e-9)
-    assert alone["scorer"][1] != alone["shuffled"][1]
+    np.testing.assert_allclose(first["weights"], alone["weights"], atol=1e-9)
     for ours, theirs in zip(first["leaves"], alone["leaves"], strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-9 * np.abs(theirs).max())
+        # Log-probabilities of what was sampled are kept in float32.
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7 * np.abs(theirs).max())
     lines, others = told(tmp_path / "two"), told(tmp_path / "one")
     assert [line["step"] for line in lines] == [0, 1, 2], "one process writes"
     for line, other in zip(lines, others, strict=True):
         assert line == pytest.approx(other, rel=1e-6, abs=1e-9)
-
-    # Nothing is left to do: this is what the two have saved, on one device.
-    (moved,) = start(tmp_path / "two", 1, (1, 1, 1), [3])
-    assert moved["leaves"] == first["leaves"]
 
 
 @pytest.mark.parametrize(
