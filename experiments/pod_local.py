@@ -26,8 +26,8 @@ from mass_jax.training.workdir import write_atomically
 
 LOOK_EVERY = 0.05
 """Seconds between two looks at how far a run is."""
-FAREWELL = 60.0
-"""Seconds in which the other processes have to notice that one is gone, before they are killed too."""
+FAREWELL = 10.0
+"""Seconds for the others to end, before they are killed too: left alone they wait 90 for one that was killed."""
 
 
 class Pod:
