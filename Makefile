@@ -68,13 +68,13 @@ estimators-gpt2: $(VENV)/.stamp  ## memory of GPT-2's meta-gradient on a TPU, by
 PLAN := $(BIN)/python -m experiments.plan_pod --config=configs/llama31_8b.py --workdir=runs/plan \
   --config.arms.mass_gold.generator.examples=16
 PLAN_16 := $(PLAN) --topology=v5e:4x4 --problems=8,16,32
-PLAN_64 := $(PLAN) --mesh=1x16x4 --problems=16,32,64 --config.train.microbatches=1 --config.train.replay_batch=16
+PLAN_64 := $(PLAN) --problems=16,32,64 --config.train.microbatches=1 --config.train.replay_batch=16
 
 plan: $(VENV)/.stamp  ## does Llama-3.1-8B fit a pod? by the TPU compiler, into runs/plan (an hour; resumes); no TPU needed
 	$(BIN)/python -c 'import libtpu' 2>/dev/null || $(PIP) -e '.[plan]'
 	$(PLAN_16) --mesh=1x4x4 --estimator=unroll --estimator="unroll:remat='block'"
-	$(PLAN_64) --topology=v5p:4x4x4
-	$(PLAN_64) --topology=v6e:8x8
+	$(PLAN_64) --topology=v5p:4x4x4 --mesh=1x16x4
+	$(PLAN_64) --topology=v6e:8x8 --mesh=1x8x8
 	$(PLAN_16) --mesh=search
 
 pod-local: $(VENV)/.stamp  ## 2 processes with 4 devices each on this machine, killed and resumed, into runs/pod_local

@@ -2,6 +2,7 @@
 
 import re
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
@@ -39,13 +40,18 @@ def run(main: Callable[[ConfigDict, Path], None]) -> NoReturn:
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.WARNING)  # the libraries' INFO lines would bury the progress bar
         profiling.trace_steps(_PROFILE.value)
-        preemption.leave_on_notice()
         try:
             if _DISTRIBUTED.value:
                 distributed.join(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value, _PATIENCE.value)
+            preemption.leave_on_notice()
             main(_CONFIG.value, Path(_WORKDIR.value or ""))
         except InputError as e:
             _exit(e)
+        except Exception:
+            if not _DISTRIBUTED.value:
+                raise
+            traceback.print_exc()
+            distributed.leave(1)
 
     app.run(sentences_only, flags_parser=_parse)
 
@@ -89,4 +95,4 @@ def _check_overrides(argv: list[str]) -> None:
 
 def _exit(error: Exception) -> NoReturn:
     print(f"{error}", file=sys.stderr)
-    sys.exit(2)
+    distributed.leave(2)

@@ -3,6 +3,7 @@
 import os
 import sys
 import threading
+from typing import NoReturn
 
 import jax
 
@@ -11,6 +12,15 @@ from mass_jax.training.errors import InputError
 
 class JoinError(InputError):
     """The processes of a run did not find each other."""
+
+
+def leave(status: int) -> NoReturn:
+    """End the process; of several at once, for the runtime's own farewell waits until all of them take leave."""
+    if jax.distributed.is_initialized():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def join(coordinator: str | None, processes: int | None, process: int | None, patience: int) -> None:
@@ -47,6 +57,8 @@ def join(coordinator: str | None, processes: int | None, process: int | None, pa
         print(sentence(f"not all have come within --patience={patience} seconds"), file=sys.stderr, flush=True)
         os._exit(2)
 
+    # SIGTERM is ours (`preemption`): the runtime would catch it for a service of its own that is not used here.
+    jax.config.update("jax_enable_preemption_service", False)
     # The runtime's own deadline aborts the process, with a stack trace in place of a reason.
     timer = threading.Timer(patience, give_up)
     timer.start()

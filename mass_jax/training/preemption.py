@@ -6,6 +6,7 @@ import threading
 from types import FrameType
 
 from mass_jax.models import processes
+from mass_jax.training import distributed
 
 RETRY = os.EX_TEMPFAIL
 """Exit status (75) of a run that saved itself and wants to be started again; launchers restart on it."""
@@ -25,7 +26,7 @@ def leave_on_notice() -> None:
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
-    raise Preempted
+    distributed.leave(RETRY)
 
 
 class Notice:

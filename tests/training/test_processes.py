@@ -167,6 +167,27 @@ def test_a_process_that_cannot_join_does_not_run_alone():
         assert "runs alone" not in printed
 
 
+def test_a_notice_ends_one_process_of_several_at_once():
+    program = f"""
+import os, signal, sys, time
+from mass_jax.training import distributed, preemption
+distributed.join('localhost:{free_port()}', 2, int(sys.argv[1]), patience=60)
+preemption.leave_on_notice()
+if sys.argv[1] == '1':
+    os.kill(os.getpid(), signal.SIGTERM)
+time.sleep(60)
+"""
+    other, told = (
+        subprocess.Popen([sys.executable, "-c", program, i], cwd=ROOT, env=os.environ | {"JAX_PLATFORMS": "cpu"})
+        for i in "01"
+    )
+    try:
+        assert told.wait(timeout=50) == 75
+    finally:
+        other.kill()
+        told.kill()
+
+
 def free_port() -> int:
     with socket.socket() as free:
         free.bind(("localhost", 0))
