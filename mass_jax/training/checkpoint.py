@@ -214,7 +214,7 @@ class Checkpointer:
           CheckpointError: it cannot be read.
         """
         try:
-            handlers = {"state": ocp.StandardCheckpointHandler()}
+            handlers = {"state": ocp.StandardCheckpointHandler(), "manifest": ocp.JsonCheckpointHandler()}
             options = ocp.CheckpointManagerOptions(create=False)
             with ocp.CheckpointManager(self.directory, options=options, item_handlers=handlers) as reader:
                 found = reader.item_metadata(step).state.tree
