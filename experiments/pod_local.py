@@ -93,13 +93,14 @@ class Pod:
         return None not in statuses
 
 
-def run(pod: Pod, points: list[tuple[float, int]], rng: random.Random) -> list[dict[str, Any]]:
+def run(pod: Pod, points: list[tuple[float, int]], pace: float, rng: random.Random) -> list[dict[str, Any]]:
     """Run a pod to its end, disturbed at the given points; what was done to it, and how its processes ended.
 
     Args:
       pod: not started.
       points: progress from which on, and the signal; ascending.
-      rng: chooses the process, and how long after the point its signal comes.
+      pace: seconds from one line to the next, about; a signal comes at any moment of them.
+      rng: chooses the process and the moment.
     """
     disturbances = []
     pod.start()
@@ -108,8 +109,7 @@ def run(pod: Pod, points: list[tuple[float, int]], rng: random.Random) -> list[d
             time.sleep(LOOK_EVERY)
             if pod.check():
                 raise RuntimeError(f"The run ended before it came to point {point:.1f}: draw fewer.")
-        # A point lies between two lines as well, and before the first.
-        time.sleep(rng.uniform(0, 3.0))
+        time.sleep(rng.uniform(0, pace))
         if pod.check():
             break
         which = rng.randrange(len(pod.statuses()))
@@ -187,13 +187,14 @@ def main() -> None:
         (home / ".jax_cache").symlink_to("../cache")
         pods[name] = Pod(home / "run", args.config, args.processes, args.devices, rest)
     print("the undisturbed run ...", flush=True)
-    run(pods["undisturbed"], [], rng)
+    run(pods["undisturbed"], [], 0.0, rng)
     length = pods["undisturbed"].progress()
+    pace = (time.perf_counter() - began) / length
     numbers = [signal.SIGKILL] * args.kills + [signal.SIGTERM] * args.notices
     rng.shuffle(numbers)
     points = sorted(rng.uniform(0, length) for _ in numbers)
     print(f"the disturbed run, {len(points)} times in a course of {length} lines ...", flush=True)
-    disturbances = run(pods["disturbed"], list(zip(points, numbers, strict=True)), rng)
+    disturbances = run(pods["disturbed"], list(zip(points, numbers, strict=True)), pace, rng)
     found = differences(*(pod.workdir for pod in pods.values()))
     report = {
         "processes": args.processes,

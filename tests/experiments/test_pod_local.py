@@ -1,0 +1,33 @@
+"""What the comparison of two runs sees, and what it does not mind."""
+
+import json
+from pathlib import Path
+
+import jax.numpy as jnp
+
+from experiments import pod_local
+from mass_jax.training.checkpoint import Checkpointer
+from mass_jax.training.metrics import MetricsWriter
+
+
+def finished(run: Path, loss: float = 1.0, weight: float = 2.0, accuracy: float = 0.5, seconds: float = 3.0) -> Path:
+    with MetricsWriter(run / "mass", resume_step=0) as writer:
+        writer.write(0, {"loss": loss, "time/adapt": seconds, "machine/seconds": seconds})
+    with Checkpointer(run / "mass" / "checkpoints") as checkpointer:
+        checkpointer.save(1, {"w": jnp.full(3, weight)})
+    results = {"methods": {"base": accuracy}, "timing": {"total_seconds": seconds}, "cost": {"mass (s)": seconds}}
+    for name, content in (("results.json", results), ("gate.json", {}), ("scorer.json", {}), ("examples.jsonl", {})):
+        (run / name).write_text(json.dumps(content))
+    return run
+
+
+def test_only_what_tells_of_the_machine_may_differ(tmp_path: Path):
+    one = finished(tmp_path / "one")
+    assert pod_local.differences(one, finished(tmp_path / "same", seconds=4.0)) == []
+    assert pod_local.differences(one, finished(tmp_path / "loss", loss=1.0000001)) == [
+        "mass/metrics.jsonl differs from line 0 on: 1 and 1 lines"
+    ]
+    assert pod_local.differences(one, finished(tmp_path / "weight", weight=2.0000002)) == [
+        "mass/checkpoints differ in 1 of 2 arrays, such as w"
+    ]
+    assert pod_local.differences(one, finished(tmp_path / "accuracy", accuracy=0.25)) == ["results.json differs"]
