@@ -103,6 +103,9 @@ def test_every_line_has_what_a_reader_needs(tmp_path: Path):
         "attribution/std",
         "grad_norm/generator",
         "grad_norm/scorer",
+        "machine/seconds",
+        "machine/tokens_per_second",
+        "machine/flops_per_second",
     }
     assert names <= set(line)
 
