@@ -24,7 +24,6 @@ import jax
 import numpy as np
 
 from mass_jax.mass import arms
-from mass_jax.mass.generator import complete
 from mass_jax.models import partition, processes
 from mass_jax.tasks import pipeline
 from mass_jax.tasks.arithmetic.documents import KINDS, document_writer
@@ -63,18 +62,12 @@ column = np.arange(16.0).reshape(8, 2)
 assert np.array_equal(processes.whole(processes.local(processes.share(processes.mine(column)))), column)
 
 base = place(tiny.float64(tiny.make_params()))
-prompts = [tiny.DOMAIN.task.solve_prompt(p.prompt) for p in mine]
-drawn = complete(
-    tiny.LENIENT, method, base, None, prompts, jax.random.key(3), samples=2, max_new_tokens=5, temperature=1.0
-)
-found["texts"] = processes.whole_list(drawn[0])
-for source in ("gold", "other_problem", "nearest"):
+for source in ("gold", "other_problem", "nearest", "own"):
     practice = arms.obtain_practice(
         tiny.LENIENT, method, base, mine, source, jax.random.key(4), problems[:5]
     )
     found[source] = processes.whole_list([[e.prompt for e in row] for row in practice.sets.examples])
 arm = arms.Arm("mass", "own", "shuffled")
-practice = arms.obtain_practice(tiny.LENIENT, method, base, mine, "own", jax.random.key(4), problems)
 ready = arms.adapt(tiny.LENIENT, method, base, tiny.make_eta(method), mine, arm, practice, jax.random.key(5))
 outcome = arms.answer(tiny.LENIENT, method, base, mine, ready)
 found["answers"] = processes.whole_list(outcome.texts)
@@ -122,7 +115,7 @@ def test_two_processes_do_what_one_does(tmp_path: Path):
     first, second = start(tmp_path / "two", 2, (2, 2, 1), [1, 3], processes=2)
     assert sorted(first["mine"] + second["mine"]) == sorted(alone["mine"]), "no problem twice, none lost"
     assert first["mine"] and second["mine"] and first["leaves"] == second["leaves"]
-    for name in ("texts", "gold", "other_problem", "nearest", "answers"):
+    for name in ("gold", "other_problem", "nearest", "own", "answers"):
         assert first[name] == second[name] == alone[name], name
     np.testing.assert_allclose(first["weights"], alone["weights"], atol=1e-9)
     for ours, theirs in zip(first["leaves"], alone["leaves"], strict=True):
