@@ -50,16 +50,12 @@ class Evaluator:
         self._practice: dict[tuple[str, str, Method], list[WrittenPractice]] = {}
         self._outcomes: dict[tuple[Arm, Method], list[Outcome]] = {}
 
-    @property
-    def _size(self) -> int:
-        return min(self.study.config.evaluate.batch, arms.divisible(len(self.problems)))
-
     def batches(self) -> list[list[Problem]]:
         """The problems in equal batches, so that every phase compiles once; the last is filled up from the front.
 
         With several processes, this process's problems of every batch.
         """
-        size = self._size
+        size = min(self.study.config.evaluate.batch, arms.divisible(len(self.problems)))
         places = np.arange(-(-len(self.problems) // size) * size).reshape(-1, size) % len(self.problems)
         return [[self.problems[i] for i in processes.mine(row)] for row in places]
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from mass_jax.training.checkpoint import Checkpointer
-from mass_jax.training.metrics import MACHINE, METRICS_FILE, read_metrics
+from mass_jax.training.metrics import METRICS_FILE, read_repeatable
 from mass_jax.training.workdir import write_atomically
 
 LOOK_EVERY = 0.05
@@ -129,7 +129,7 @@ def differences(a: Path, b: Path) -> list[str]:
     """What two finished runs differ in, as sentences; none if they are equal but for what tells of the machine."""
     found = []
     for file in sorted({file.relative_to(run) for run in (a, b) for file in run.glob(f"*/{METRICS_FILE}")}):
-        ours, theirs = (_told(read_metrics((run / file).parent)) for run in (a, b))
+        ours, theirs = (list(map(json.dumps, read_repeatable((run / file).parent))) for run in (a, b))
         if ours != theirs:
             step = next((i for i, (x, y) in enumerate(zip(ours, theirs, strict=False)) if x != y), "the end")
             found.append(f"{file} differs from line {step} on: {len(ours)} and {len(theirs)} lines")
@@ -142,10 +142,6 @@ def differences(a: Path, b: Path) -> list[str]:
         if texts[0] != texts[1]:
             found.append(f"{name} differs")
     return found
-
-
-def _told(lines: list[dict[str, float]]) -> list[str]:
-    return [json.dumps({k: v for k, v in line.items() if not k.startswith(("time/", MACHINE))}) for line in lines]
 
 
 def _newest(directory: Path) -> dict[str, bytes]:

@@ -127,6 +127,14 @@ def read_metrics(directory: str | os.PathLike[str]) -> list[dict[str, float]]:
     return [line for line in map(_parse, (Path(directory) / METRICS_FILE).read_text().splitlines()) if line is not None]
 
 
+def read_repeatable(directory: str | os.PathLike[str]) -> list[dict[str, float]]:
+    """`read_metrics` without what tells of the machine: equal for a run and its repetition."""
+    return [
+        {name: value for name, value in line.items() if not name.startswith(("time/", MACHINE))}
+        for line in read_metrics(directory)
+    ]
+
+
 def _parse(line: str) -> dict[str, float] | None:
     with contextlib.suppress(json.JSONDecodeError):
         return json.loads(line)

@@ -17,7 +17,7 @@ from mass_jax.training import profiling
 from mass_jax.training.checkpoint import Checkpointer
 from mass_jax.training.guard import NonFiniteError
 from mass_jax.training.meta import meta_train
-from mass_jax.training.metrics import read_metrics
+from mass_jax.training.metrics import read_metrics, read_repeatable
 from mass_jax.training.preemption import Preempted
 from mass_jax.types import Params
 from tests.mass import tiny
@@ -64,23 +64,18 @@ def plain(state: TrainState) -> list[bytes]:
     return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(state._replace(key=jax.random.key_data(state.key)))]
 
 
-def metrics(workdir: Path) -> list[dict[str, float]]:
-    lines = read_metrics(workdir)
-    return [{k: v for k, v in line.items() if not k.startswith(("time/", "machine/"))} for line in lines]
-
-
 def test_a_killed_run_ends_with_the_same_numbers(tmp_path: Path):
     undisturbed = train(tmp_path / "a")
     with pytest.raises(Killed):
         train(tmp_path / "b", kill_at=4)
     with Checkpointer(tmp_path / "b" / "checkpoints") as checkpointer:
         assert checkpointer.latest_step() == 2
-    assert [line["step"] for line in metrics(tmp_path / "b")] == [0, 1, 2], "step 2 is logged, and lost"
+    assert [line["step"] for line in read_repeatable(tmp_path / "b")] == [0, 1, 2], "step 2 is logged, and lost"
     resumed = train(tmp_path / "b")
     assert plain(resumed) == plain(undisturbed)
     assert plain(resumed) != plain(train(tmp_path / "c", steps=2))
-    lines = metrics(tmp_path / "b")
-    assert lines == metrics(tmp_path / "a")
+    lines = read_repeatable(tmp_path / "b")
+    assert lines == read_repeatable(tmp_path / "a")
     assert [line["step"] for line in lines] == [0, 1, 2, 3]
     assert len({line["outer/loss_post"] for line in lines}) == 4
 
@@ -115,7 +110,7 @@ def test_steps_without_numbers_are_skipped_counted_and_in_the_end_stop_the_run(t
     broken = broken | {"embed": broken["embed"].at[4].set(jnp.nan)}
     with pytest.raises(NonFiniteError, match=r"3 steps in a row .*spike_patience = 2.*Step 2, phase 'adapt': losses"):
         train(tmp_path, base=broken, steps=9)
-    assert [line["skipped"] for line in metrics(tmp_path)] == [1, 1, 1]
+    assert [line["skipped"] for line in read_repeatable(tmp_path)] == [1, 1, 1]
     with Checkpointer(tmp_path / "checkpoints") as checkpointer:
         assert checkpointer.latest_step() == 3, "what it had is saved"
         assert checkpointer.read_extra(3)["watch"]["in_a_row"] == 3
@@ -127,14 +122,14 @@ def test_a_spike_is_not_followed(tmp_path: Path):
     # A step that changes nothing says that the gradient was too large: with a factor of 1 about every second one is.
     followed = train(tmp_path / "all", steps=6)
     state = train(tmp_path / "some", steps=6, spike_factor=1.0, spike_window=2, spike_patience=9)
-    lines = metrics(tmp_path / "some")
+    lines = read_repeatable(tmp_path / "some")
     skipped = [line["skipped/generator"] for line in lines]
     assert skipped[:2] == [0, 0] and 0 < sum(skipped[2:]) < 4 or sum(skipped) == 4, skipped
     assert plain(state) != plain(followed)
     assert [line["skipped"] for line in lines] == [
         float(bool(line["skipped/generator"] or line["skipped/scorer"])) for line in lines
     ]
-    assert all(line["skipped"] == 0 for line in metrics(tmp_path / "all"))
+    assert all(line["skipped"] == 0 for line in read_repeatable(tmp_path / "all"))
 
 
 def test_warm_steps_compile_nothing_and_transfer_nothing_by_mistake(tmp_path: Path, caplog: pytest.LogCaptureFixture):
@@ -163,7 +158,7 @@ def test_a_notice_saves_the_run_where_it_is(tmp_path: Path):
         assert checkpointer.latest_step() == 1, "in the midst of the second step: that is done again"
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     assert plain(train(tmp_path / "b", steps=3, save_every=3)) == plain(undisturbed)
-    assert metrics(tmp_path / "b") == metrics(tmp_path / "a")
+    assert read_repeatable(tmp_path / "b") == read_repeatable(tmp_path / "a")
 
 
 def test_a_trace_is_written(tmp_path: Path):

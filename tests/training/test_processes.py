@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mass_jax.training.distributed import JoinError, join
-from mass_jax.training.metrics import read_metrics
+from mass_jax.training.metrics import read_repeatable
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -104,11 +104,6 @@ def start(workdir: Path, devices: int, mesh: tuple[int, int, int], steps: list[i
     return [json.loads(file.read_text()) for file in files]
 
 
-def told(workdir: Path) -> list[dict[str, float]]:
-    lines = read_metrics(workdir)
-    return [{k: v for k, v in line.items() if not k.startswith(("time/", "machine/"))} for line in lines]
-
-
 def test_two_processes_do_what_one_does(tmp_path: Path):
     (alone,) = start(tmp_path / "one", 1, (1, 1, 1), [3])
     # They save, and read what they saved, on the way; and they go over their problems in two parts.
@@ -121,7 +116,7 @@ def test_two_processes_do_what_one_does(tmp_path: Path):
     for ours, theirs in zip(first["leaves"], alone["leaves"], strict=True):
         # Log-probabilities of what was sampled are kept in float32.
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7 * np.abs(theirs).max())
-    lines, others = told(tmp_path / "two"), told(tmp_path / "one")
+    lines, others = read_repeatable(tmp_path / "two"), read_repeatable(tmp_path / "one")
     assert [line["step"] for line in lines] == [0, 1, 2], "one process writes"
     for line, other in zip(lines, others, strict=True):
         assert line == pytest.approx(other, rel=1e-6, abs=1e-9)
