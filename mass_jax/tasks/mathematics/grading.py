@@ -1,9 +1,10 @@
 """Grading in a pool of processes: every comparison has its own time limit, and no answer can stop or slow a run.
 
 What `exact.compare` decides never leaves this process. The rest goes to workers (`worker.py`), one comparison at a time
-each. A worker that is over its time is killed and replaced, and its answer is wrong. A worker that dies (killed from
-outside, or out of memory) is replaced and its comparison made once more; if that one dies too, the answer is wrong.
-Both are counted.
+each. A worker that is over its time ends and is replaced, and its answer is wrong. The time is the processor's, not the
+clock's: how busy the machine is must not decide whether an answer is right. A worker that dies (killed from outside, or
+out of memory) is replaced and its comparison made once more; if that one dies too, the answer is wrong. Both are
+counted.
 
 The workers are programs of their own rather than forks of this process: a fork of a process that runs JAX can deadlock,
 and `multiprocessing` would import the main module, JAX and all, into each of them.
@@ -16,6 +17,7 @@ import dataclasses
 import json
 import os
 import selectors
+import signal
 import subprocess
 import sys
 import threading
@@ -35,8 +37,8 @@ _START_LIMIT = 120.0
 """Seconds in which a worker must be ready: it imports SymPy, perhaps from a slow disk."""
 _STARTS = 3
 """How often in a row a worker may fail to start."""
-_GRACE = 5.0
-"""Seconds after which a worker whose parent has died ends itself."""
+_PATIENCE = 10.0
+"""Seconds by the clock, for each of processor time, after which a worker is given up that makes no headway."""
 
 
 @dataclasses.dataclass
@@ -67,7 +69,7 @@ class Grader:
 
         Args:
           workers: processes at most; by default as many as the machine has cores, up to 8.
-          time_limit: seconds for one comparison.
+          time_limit: seconds of processor time for one comparison.
 
         Raises:
           ValueError: if either is not positive.
@@ -215,13 +217,14 @@ class _Worker:
 
     @property
     def late(self) -> bool:
-        return time.monotonic() >= self.deadline
+        """Whether it is over its time: by its own timer (known once it is reaped), or by the clock."""
+        return self._process.returncode == -signal.SIGPROF or time.monotonic() >= self.deadline
 
     def send(self, pair: tuple[str, str], time_limit: float) -> None:
         """Hand over a comparison; the clock starts. A worker that has died shows when its answer is read."""
         self.pair, self.idle = pair, False
-        self.deadline = time.monotonic() + time_limit
-        line = json.dumps([*pair, time_limit + _GRACE]).encode() + b"\n"
+        self.deadline = time.monotonic() + _PATIENCE * time_limit
+        line = json.dumps([*pair, time_limit]).encode() + b"\n"
         with contextlib.suppress(BrokenPipeError):
             os.write(self._input, line)  # far below the size of a pipe: it is written at once and whole
 

@@ -2,7 +2,8 @@
 
 Run as a script, outside the package: it starts in the time that SymPy takes. Each line of standard input is the JSON
 of ``[reference, answer, seconds]`` and each line written the JSON of whether they are equal; the first line says that
-it is ready. It ends when its input does. An expression that hangs ends the process, which is all that it can do.
+it is ready. It ends when its input does. An expression that takes more than its seconds of processor time ends the
+process, by SIGPROF.
 """
 
 import contextlib
@@ -45,12 +46,12 @@ def main() -> None:
     print("true", file=answers)
     for line in sys.stdin:
         reference, answer, seconds = json.loads(line)
-        signal.setitimer(signal.ITIMER_REAL, seconds)  # the parent is quicker, if it still lives
+        signal.setitimer(signal.ITIMER_PROF, seconds)
         try:
             equal = bool(equivalent(reference, answer))
         except Exception:  # among them RecursionError and MemoryError
             equal = False
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         print(json.dumps(equal), file=answers)
 
 
