@@ -1,0 +1,19 @@
+"""The order of the tests: those that take longest begin first, so that no process is left with one at the end."""
+
+import pytest
+
+LONGEST = (
+    "test_smoke.py",
+    "test_processes.py",
+    "test_compare_estimators.py",
+    "test_mesh.py",
+    "test_attribution.py",
+    "test_estimators.py",
+    "test_harness.py",
+    "test_study.py",
+    "test_source.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in LONGEST)
