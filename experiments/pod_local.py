@@ -30,6 +30,13 @@ FAREWELL = 10.0
 """Seconds for the others to end, before they are killed too: left alone they wait 90 for one that was killed."""
 
 
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        return free.getsockname()[1]
+
+
 class Pod:
     """One run over several processes of this machine."""
 
@@ -45,9 +52,7 @@ class Pod:
         """Start all processes."""
         flags = os.environ.get("XLA_FLAGS", "") + f" --xla_force_host_platform_device_count={self._devices}"
         environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
-        with socket.socket() as free:
-            free.bind(("localhost", 0))
-            coordinator = f"--coordinator=localhost:{free.getsockname()[1]}"
+        coordinator = f"--coordinator=localhost:{free_port()}"
         self._running = []
         for i in range(self._processes):
             join = ["--distributed", coordinator, f"--processes={self._processes}", f"--process={i}"]

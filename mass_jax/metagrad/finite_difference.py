@@ -104,16 +104,16 @@ class FiniteDifference(CotangentEstimator):
     def assumption(self, diagnostics: Mapping[str, float]) -> str | None:
         """Broken where the difference is more than a third curvature, or more than a hundredth rounding."""
         curvature, rounding = diagnostics["curvature"], diagnostics["rounding"]
-        # Asked this way round, so that NaN is broken too.
-        if not curvature <= 1 / 3:
-            return (
-                f"finite_difference: over epsilon = {self.epsilon} the inner gradient is far from linear (curvature = "
-                f"{curvature:.2g}, limit 0.33); lower epsilon, or use adjoint."
-            )
+        # Asked this way round, so that NaN is broken too. Of what is rounding, the curvature is rounding as well.
         if not rounding <= 0.01:
             return (
                 f"finite_difference: {rounding:.1%} of a difference over epsilon = {self.epsilon} is rounding (limit "
                 "1 %); raise epsilon, use float64, or use adjoint."
+            )
+        if not curvature <= 1 / 3:
+            return (
+                f"finite_difference: over epsilon = {self.epsilon} the inner gradient is far from linear (curvature = "
+                f"{curvature:.2g}, limit 0.33); lower epsilon, or use adjoint."
             )
         return None
 

@@ -149,8 +149,8 @@ def _by_problems(tree: PyTree) -> PyTree:
 
 
 def _gather(leaves: list[np.ndarray]) -> list[np.ndarray]:
-    """Every process's arrays, one after the other along their first axis."""
-    with jax.transfer_guard("allow"):
+    """Every process's arrays, one after the other along their first axis, in the types that they have."""
+    with jax.transfer_guard("allow"), jax.enable_x64(True):
         return [np.asarray(leaf) for leaf in multihost_utils.process_allgather(leaves, tiled=True)]
 
 

@@ -10,6 +10,7 @@ import functools
 import zlib
 from collections.abc import Sequence
 
+import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,6 +26,7 @@ from mass_jax.models import lora
 from mass_jax.models.lora import LoraConfig
 from mass_jax.models.tokenizer import WordTokenizer
 from mass_jax.models.transformer import ModelConfig
+from mass_jax.tasks import pipeline
 from mass_jax.tasks.arithmetic import documents
 from mass_jax.tasks.arithmetic.rules import make_rules
 from mass_jax.tasks.arithmetic.task import ArithmeticTask
@@ -183,6 +185,14 @@ def make_solutions(problems: list[Problem]) -> tuple[Sequences, Array]:
 def make_references(problems: list[Problem]) -> tuple[Sequences, Array]:
     gold = attribution.references(DOMAIN, make_method(), problems)
     return gold.sequences, gold.coefficients_PxS
+
+
+def document_stream() -> grain.DatasetIterator:
+    """Endless batches of 4 pretraining documents."""
+    write = documents.document_writer(RULES, documents.KINDS, ())
+    return pipeline.document_batches(
+        make_problems(8), write, DOMAIN.tokenizer, length=24, batch_size=4, seed=1, ahead=0
+    )
 
 
 def replay_documents(count: int = 2, length: int = 24, seed: int = 0) -> Sequences:

@@ -66,8 +66,6 @@ import jax
 import numpy as np
 
 from mass_jax.models import partition
-from mass_jax.tasks import pipeline
-from mass_jax.tasks.arithmetic.documents import KINDS, document_writer
 from mass_jax.training import mesh
 from mass_jax.training.meta import meta_train
 from tests.mass import tiny
@@ -80,14 +78,11 @@ def train(shape, steps):
     base = tiny.make_params()
     if on is not None:
         base = jax.device_put(base, partition.shardings(on, base))
-    write = document_writer(tiny.RULES, KINDS, ())
-    documents = pipeline.document_batches(
-        tiny.make_problems(8), write, tiny.DOMAIN.tokenizer, length=24, batch_size=4, seed=1, ahead=0
-    )
     with nullcontext() if on is None else jax.set_mesh(on):
         config = tiny.train_config(steps=steps, problems=4)
         state = meta_train(
-            config, 0, tiny.LENIENT, tiny.make_method(), base, tiny.make_problems(8), documents, workdir, label="mass"
+            config, 0, tiny.LENIENT, tiny.make_method(), base, tiny.make_problems(8), tiny.document_stream(), workdir,
+            label="mass",
         )
     kernel = state.params["layers"]["q_proj"]["kernel"]
     assert len({str(shard.index) for shard in kernel.addressable_shards}) == shape[1] * shape[2], kernel.sharding

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from experiments.pod_local import free_port
 from mass_jax.training.distributed import JoinError, join
 from mass_jax.training.metrics import read_repeatable
 
@@ -25,8 +25,6 @@ import numpy as np
 
 from mass_jax.mass import arms
 from mass_jax.models import partition, processes
-from mass_jax.tasks import pipeline
-from mass_jax.tasks.arithmetic.documents import KINDS, document_writer
 from mass_jax.training import distributed, mesh
 from mass_jax.training.meta import meta_train
 from tests.mass import tiny
@@ -44,13 +42,6 @@ def place(tree):
     return jax.tree.map(lambda leaf, where: processes.place(np.asarray(leaf), where), tree, places)
 
 
-def documents():
-    write = document_writer(tiny.RULES, KINDS, ())
-    return pipeline.document_batches(
-        problems, write, tiny.DOMAIN.tokenizer, length=24, batch_size=4, seed=1, ahead=0
-    )
-
-
 found = {}
 if on is not None:
     jax.set_mesh(on)
@@ -58,8 +49,10 @@ mine = [problems[i] for i in processes.rows(8)]
 found["mine"] = [problem.prompt for problem in mine]
 found["all"] = [tuple(each) for each in processes.whole_list([(p.prompt, p.difficulty) for p in mine])]
 assert found["all"] == [(p.prompt, p.difficulty) for p in problems]
-column = np.arange(16.0).reshape(8, 2)
+column = np.arange(16).reshape(8, 2) / 3
 assert np.array_equal(processes.whole(processes.local(processes.share(processes.mine(column)))), column)
+with jax.enable_x64(False):  # what the host holds keeps its width, whatever the devices compute in
+    assert np.array_equal(processes.whole(processes.mine(column)), column)
 
 base = place(tiny.float64(tiny.make_params()))
 for source in ("gold", "other_problem", "nearest", "own"):
@@ -77,7 +70,7 @@ for steps in options["steps"]:
     parts = options["processes"]
     config = tiny.train_config(steps=steps, problems=8, parts=parts, mode="verifier", save_every=1)
     workdir = Path(options["workdir"])
-    state = meta_train(config, 0, tiny.LENIENT, method, base, problems, documents(), workdir, label="mass")
+    state = meta_train(config, 0, tiny.LENIENT, method, base, problems, tiny.document_stream(), workdir, label="mass")
 put = jax.jit(lambda tree: tree, out_shardings=None if on is None else jax.NamedSharding(on, partition.P()))
 whole = put((state.params, state.eta))
 found["leaves"] = [np.asarray(leaf).ravel().tolist() for leaf in jax.tree.leaves(whole)]
@@ -174,9 +167,3 @@ time.sleep(60)
     finally:
         other.kill()
         told.kill()
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        return free.getsockname()[1]
