@@ -170,18 +170,18 @@ def test_an_answer_that_kills_its_worker_twice_is_wrong():
 
 
 def test_workers_killed_while_idle_lose_nothing():
-    with Grader(workers=2) as grader:
-        grader.grade_many([("x+1", "1+x"), ("x+2", "2+x")])
+    with Grader(workers=1) as grader:
+        grader.grade("x+1", "1+x")
         for pid in pids(grader):
-            os.kill(pid, signal.SIGKILL)
-        assert all(verdict.correct for verdict in grader.grade_many([("x+3", "3+x"), ("x+4", "4+x")]))
+            kill(pid)
+        assert grader.grade("x+3", "3+x").correct
 
 
 def test_closing_ends_the_workers_and_the_grader_can_be_used_again():
-    grader = Grader(workers=2)
-    grader.grade_many([("x+1", "1+x"), ("x+2", "2+x")])
+    grader = Grader(workers=1)
+    grader.grade("x+1", "1+x")
     before = pids(grader)
-    assert len(before) == 2 and all(map(alive, before))
+    assert len(before) == 1 and all(map(alive, before))
     grader.close()
     assert not any(map(alive, before))
     assert grader.grade("x+1", "1+x").correct
