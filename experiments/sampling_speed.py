@@ -54,6 +54,7 @@ def main(_: list[str]) -> None:
         systems = _our_systems(ours, prompts, options.new, options.rank)
         if theirs is not None:
             systems["transformers"] = partial(theirs, prompts, options.new)
+            systems["matrix products alone"] = _products(ours, batch, options.prompt, options.new)
         seconds = interleaved(systems, options.rounds, f"batch {batch}")
         for name, times in seconds.items():
             rows.append(
@@ -123,6 +124,29 @@ def _transformers(name: str) -> Callable[[np.ndarray, int], object] | None:
             )
         assert out.shape[1] == prompts.shape[1] + new
         return out
+
+    return run
+
+
+def _products(model: source.Pretrained, batch: int, prompt: int, new: int) -> Callable[[], object]:
+    """The products of matrices that every engine has to make for these tokens, by torch: what is left to be gained."""
+    import torch
+
+    kernels = [
+        torch.tensor(np.asarray(kernel))
+        for projection in model.params["layers"].values()
+        if "kernel" in projection
+        for kernel in projection["kernel"]
+    ]
+    output = torch.tensor(np.asarray(model.params.get("unembed", model.params["embed"].T)))
+
+    def run() -> object:
+        with torch.no_grad():
+            for rows in (batch * prompt, *[batch] * (new - 1)):
+                for kernel in kernels:
+                    torch.ones(rows, len(kernel)) @ kernel
+                logits = torch.ones(batch, len(output)) @ output
+        return logits
 
     return run
 
