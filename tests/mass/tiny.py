@@ -188,10 +188,10 @@ def make_references(problems: list[Problem]) -> tuple[Sequences, Array]:
 
 
 def document_stream() -> grain.DatasetIterator:
-    """Endless batches of 4 pretraining documents."""
+    """Endless batches of 8 pretraining documents."""
     write = documents.document_writer(RULES, documents.KINDS, ())
     return pipeline.document_batches(
-        make_problems(8), write, DOMAIN.tokenizer, length=24, batch_size=4, seed=1, ahead=0
+        make_problems(8), write, DOMAIN.tokenizer, length=24, batch_size=8, seed=1, ahead=0
     )
 
 

@@ -79,7 +79,7 @@ def train(shape, steps):
     if on is not None:
         base = jax.device_put(base, partition.shardings(on, base))
     with nullcontext() if on is None else jax.set_mesh(on):
-        config = tiny.train_config(steps=steps, problems=4)
+        config = tiny.train_config(steps=steps, problems=8)
         state = meta_train(
             config, 0, tiny.LENIENT, tiny.make_method(), base, tiny.make_problems(8), tiny.document_stream(), workdir,
             label="mass",
@@ -90,11 +90,11 @@ def train(shape, steps):
     return [np.asarray(leaf) for leaf in jax.tree.leaves(state._replace(key=jax.random.key_data(state.key)))]
 
 
-first = train((2, 2, 1), 2)
-for shape in ((1, 1, 1), (1, 2, 1), (4, 1, 1)):
+first = train((2, 4, 1), 2)
+for shape in ((2, 2, 1), (1, 1, 1), (1, 2, 1), (8, 1, 1)):
     moved = train(shape, 2)  # nothing is left to do: this is what the checkpoint holds
     assert all(a.tobytes() == b.tobytes() for a, b in zip(first, moved, strict=True)), shape
-on = train((1, 4, 1), 3)
+on = train((1, 8, 1), 3)
 assert any(a.tobytes() != b.tobytes() for a, b in zip(first, on, strict=True)) and all(np.isfinite(a).all() for a in on)
 print("equal")
 """

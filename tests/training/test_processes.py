@@ -66,27 +66,27 @@ outcome = arms.answer(tiny.LENIENT, method, base, mine, ready)
 found["answers"] = processes.whole_list(outcome.texts)
 found["weights"] = processes.whole(ready.scores.weights_PxM).tolist()
 
-for steps in options["steps"]:
-    parts = options["processes"]
-    config = tiny.train_config(steps=steps, problems=8, parts=parts, mode="verifier", save_every=1)
-    workdir = Path(options["workdir"])
-    state = meta_train(config, 0, tiny.LENIENT, method, base, problems, tiny.document_stream(), workdir, label="mass")
 put = jax.jit(lambda tree: tree, out_shardings=None if on is None else jax.NamedSharding(on, partition.P()))
-whole = put((state.params, state.eta))
-found["leaves"] = [np.asarray(leaf).ravel().tolist() for leaf in jax.tree.leaves(whole)]
+found["leaves"] = []
+for workdir, steps in options["runs"]:
+    config = tiny.train_config(steps=steps, problems=8, parts=2, mode="verifier", save_every=1)
+    documents = tiny.document_stream()
+    state = meta_train(config, 0, tiny.LENIENT, method, base, problems, documents, Path(workdir), label="mass")
+    whole = put((state.params, state.eta))
+    found["leaves"].append([np.asarray(leaf).ravel().tolist() for leaf in jax.tree.leaves(whole)])
 Path(options["found"]).write_text(json.dumps(found))
 """
 
 
-def start(workdir: Path, devices: int, mesh: tuple[int, int, int], steps: list[int], processes: int = 1) -> list[Any]:
-    """What every process of a run found."""
+def start(folder: Path, devices: int, mesh: tuple[int, int, int], runs: list, processes: int = 1) -> list[Any]:
+    """What every process found, which trains in each directory of ``runs`` up to so many steps."""
     flags = os.environ.get("XLA_FLAGS", "") + f" --xla_force_host_platform_device_count={devices}"
     environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
     # In float64: Adam makes a step of any size out of a gradient that is zero but for rounding.
     environment["JAX_ENABLE_X64"] = "1"
-    known = {"workdir": str(workdir), "mesh": mesh, "steps": steps, "processes": processes}
-    known["coordinator"] = f"localhost:{free_port()}"
-    files = [workdir.parent / f"found-{i}.json" for i in range(processes)]
+    known = {"mesh": mesh, "processes": processes, "coordinator": f"localhost:{free_port()}"}
+    known["runs"] = [(str(folder / name), steps) for name, steps in runs]
+    files = [folder / f"found-{i}.json" for i in range(processes)]
     running = []
     for i, file in enumerate(files):
         command = [sys.executable, "-c", PROGRAM, json.dumps(known | {"process": i, "found": str(file)})]
@@ -98,17 +98,19 @@ def start(workdir: Path, devices: int, mesh: tuple[int, int, int], steps: list[i
 
 
 def test_two_processes_do_what_one_does(tmp_path: Path):
-    (alone,) = start(tmp_path / "one", 1, (1, 1, 1), [3])
-    # They save, and read what they saved, on the way; and they go over their problems in two parts.
-    first, second = start(tmp_path / "two", 2, (2, 2, 1), [1, 3], processes=2)
+    # They save, and read what they saved, on the way; and one process goes on where they stopped.
+    first, second = start(tmp_path, 2, (2, 2, 1), [("two", 1), ("two", 2)], processes=2)
+    (alone,) = start(tmp_path, 1, (1, 1, 1), [("one", 2), ("two", 2), ("one", 3), ("two", 3)])
+    assert first["leaves"][1] == second["leaves"][1] == alone["leaves"][1], "what they saved, bit for bit"
     assert sorted(first["mine"] + second["mine"]) == sorted(alone["mine"]), "no problem twice, none lost"
-    assert first["mine"] and second["mine"] and first["leaves"] == second["leaves"]
+    assert first["mine"] and second["mine"]
     for name in ("gold", "other_problem", "nearest", "own", "answers"):
         assert first[name] == second[name] == alone[name], name
     np.testing.assert_allclose(first["weights"], alone["weights"], atol=1e-9)
-    for ours, theirs in zip(first["leaves"], alone["leaves"], strict=True):
-        # Log-probabilities of what was sampled are kept in float32.
-        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7 * np.abs(theirs).max())
+    for one, two in (alone["leaves"][:2], alone["leaves"][2:]):
+        for ours, theirs in zip(two, one, strict=True):
+            # Log-probabilities of what was sampled are kept in float32.
+            np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7 * np.abs(theirs).max())
     lines, others = read_repeatable(tmp_path / "two"), read_repeatable(tmp_path / "one")
     assert [line["step"] for line in lines] == [0, 1, 2], "one process writes"
     for line, other in zip(lines, others, strict=True):
