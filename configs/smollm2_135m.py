@@ -58,7 +58,7 @@ def get_config() -> ConfigDict:
     config.train.replay_batch = 8
     config.train.save_every = 5
     # As many sampled tokens a problem as MASS takes at most: 4 x 10 written and 2 x 4 x 4 solving, so 18 x 4.
-    # All of them are alive in one gradient step: with remat, for 16 GiB.
+    # All of them are alive in one gradient step: with remat, to fit.
     config.arms.solver_grpo = {
         "train": {"mode": "verifier", "practice": False, "solutions": 18, "solve_weight": 1.0},
         "model": {"remat": True},

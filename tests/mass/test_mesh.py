@@ -34,7 +34,7 @@ if domain.tokenizer.vocab_size % 2:
     domain = Domain(domain.task, WordTokenizer((*words, "filler")))
 method = tiny.make_method(steps=2, optimizer="adam", rate=0.02)
 model = dataclasses.replace(
-    method.model, heads=4, kv_heads=2, layers=2 if scan else 1, scan_layers=scan, scan_decode=scan, remat=scan,
+    method.model, heads=4, kv_heads=2, layers=2, scan_layers=scan, scan_decode=scan, remat=scan,
     vocab_size=domain.tokenizer.vocab_size, loss_chunk=8 if scan else None,
 )
 method = dataclasses.replace(method, model=model, inner=dataclasses.replace(method.inner, problems_at_once=at_once))

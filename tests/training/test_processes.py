@@ -68,8 +68,8 @@ found["weights"] = processes.whole(ready.scores.weights_PxM).tolist()
 
 put = jax.jit(lambda tree: tree, out_shardings=None if on is None else jax.NamedSharding(on, partition.P()))
 found["leaves"] = []
-for workdir, steps in options["runs"]:
-    config = tiny.train_config(steps=steps, problems=8, parts=2, mode="verifier", save_every=1)
+for workdir, steps, parts in options["runs"]:
+    config = tiny.train_config(steps=steps, problems=8, parts=parts, mode="verifier", save_every=1)
     documents = tiny.document_stream()
     state = meta_train(config, 0, tiny.LENIENT, method, base, problems, documents, Path(workdir), label="mass")
     whole = put((state.params, state.eta))
@@ -79,13 +79,13 @@ Path(options["found"]).write_text(json.dumps(found))
 
 
 def start(folder: Path, devices: int, mesh: tuple[int, int, int], runs: list, processes: int = 1) -> list[Any]:
-    """What every process found, which trains in each directory of ``runs`` up to so many steps."""
+    """What every process found, which trains as ``runs`` says: in a directory, up to a step, in so many parts."""
     flags = os.environ.get("XLA_FLAGS", "") + f" --xla_force_host_platform_device_count={devices}"
     environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
     # In float64: Adam makes a step of any size out of a gradient that is zero but for rounding.
     environment["JAX_ENABLE_X64"] = "1"
     known = {"mesh": mesh, "processes": processes, "coordinator": f"localhost:{free_port()}"}
-    known["runs"] = [(str(folder / name), steps) for name, steps in runs]
+    known["runs"] = [(str(folder / name), *rest) for name, *rest in runs]
     files = [folder / f"found-{i}.json" for i in range(processes)]
     running = []
     for i, file in enumerate(files):
@@ -98,12 +98,13 @@ def start(folder: Path, devices: int, mesh: tuple[int, int, int], runs: list, pr
 
 
 def test_two_processes_do_what_one_does(tmp_path: Path):
-    # They save, and read what they saved, on the way; and one process goes on where they stopped.
-    first, second = start(tmp_path, 2, (2, 2, 1), [("two", 1), ("two", 2)], processes=2)
-    (alone,) = start(tmp_path, 1, (1, 1, 1), [("one", 2), ("two", 2), ("one", 3), ("two", 3)])
-    assert first["leaves"][1] == second["leaves"][1] == alone["leaves"][1], "what they saved, bit for bit"
+    # They save, and read what they saved, on the way; and one process goes on where they stopped. They go over their
+    # problems in two parts.
+    first, second = start(tmp_path, 2, (2, 2, 1), [("two", 1, 2), ("two", 2, 2)], processes=2)
+    (alone,) = start(tmp_path, 1, (1, 1, 1), [("one", 2, 1), ("two", 2, 2), ("one", 3, 1), ("two", 3, 2)])
+    assert first["leaves"][1] == alone["leaves"][1], "what they saved, bit for bit"
     assert sorted(first["mine"] + second["mine"]) == sorted(alone["mine"]), "no problem twice, none lost"
-    assert first["mine"] and second["mine"]
+    assert first["mine"] and second["mine"] and first["leaves"] == second["leaves"]
     for name in ("gold", "other_problem", "nearest", "own", "answers"):
         assert first[name] == second[name] == alone[name], name
     np.testing.assert_allclose(first["weights"], alone["weights"], atol=1e-9)
