@@ -50,13 +50,13 @@ def get_config() -> ConfigDict:
     config.inner.learning_rate = 0.5
     config.inner.problems_at_once = 8
 
-    config.train.steps = 20
+    config.train.steps = 16
     config.train.problems = 6
     config.train.solutions = 4
     config.train.generator_rate = 1e-5
     config.train.replay_weight = 0.0
     config.train.replay_batch = 8
-    config.train.save_every = 5
+    config.train.save_every = 4
     # As many sampled tokens a problem as MASS takes at most: 4 x 10 written and 2 x 4 x 4 solving, so 18 x 4.
     # All of them are alive in one gradient step: with remat, to fit.
     config.arms.solver_grpo = {

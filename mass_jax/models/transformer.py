@@ -287,16 +287,16 @@ class Attention(nn.Module):
             v = jax.lax.dynamic_update_slice_in_dim(cache[1], v.astype(cache[1].dtype), slot, axis=2)
             cache = (k, v)
 
-        q = q.reshape(batch, length, c.kv_heads, c.heads // c.kv_heads, c.head_dim)
+        q = q.reshape(batch, length, c.kv_heads, c.heads // c.kv_heads, c.head_dim).transpose(0, 2, 3, 1, 4)
         wide = jnp.promote_types(q.dtype, jnp.float32)
-        scores = jnp.einsum("btghc,bgsc->bghts", q, k, preferred_element_type=wide) + view.mask_Bx1x1xTxS
+        scores = jnp.einsum("bghtc,bgsc->bghts", q, k, preferred_element_type=wide) + view.mask_Bx1x1xTxS
         # The softmax's division comes after the product with the values: its derivatives are then of size T x C, not
         # T x T. A common shift of the scores cancels, so no gradient need pass through the maximum.
         scores = scores - jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True))
         shares = jnp.exp(scores)
-        totals = jnp.einsum("bghts->btgh", shares)[..., None]
-        mixed = jnp.einsum("bghts,bgsc->btghc", shares.astype(v.dtype), v) / totals
-        mixed = mixed.astype(x_BxTxD.dtype).reshape(batch, length, c.heads * c.head_dim)
+        totals = jnp.sum(shares, axis=-1, keepdims=True)
+        mixed = jnp.einsum("bghts,bgsc->bghtc", shares.astype(v.dtype), v) / totals
+        mixed = mixed.astype(x_BxTxD.dtype).transpose(0, 3, 1, 2, 4).reshape(batch, length, c.heads * c.head_dim)
         out = Linear(c.width, name="o_proj")(mixed, lora.get("o_proj"))
         if c.post_norms:
             out = norm(name="attention_post_norm")(out)
