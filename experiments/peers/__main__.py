@@ -7,7 +7,9 @@ respect to the weights of the practice examples at every step (`experiments.prob
 frameworks). Betty is missing because it has no exact hypergradient to compare: DARTS, Neumann, CG and REINFORCE are
 approximations.
 
-Time: every system lives in a process of its own, all on the same two cores with as many threads. In each round every
+Time: every system lives in a process of its own, all on the same two cores with as many threads. PyTorch splits every
+operation over its threads. So does XLA on one CPU device; with a device a core, as JAX splits work on any hardware,
+each thread has examples of its own, and far less waiting. In each round every
 process makes one call while the others wait, in an order that rotates, so that a slow moment of the machine hits all
 alike; the ratio to `adjoint` is the median of the ratios within a round. Compilation and one call to warm up are not
 in the times. The machine must be otherwise idle: PyTorch's threads wait for each other after every operation, and
@@ -67,23 +69,26 @@ class Entry(NamedTuple):
       estimator: its name in the registry.
       options: its options.
       model: ``scan_layers`` and ``remat`` of the transformer.
+      devices: over which the examples of a microbatch are split: one a core, or one with a thread a core.
     """
 
     name: str
     estimator: str
     options: dict[str, Any]
     model: dict[str, bool]
+    devices: int = THREADS
 
 
 KEPT = {"scan_layers": False, "remat": False}
 REMATERIALISED = {"scan_layers": True, "remat": True}
 ENTRIES = (
-    Entry(OURS, "adjoint", {"microbatch": 1}, KEPT),
-    Entry("adjoint, two examples at once", "adjoint", {"microbatch": 2}, KEPT),
+    Entry(OURS, "adjoint", {"microbatch": THREADS}, KEPT),
     Entry("adjoint, whole batch", "adjoint", {}, KEPT),
-    Entry("adjoint, block remat", "adjoint", {"microbatch": 1}, REMATERIALISED),
-    Entry("mixed_mode", "mixed_mode", {"microbatch": 1}, KEPT),
+    Entry("adjoint, block remat", "adjoint", {"microbatch": THREADS}, REMATERIALISED),
+    Entry("mixed_mode", "mixed_mode", {"microbatch": THREADS}, KEPT),
     Entry("unroll", "unroll", {}, KEPT),
+    Entry("adjoint, one device", "adjoint", {"microbatch": 1}, KEPT, devices=1),
+    Entry("adjoint, one device, whole batch", "adjoint", {}, KEPT, devices=1),
 )
 
 
@@ -267,7 +272,9 @@ def run(size: str, rounds: int, workdir: Path, console: Console) -> dict[str, An
             workers.append(Worker(name, module, arguments))
             stack.callback(workers[-1].close)
         made, peaks, others = calls(workers, rounds, console)
-    described = {entry.name: {"options": entry.options, "model": entry.model} for entry in ENTRIES}
+    described = {
+        entry.name: {"options": entry.options, "model": entry.model, "devices": entry.devices} for entry in ENTRIES
+    }
     facts = {worker.name: described.get(worker.name, {}) | worker.facts for worker in workers}
     results: dict[str, Any] = {
         "rows": rows(made, peaks, facts, reference),

@@ -5,7 +5,7 @@ a family has them. `pretrained/families.py` says which family sets what.
 
 The parameters of all layers are stacked along a leading axis L, so that one layer can be looped over in Python
 (faster on a CPU, and readable under a debugger) or scanned (one compilation for any depth): `ModelConfig.scan_layers`.
-An adapter is a separate pytree that is never merged into the parameters (see `lora.py`). Nothing view uses a fused
+An adapter is a separate pytree that is never merged into the parameters (see `lora.py`). Nothing here uses a fused
 kernel: every operation has a jvp of its vjp, which the meta-gradient needs.
 """
 
