@@ -5,14 +5,10 @@
 
 The same weights in float32, the same prompts, greedy, and as many new tokens for all. Each round times every system
 once, in an order that changes, so that whatever else the machine does falls on all of them.
-
-On a CPU every core is a device: one of them with all cores' threads, as PyTorch works, against sequences spread over
-them. No operation of a small model has enough rows for two threads; sequences that share nothing have.
 """
 
 import gc
 import json
-import os
 import time
 from collections.abc import Callable
 from functools import partial
@@ -22,15 +18,12 @@ import jax
 import numpy as np
 from absl import app, flags
 
-from mass_jax.models import lora, partition
+from mass_jax.models import lora
 from mass_jax.models.lora import LoraConfig
-from mass_jax.models.partition import DATA, FSDP, TENSOR
 from mass_jax.models.pretrained import source
 from mass_jax.models.sampling import sample
-from mass_jax.training import mesh as meshes
 from mass_jax.training.compilation import enable_compilation_cache
 from mass_jax.training.progress import Progress
-from mass_jax.types import Params
 
 NO_STOP = -1
 
@@ -51,7 +44,6 @@ def main(_: list[str]) -> None:
     options = flags.FLAGS
     workdir = Path(options.workdir)
     workdir.mkdir(parents=True, exist_ok=True)
-    jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
     enable_compilation_cache(workdir.parent / ".jax_cache")
     rows = []
     ours = source.load(options.model, context=max(2048, options.prompt + options.new))
@@ -79,18 +71,18 @@ def main(_: list[str]) -> None:
 
 
 def _our_systems(model: source.Pretrained, prompts: np.ndarray, new: int, rank: int) -> dict[str, Callable[[], object]]:
-    batch, devices = len(prompts), len(jax.devices())
+    batch = len(prompts)
     one = lora.init(LoraConfig(rank), model.params, jax.random.key(0))
     # Not zero, so that nothing can be skipped.
     one = jax.tree.map(lambda leaf: leaf + 1e-3, one)
     each = jax.tree.map(lambda leaf: np.broadcast_to(leaf, (batch, *leaf.shape)).copy(), one)
     each = jax.device_put(each)
 
-    def run(params: Params, adapter: object, per_problem: bool) -> object:
+    def run(adapter: object, per_problem: bool) -> object:
         return jax.block_until_ready(
             sample(
                 model.config,
-                params,
+                model.params,
                 adapter,
                 prompts,
                 np.full(batch, prompts.shape[1]),
@@ -103,21 +95,11 @@ def _our_systems(model: source.Pretrained, prompts: np.ndarray, new: int, rank: 
             )
         )
 
-    systems: dict[str, Callable[[], object]] = {
-        "mass_jax": lambda: run(model.params, None, False),
-        "mass_jax, one adapter": lambda: run(model.params, one, False),
-        "mass_jax, an adapter a problem": lambda: run(model.params, each, True),
+    return {
+        "mass_jax": lambda: run(None, False),
+        "mass_jax, one adapter": lambda: run(one, False),
+        "mass_jax, an adapter a problem": lambda: run(each, True),
     }
-    mesh = meshes.make({DATA: devices, FSDP: 1, TENSOR: 1})
-    if mesh is not None and batch % devices == 0:
-        spread = jax.device_put(model.params, partition.shardings(mesh, model.params))
-
-        def over_devices() -> object:
-            with jax.set_mesh(mesh):
-                return run(spread, None, False)
-
-        systems[f"mass_jax, over {devices} devices"] = over_devices
-    return systems
 
 
 def _transformers(name: str) -> Callable[[np.ndarray, int], object] | None:
