@@ -8,9 +8,9 @@ frameworks). Betty is missing because it has no exact hypergradient to compare: 
 approximations.
 
 Time: every system lives in a process of its own, all on the same two cores with as many threads. PyTorch splits every
-operation over its threads. So does XLA on one CPU device; with a device a core, as JAX splits work on any hardware,
-each thread has examples of its own, and far less waiting. In each round every
-process makes one call while the others wait, in an order that rotates, so that a slow moment of the machine hits all
+operation over its threads. So does XLA on one CPU device; with a device a core each
+thread has examples of its own, and waits less for the other. In each round every process makes
+one call while the others wait, in an order that rotates, so that a slow moment of the machine hits all
 alike; the ratio to `adjoint` is the median of the ratios within a round. Compilation and one call to warm up are not
 in the times. The machine must be otherwise idle: PyTorch's threads wait for each other after every operation, and
 another program on the cores slows them down far more than XLA's (tenfold, where ours took twice as long). What others

@@ -288,6 +288,8 @@ class Attention(nn.Module):
             cache = (k, v)
 
         q = q.reshape(batch, length, c.kv_heads, c.heads // c.kv_heads, c.head_dim).transpose(0, 2, 3, 1, 4)
+        # Heads before tokens: batched products of matrices as they lie. In another order XLA's CPU compiler transposes
+        # them, and a token's attention over its cache takes twice as long.
         wide = jnp.promote_types(q.dtype, jnp.float32)
         scores = jnp.einsum("bghtc,bgsc->bghts", q, k, preferred_element_type=wide) + view.mask_Bx1x1xTxS
         # The softmax's division comes after the product with the values: its derivatives are then of size T x C, not
