@@ -50,7 +50,7 @@ def get_config() -> ConfigDict:
     config.inner.learning_rate = 0.5
     config.inner.problems_at_once = 8
 
-    config.train.steps = 16
+    config.train.steps = 14
     config.train.problems = 6
     config.train.solutions = 4
     config.train.generator_rate = 1e-5

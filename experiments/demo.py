@@ -14,13 +14,13 @@ from typing import TypeVar
 
 from ml_collections import ConfigDict
 
-from experiments.evaluate import base_state, write_results
+from experiments.evaluate import base_state, trained_state, write_results
 from experiments.gate import gate
 from mass_jax.models import processes
 from mass_jax.reporting.report import write_report
 from mass_jax.training import config as command_line
 from mass_jax.training.compilation import enable_compilation_cache
-from mass_jax.training.study import open_study, train_arm
+from mass_jax.training.study import open_study
 from mass_jax.training.workdir import write_atomically
 
 T = TypeVar("T")
@@ -40,7 +40,7 @@ def main(config: ConfigDict, workdir: Path) -> None:
             write_atomically(passed, json.dumps(opened, indent=2))
     states = {"base": base_state(study)}
     for name in config.arms:
-        states[name] = clock.time(f"train/{name}", partial(train_arm, study, name))
+        states[name] = clock.time(f"train/{name}", partial(trained_state, study, name))
     write_results(study, states, {"gate": opened, "timing": clock.seconds})
     if processes.first():
         print(f"The report is in {write_report(workdir)}")

@@ -49,6 +49,7 @@ class Evaluator:
         self._key = jax.random.key(seed)
         self._practice: dict[tuple[str, str, Method], list[WrittenPractice]] = {}
         self._outcomes: dict[tuple[Arm, Method], list[Outcome]] = {}
+        self._attributions: dict[str, list[np.ndarray]] = {}
 
     def batches(self) -> list[list[Problem]]:
         """The problems in equal batches, so that every phase compiles once; the last is filled up from the front.
@@ -90,6 +91,16 @@ class Evaluator:
                 for batch, ready in self.adapted(arm, params, eta, method)
             ]
         return self._outcomes[arm, method]
+
+    def attributions(self, model: str, state: TrainState) -> list[np.ndarray]:
+        """What the gold outer loss says of a model's own practice, tau [P, M] of every batch."""
+        if model not in self._attributions:
+            sets = self.practice(model, state.params, "own", self.study.method)
+            self._attributions[model] = [
+                _attributions(self.study, state, batch, practice)
+                for batch, practice in zip(self.batches(), sets, strict=True)
+            ]
+        return self._attributions[model]
 
     def correct(self, outcomes: list[Outcome]) -> np.ndarray:
         """Verdicts in the order of the problems, without the filling."""
@@ -171,10 +182,11 @@ def scorer_view(study: Study, state: TrainState, model: str, evaluator: Evaluato
     columns: dict[str, list] = {name: [] for name in ("scores", "weights", "attributions", "correct", "task")}
     own = evaluator.practice(model, state.params, "own", study.method)
     outcomes = evaluator.run(Arm(model, "own", "scorer"), state.params, state.eta)
-    for i, (batch, practice, outcome) in enumerate(zip(evaluator.batches(), own, outcomes, strict=True)):
+    found = evaluator.attributions(model, state)
+    for i, (batch, practice, outcome, tau) in enumerate(zip(evaluator.batches(), own, outcomes, found, strict=True)):
         tau, valid, correct = processes.whole(
             (
-                _attributions(study, state, batch, practice),
+                tau,
                 practice.sets.valid_PxM,
                 share(study.domain.task.is_correct, batch, practice.sets),
             )
@@ -194,7 +206,7 @@ def examples(study: Study, state: TrainState, model: str, evaluator: Evaluator) 
     practice = evaluator.practice(model, state.params, "own", study.method)[0]
     before = evaluator.run(Arm(model, "none"), state.params, state.eta)[0]
     after = evaluator.run(Arm(model, "own", "scorer"), state.params, state.eta)[0]
-    tau = processes.whole(_attributions(study, state, batch, practice))
+    tau = processes.whole(evaluator.attributions(model, state)[0])
     task = study.domain.task
     assert after.scores is not None
     weights = after.scores.weights_PxM * after.scores.gate_P[:, None]
@@ -327,8 +339,13 @@ def main(config: ConfigDict, workdir: Path) -> None:
     """Finish whatever training is unfinished, then evaluate."""
     enable_compilation_cache(workdir.parent / ".jax_cache")
     study = open_study(config, workdir)
-    states = {"base": base_state(study)} | {name: train_arm(study, name) for name in config.arms}
+    states = {"base": base_state(study)} | {name: trained_state(study, name) for name in config.arms}
     print(write_results(study, states, {}))
+
+
+def trained_state(study: Study, name: str) -> TrainState:
+    """An arm after its training, without its optimisers' moments: they are twice the model, and answers need none."""
+    return train_arm(study, name)._replace(opt_state=None, eta_opt_state=None)
 
 
 def base_state(study: Study) -> TrainState:
