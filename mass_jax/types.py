@@ -91,11 +91,15 @@ class InnerProblem(NamedTuple):
       gradient: ``gradient(params, meta, batch) -> (loss, grads)``, what the optimiser is fed in place of the gradient
         of ``loss``: a differentiable vector field, additive over examples like the loss (normalised gradients of each
         example, say). None for ``jax.value_and_grad(loss)``.
+      axis: the name of a mesh axis over which the examples of a step are spread, where an estimator runs inside
+        ``jax.shard_map``: every device then has a share of ``batch``, all have the same parameters and meta, and
+        gradients and second-order products are summed over the axis once a step. None for a batch that is whole.
     """
 
     loss: Callable[[Params, Meta, Batch], Array]
     optimizer: InnerOptimizer
     gradient: Callable[[Params, Meta, Batch], tuple[Array, Params]] | None = None
+    axis: str | None = None
 
 
 class MetaGradient(NamedTuple):

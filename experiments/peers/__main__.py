@@ -8,13 +8,13 @@ frameworks). Betty is missing because it has no exact hypergradient to compare: 
 approximations.
 
 Time: every system lives in a process of its own, all on the same two cores with as many threads. PyTorch splits every
-operation over its threads. So does XLA on one CPU device; with a device a core each
-thread has examples of its own, and waits less for the other. In each round every process makes
-one call while the others wait, in an order that rotates, so that a slow moment of the machine hits all
-alike; the ratio to `adjoint` is the median of the ratios within a round. Compilation and one call to warm up are not
-in the times. The machine must be otherwise idle: PyTorch's threads wait for each other after every operation, and
-another program on the cores slows them down far more than XLA's (tenfold, where ours took twice as long). What others
-took of the cores is measured, and a warning says if it was much.
+operation over its threads. So does XLA on one CPU device; with a device of one thread on each core, each device has
+half of the examples (`InnerProblem.axis`), and they meet twice a step. In each round every process makes one call
+while the others wait, in an order that rotates, so that a slow moment of the machine hits all alike; the ratio to
+`adjoint` is the median of the ratios within a round. Compilation and one call to warm up are not in the times. The
+machine must be otherwise idle: PyTorch's threads wait for each other after every operation, and another program on the
+cores slows them down far more than XLA's (tenfold, where ours took twice as long). What others took of the cores is
+measured, and a warning says if it was much.
 
 Memory: the peak of resident memory during all calls, the warm-up included, less what was resident before the first.
 Data, parameters, libraries and compiled programs are therefore in neither; freed heap is handed back before the first
@@ -69,7 +69,7 @@ class Entry(NamedTuple):
       estimator: its name in the registry.
       options: its options.
       model: ``scan_layers`` and ``remat`` of the transformer.
-      devices: over which the examples of a microbatch are split: one a core, or one with a thread a core.
+      devices: over which the examples of a step are spread: one a core, or one with a thread a core.
     """
 
     name: str
@@ -82,10 +82,10 @@ class Entry(NamedTuple):
 KEPT = {"scan_layers": False, "remat": False}
 REMATERIALISED = {"scan_layers": True, "remat": True}
 ENTRIES = (
-    Entry(OURS, "adjoint", {"microbatch": THREADS}, KEPT),
+    Entry(OURS, "adjoint", {"microbatch": 1}, KEPT),
     Entry("adjoint, whole batch", "adjoint", {}, KEPT),
-    Entry("adjoint, block remat", "adjoint", {"microbatch": THREADS}, REMATERIALISED),
-    Entry("mixed_mode", "mixed_mode", {"microbatch": THREADS}, KEPT),
+    Entry("adjoint, block remat", "adjoint", {"microbatch": 1}, REMATERIALISED),
+    Entry("mixed_mode", "mixed_mode", {"microbatch": 1}, KEPT),
     Entry("unroll", "unroll", {}, KEPT),
     Entry("adjoint, one device", "adjoint", {"microbatch": 1}, KEPT, devices=1),
     Entry("adjoint, one device, whole batch", "adjoint", {}, KEPT, devices=1),
@@ -100,7 +100,7 @@ class Problem(NamedTuple):
 
     def ours(self, entry: Entry, dtype: str = "float32") -> tuple[str, dict[str, Any]]:
         """Module and arguments of one of our systems."""
-        arguments = {**entry._asdict(), "size": self.size, "steps": STEPS, "dtype": dtype}
+        arguments = {**entry._asdict(), "threads": THREADS, "size": self.size, "steps": STEPS, "dtype": dtype}
         del arguments["name"]
         return "experiments.peers.jax_systems", arguments
 

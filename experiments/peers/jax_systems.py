@@ -1,5 +1,6 @@
 """Our estimators on the problem, compiled ahead of the first call."""
 
+import os
 import time
 from typing import Any
 
@@ -11,7 +12,6 @@ from experiments import problems
 from experiments.peers.worker import System
 from mass_jax.metagrad import registry
 from mass_jax.training.compilation import temp_bytes
-from mass_jax.types import Array, Batch, InnerProblem, Meta, Params
 
 
 def make(
@@ -19,6 +19,7 @@ def make(
     options: dict[str, Any],
     model: dict[str, bool],
     devices: int,
+    threads: int,
     size: problems.Size,
     steps: int,
     dtype: str,
@@ -29,33 +30,27 @@ def make(
       estimator: a key of ``mass_jax.metagrad.registry.ESTIMATORS``.
       options: its options.
       model: ``scan_layers`` and ``remat`` of the transformer.
-      devices: over which the examples of every microbatch are split.
+      devices: over which the examples of every step are spread.
+      threads: of all devices together.
       size: of the problem.
       steps: K.
       dtype: "float32" or "float64".
     """
+    os.environ["NPROC"] = str(threads // devices)  # XLA's name for the number of threads that it may make
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", devices)
     jax.config.update("jax_enable_x64", dtype == "float64")
     jax.config.update("jax_enable_compilation_cache", False)  # the seconds are part of the result
     case = problems.make_case(size, "sgd", steps, dtype=dtype, **model)
     mesh = jax.make_mesh((devices,), ("examples",), axis_types=(AxisType.Auto,))
-    problem = over_examples(case.problem, NamedSharding(mesh, PartitionSpec("examples")))
-    program = jax.jit(registry.make(estimator, **options).value_and_grad(problem, case.outer_loss))
-    arguments = jax.device_put((case.init, case.meta, case.batches), NamedSharding(mesh, PartitionSpec()))
+    shared = PartitionSpec()
+    split = {name: PartitionSpec(None, "examples") if leaf.ndim > 1 else shared for name, leaf in case.batches.items()}
+    program = registry.make(estimator, **options).value_and_grad(
+        case.problem._replace(axis="examples"), case.outer_loss
+    )
+    program = jax.jit(jax.shard_map(program, mesh=mesh, in_specs=(shared, shared, split), out_specs=shared))
+    arguments = jax.device_put((case.init, case.meta, case.batches), NamedSharding(mesh, shared))
     began = time.perf_counter()
     compiled = program.lower(*arguments).compile()
     facts = {"compile_seconds": time.perf_counter() - began, "temp_mb": temp_bytes(compiled) / 1e6}
     return System(lambda: np.asarray(compiled(*arguments)[1].meta["weights"]), facts)
-
-
-def over_examples(problem: InnerProblem, sharding: NamedSharding) -> InnerProblem:
-    """The same problem, with the examples that its loss is given at a time laid out as ``sharding`` says."""
-
-    def loss(params: Params, meta: Meta, batch: Batch) -> Array:
-        batch = jax.tree.map(
-            lambda leaf: jax.lax.with_sharding_constraint(leaf, sharding) if leaf.ndim else leaf, batch
-        )
-        return problem.loss(params, meta, batch)
-
-    return problem._replace(loss=loss)

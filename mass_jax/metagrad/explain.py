@@ -223,6 +223,7 @@ def explain(
     def marked(params: Params) -> Array:
         return outer(cost.mark_boundary(params))
 
+    problem = problem._replace(axis=None)  # all devices' work together
     joined = estimator.value_and_grad(problem, marked)
     program, (_, shapes) = cost.trace(joined, init, meta, batches)
     plain, _ = cost.trace(lambda *args: inner_loop(problem, *args)[0], init, meta, batches)

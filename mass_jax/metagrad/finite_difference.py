@@ -10,7 +10,7 @@ import optax
 
 from mass_jax.metagrad.base import CotangentEstimator, InnerRun
 from mass_jax.metagrad.checks import check_cotangent, check_inputs, check_steps
-from mass_jax.metagrad.microbatch import sum_over_microbatches
+from mass_jax.metagrad.microbatch import sum_over_examples
 from mass_jax.metagrad.second_order import Cotangents, loss_and_grad, pull_init, pull_update, start_walk
 from mass_jax.metagrad.trajectory import Place, Trajectory, place_finder, run
 from mass_jax.metagrad.truncated import Window, last_steps
@@ -191,7 +191,7 @@ class FiniteDifference(CotangentEstimator):
         def gradients(sign: float) -> tuple[Params, Meta]:
             moved = jax.tree.map(lambda p, v: (p + sign * h * v).astype(p.dtype), params, along)
             gradient = jax.grad(problem.loss, argnums=(0, 1))
-            return sum_over_microbatches(lambda part: gradient(moved, meta, part), batch, self.microbatch)
+            return sum_over_examples(gradient, (moved, meta), batch, self.microbatch, problem.axis)
 
         plus, minus = gradients(1.0), gradients(-1.0)
         difference = jax.tree.map(jnp.subtract, plus, minus)

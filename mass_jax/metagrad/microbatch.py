@@ -1,4 +1,4 @@
-"""Sum a function over slices of a batch, so that only one slice's activations are alive at a time."""
+"""Sum a function over the examples of a step: over slices, of which one is alive at a time, and over devices."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -11,7 +11,9 @@ from mass_jax.types import Batch, InnerProblem, Meta, Params, PyTree
 Out = TypeVar("Out", bound=PyTree)
 
 
-def sum_over_microbatches(fn: Callable[[Batch], Out], batch: Batch, size: int | None) -> Out:
+def sum_over_microbatches(
+    fn: Callable[[Batch], Out], batch: Batch, size: int | None, varying: tuple[str, ...] = ()
+) -> Out:
     """Σ fn(part) over consecutive parts of ``size`` examples, one after another.
 
     Exact for what is additive over examples: a loss that is a sum, its gradients and Hessian-vector products. It must
@@ -21,6 +23,7 @@ def sum_over_microbatches(fn: Callable[[Batch], Out], batch: Batch, size: int | 
       fn: a function of a batch that returns a pytree of arrays.
       batch: leaves [N, ...], which are split, and scalars (a step index, say), which every part is given whole.
       size: examples a part; None for ``fn(batch)`` as it is.
+      varying: mesh axes along which the results differ, inside ``jax.shard_map``.
 
     Raises:
       ValueError: ``size`` does not divide N, leaves disagree on N, or no leaf has an example axis.
@@ -52,7 +55,28 @@ def sum_over_microbatches(fn: Callable[[Batch], Out], batch: Batch, size: int | 
 
     shapes = jax.eval_shape(lambda: fn(part_of([leaf[0] for leaf in split])))
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-    return jax.lax.scan(add, zeros, split)[0]
+    return jax.lax.scan(add, jax.lax.pcast(zeros, varying, to="varying"), split)[0]
+
+
+def sum_over_examples(
+    fn: Callable[..., Out], shared: tuple[PyTree, ...], batch: Batch, size: int | None, axis: str | None
+) -> Out:
+    """Σ fn(*shared, part) over all examples of a step, those of other devices included.
+
+    The devices meet once, for the sum of what each has summed over its own microbatches.
+
+    Args:
+      fn: as for ``sum_over_microbatches``, after what is shared.
+      shared: pytrees of arrays, equal on all devices.
+      batch: this device's examples.
+      size: as for ``sum_over_microbatches``.
+      axis: see ``InnerProblem.axis``.
+    """
+    if axis is None:
+        return sum_over_microbatches(lambda part: fn(*shared, part), batch, size)
+    # Said to differ between devices, or derivatives with respect to it would be summed over them in every microbatch.
+    own = jax.lax.pcast(shared, axis, to="varying")
+    return jax.lax.psum(sum_over_microbatches(lambda part: fn(*own, part), batch, size, (axis,)), axis)
 
 
 def check_additive(

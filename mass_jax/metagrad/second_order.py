@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from mass_jax.metagrad.microbatch import sum_over_microbatches
+from mass_jax.metagrad.microbatch import sum_over_examples
 from mass_jax.types import Array, Batch, InnerProblem, Meta, OptState, Params, PyTree
 
 
@@ -21,7 +21,7 @@ class Cotangents(NamedTuple):
 def loss_and_grad(problem: InnerProblem, params: Params, meta: Meta, batch: Batch, microbatch: int | None) -> Any:
     """The inner loss, and its gradient with respect to the parameters (or what ``problem.gradient`` puts for it)."""
     fn = problem.gradient or jax.value_and_grad(problem.loss)
-    return sum_over_microbatches(lambda part: fn(params, meta, part), batch, microbatch)
+    return sum_over_examples(fn, (params, meta), batch, microbatch, problem.axis)
 
 
 def second_order(
@@ -34,11 +34,11 @@ def second_order(
     (MixFlow-MG, Kemaev et al. 2025, arXiv 2505.00793, eq. 6). A ``problem.gradient`` need not be the gradient of
     anything, so its Jacobian is transposed by reverse mode.
     """
-    return sum_over_microbatches(
-        lambda part: _differentiable(lambda: _second_order(problem, params, meta, part, along), problem, params),
-        batch,
-        microbatch,
-    )
+
+    def product(params: Params, meta: Meta, along: Params, part: Batch) -> tuple[Params, Meta]:
+        return _differentiable(lambda: _second_order(problem, params, meta, part, along))
+
+    return sum_over_examples(product, (params, meta, along), batch, microbatch, problem.axis)
 
 
 def mixed_term(
@@ -46,12 +46,15 @@ def mixed_term(
 ) -> Meta:
     """∂²ℓ/∂w∂φ · along alone: a forward-mode derivative of ∂ℓ/∂w, without a Hessian-vector product."""
 
-    def mixed(part: Batch) -> Meta:
+    def mixed(params: Params, meta: Meta, along: Params, part: Batch) -> Meta:
         if problem.gradient is not None:
             return _pull_gradient(problem, params, meta, part, along)[1]
         return jax.jvp(lambda p: jax.grad(problem.loss, argnums=1)(p, meta, part), (params,), (along,))[1]
 
-    return sum_over_microbatches(lambda part: _differentiable(lambda: mixed(part), problem, params), batch, microbatch)
+    def product(*arguments: PyTree) -> Meta:
+        return _differentiable(lambda: mixed(*arguments))
+
+    return sum_over_examples(product, (params, meta, along), batch, microbatch, problem.axis)
 
 
 def step_back(
@@ -146,7 +149,7 @@ def _pull_gradient(
     return jax.vjp(lambda p, m: gradient(p, m, batch)[1], params, meta)[1](along)
 
 
-def _differentiable(product: Callable[[], Any], problem: InnerProblem, params: Params) -> Any:
+def _differentiable(product: Callable[[], Any]) -> Any:
     """Calls ``product``; where an operation has no second derivative, the error says which, and the way out."""
     try:
         return product()

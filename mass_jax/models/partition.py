@@ -4,7 +4,8 @@ The mesh has three axes. Problems are spread over ``data`` and ``fsdp``, each wi
 matrices are split over ``fsdp`` and ``tensor``. A layer's matrices are gathered over ``fsdp`` where the layer runs, one
 layer at a time, and stay split over ``tensor``.
 
-Everything here does nothing where no mesh is set (`jax.set_mesh`), so that the same functions run on one device.
+Everything here does nothing where no mesh with these axes is set (`jax.set_mesh`), so that the same functions run on
+one device.
 """
 
 import math
@@ -133,8 +134,8 @@ def ways(axes: tuple[str, ...] = PROBLEMS) -> int:
 
 
 def active() -> bool:
-    """Whether a mesh is set."""
-    return not jax.sharding.get_abstract_mesh().empty
+    """Whether a mesh with these axes is set."""
+    return set(AXES) <= set(jax.sharding.get_abstract_mesh().axis_names)
 
 
 def path_name(path: tuple) -> str:
