@@ -13,8 +13,10 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
@@ -54,7 +56,7 @@ def main(_: list[str]) -> None:
         systems = _our_systems(ours, prompts, options.new, options.rank)
         if theirs is not None:
             systems["transformers"] = partial(theirs, prompts, options.new)
-            systems["matrix products alone"] = _products(ours, batch, options.prompt, options.new)
+            systems |= _products(ours, batch, options.prompt, options.new)
         seconds = interleaved(systems, options.rounds, f"batch {batch}")
         for name, times in seconds.items():
             rows.append(
@@ -128,27 +130,41 @@ def _transformers(name: str) -> Callable[[np.ndarray, int], object] | None:
     return run
 
 
-def _products(model: source.Pretrained, batch: int, prompt: int, new: int) -> Callable[[], object]:
-    """The products of matrices that every engine has to make for these tokens, by torch: what is left to be gained."""
+def _products(model: source.Pretrained, batch: int, prompt: int, new: int) -> dict[str, Callable[[], object]]:
+    """The products of matrices that every engine has to make for these tokens, by torch and by XLA.
+
+    Torch's say what is left to be gained, XLA's what any program of ours takes at least.
+    """
     import torch
 
     kernels = [
-        torch.tensor(np.asarray(kernel))
+        np.asarray(kernel)
         for projection in model.params["layers"].values()
         if "kernel" in projection
         for kernel in projection["kernel"]
     ]
-    output = torch.tensor(np.asarray(model.params.get("unembed", model.params["embed"].T)))
+    output = np.asarray(model.params.get("unembed", model.params["embed"].T))
+    steps = [(batch * prompt, kernels), (batch, [output]), *[(batch, [*kernels, output])] * (new - 1)]
 
-    def run() -> object:
-        with torch.no_grad():
-            for rows in (batch * prompt, *[batch] * (new - 1)):
-                for kernel in kernels:
-                    torch.ones(rows, len(kernel)) @ kernel
-                logits = torch.ones(batch, len(output)) @ output
-        return logits
+    def by(multiply: Callable[..., object], array: Callable[..., Any]) -> Callable[[], object]:
+        held = {id(kernel): array(kernel) for kernel in [*kernels, output]}
+        rows = {(count, len(k)): array(np.ones((count, len(k)), np.float32)) for count, some in steps for k in some}
 
-    return run
+        def run() -> object:
+            for count, some in steps:
+                made = multiply([rows[count, len(k)] for k in some], [held[id(k)] for k in some])
+            return made
+
+        return run
+
+    def pairs(rows: list, kernels: list) -> list:
+        return [x @ kernel for x, kernel in zip(rows, kernels, strict=True)]
+
+    xla = jax.jit(pairs)
+    return {
+        "matrix products alone, torch": by(torch.no_grad()(pairs), torch.tensor),
+        "matrix products alone, XLA": by(lambda *a: jax.block_until_ready(xla(*a)), jnp.asarray),
+    }
 
 
 def interleaved(systems: dict[str, Callable[[], object]], rounds: int, label: str) -> dict[str, list[float]]:

@@ -82,13 +82,13 @@ class Entry(NamedTuple):
 KEPT = {"scan_layers": False, "remat": False}
 REMATERIALISED = {"scan_layers": True, "remat": True}
 ENTRIES = (
-    Entry(OURS, "adjoint", {"microbatch": 1}, KEPT),
-    Entry("adjoint, whole batch", "adjoint", {}, KEPT),
-    Entry("adjoint, block remat", "adjoint", {"microbatch": 1}, REMATERIALISED),
-    Entry("mixed_mode", "mixed_mode", {"microbatch": 1}, KEPT),
+    Entry(OURS, "adjoint", {"microbatch": 1}, REMATERIALISED),
+    Entry("adjoint, activations kept", "adjoint", {"microbatch": 1}, KEPT),
+    Entry("adjoint, activations kept, all examples at once", "adjoint", {}, KEPT),
+    Entry("mixed_mode", "mixed_mode", {"microbatch": 1}, REMATERIALISED),
     Entry("unroll", "unroll", {}, KEPT),
-    Entry("adjoint, one device", "adjoint", {"microbatch": 1}, KEPT, devices=1),
-    Entry("adjoint, one device, whole batch", "adjoint", {}, KEPT, devices=1),
+    Entry("adjoint, one device", "adjoint", {"microbatch": 1}, REMATERIALISED, devices=1),
+    Entry("adjoint, one device, all kept, all at once", "adjoint", {}, KEPT, devices=1),
 )
 
 

@@ -61,6 +61,12 @@ def test_flops_of_a_linear_problem_equal_those_counted_by_hand():
         assert first_order.flops == (2 + 2) * steps * PRODUCT + steps * diagnostics
 
 
+def test_examples_on_several_devices_are_priced_together():
+    spread = LINEAR._replace(axis="examples")
+    adjoint = metagrad.make("adjoint")
+    assert explain(adjoint, spread, *linear_arguments()) == explain(adjoint, LINEAR, *linear_arguments())
+
+
 def test_microbatches_change_the_memory_and_not_the_flops():
     whole, parts = (explain(metagrad.make("adjoint", microbatch=m), LINEAR, *linear_arguments()) for m in (None, 1))
     assert whole.flops == parts.flops
