@@ -3,8 +3,8 @@
     make reproduce-llm
     python -m experiments.demo --config=configs/smollm2_135m.py --workdir=runs/smollm2_135m
 
-Hardware: 2 CPU cores and 20 GiB. Time: about two hours. Expect Base 10.6 %, MASS-gold 16.3 %, Solver GRPO 19.2 %, MASS
-14.4 %, the oracle 29.8 % on the test split; docs/results.md has the whole table.
+Hardware: 2 CPU cores and 17 GiB. Time: 100 minutes. Expect Base 10.6 %, MASS-gold 15.4 %, Solver GRPO 13.5 %, MASS
+15.4 %, the oracle 29.8 % on the test split; docs/results.md has the whole table.
 """
 
 from ml_collections import ConfigDict
