@@ -19,10 +19,10 @@ measured, and a warning says if it was much.
 Memory: the peak of resident memory during all calls, the warm-up included, less what was resident before the first.
 Data, parameters, libraries and compiled programs are therefore in neither; freed heap is handed back before the first
 call, so that compilation leaves nothing behind that a call could use unseen. malloc is as the system has it. (With one
-arena for all threads, MALLOC_ARENA_MAX=1, our rows take a tenth less memory and 1.6 to 2.5 times as long: XLA's threads
-then wait for each other whenever they allocate. PyTorch's, which rarely do, take the same.) What a library touches at
-its first call is in the numbers (10 MB for most). XLA's products are Eigen's: those of YNNPACK are as fast here, but
-take almost twice the memory.
+arena for all threads, MALLOC_ARENA_MAX=1, our rows take a tenth less memory or more, and 1.4 to 2.5 times as long:
+XLA's threads then wait for each other whenever they allocate. PyTorch's, which rarely do, take the same.) What a
+library touches at its first call is in the numbers (10 MB for most). XLA's products are Eigen's: those of YNNPACK are
+as fast here, but take almost twice the memory.
 
 Error: of the meta-gradient, in norm, relative to `adjoint` in float64, which is itself compared with torch.autograd in
 float64.
