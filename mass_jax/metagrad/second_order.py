@@ -1,13 +1,16 @@
 """The primitives every estimator is made of: one inner gradient, one step back, and the two second-order products."""
 
+import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 
 from mass_jax.metagrad.microbatch import sum_over_examples
 from mass_jax.types import Array, Batch, InnerProblem, Meta, OptState, Params, PyTree
+
+Out = TypeVar("Out", bound=PyTree)
 
 
 class Cotangents(NamedTuple):
@@ -35,8 +38,9 @@ def second_order(
     anything, so its Jacobian is transposed by reverse mode.
     """
 
+    @_differentiable
     def product(params: Params, meta: Meta, along: Params, part: Batch) -> tuple[Params, Meta]:
-        return _differentiable(lambda: _second_order(problem, params, meta, part, along))
+        return _second_order(problem, params, meta, part, along)
 
     return sum_over_examples(product, (params, meta, along), batch, microbatch, problem.axis)
 
@@ -46,13 +50,11 @@ def mixed_term(
 ) -> Meta:
     """∂²ℓ/∂w∂φ · along alone: a forward-mode derivative of ∂ℓ/∂w, without a Hessian-vector product."""
 
-    def mixed(params: Params, meta: Meta, along: Params, part: Batch) -> Meta:
+    @_differentiable
+    def product(params: Params, meta: Meta, along: Params, part: Batch) -> Meta:
         if problem.gradient is not None:
             return _pull_gradient(problem, params, meta, part, along)[1]
         return jax.jvp(lambda p: jax.grad(problem.loss, argnums=1)(p, meta, part), (params,), (along,))[1]
-
-    def product(*arguments: PyTree) -> Meta:
-        return _differentiable(lambda: mixed(*arguments))
 
     return sum_over_examples(product, (params, meta, along), batch, microbatch, problem.axis)
 
@@ -149,17 +151,22 @@ def _pull_gradient(
     return jax.vjp(lambda p, m: gradient(p, m, batch)[1], params, meta)[1](along)
 
 
-def _differentiable(product: Callable[[], Any]) -> Any:
-    """Calls ``product``; where an operation has no second derivative, the error says which, and the way out."""
-    try:
-        return product()
-    except (NotImplementedError, TypeError, ValueError) as error:
-        text = str(error)
-        if not any(sign in text for sign in ("ifferentiat", "JVP", "jvp", "ranspose")):
-            raise
-        raise TypeError(
-            f"the inner loss has an operation without a second derivative ({text.splitlines()[0].rstrip('.')}): in "
-            "the inner loss, replace the fused kernel or callback by plain jax.numpy operations (it may stay in "
-            "sampling and in the outer loss), or choose an estimator that takes no second derivative: "
-            "finite_difference or evolution."
-        ) from error
+def _differentiable(product: Callable[..., Out]) -> Callable[..., Out]:
+    """``product``; where an operation has no second derivative, its error says which, and the way out."""
+
+    @functools.wraps(product)
+    def checked(*arguments: PyTree) -> Out:
+        try:
+            return product(*arguments)
+        except (NotImplementedError, TypeError, ValueError) as error:
+            text = str(error)
+            if not any(sign in text for sign in ("ifferentiat", "JVP", "jvp", "ranspose")):
+                raise
+            raise TypeError(
+                f"the inner loss has an operation without a second derivative ({text.splitlines()[0].rstrip('.')}): in "
+                "the inner loss, replace the fused kernel or callback by plain jax.numpy operations (it may stay in "
+                "sampling and in the outer loss), or choose an estimator that takes no second derivative: "
+                "finite_difference or evolution."
+            ) from error
+
+    return checked
