@@ -70,6 +70,7 @@ def entries(size: str, optimizer: str, steps: int) -> list[Entry]:
         Entry("mixed_mode", {"microbatch": 1}),
         Entry("adjoint", {}),
         Entry("adjoint", {"microbatch": 1}),
+        Entry("adjoint", {"microbatch": 1, "grad_remat": False}),
         Entry("adjoint", {"hvp_microbatch": max(1, examples // 4), "hvp_remat": False}),
         Entry("forward", {"max_scalars": 512}),
         Entry("truncated", {"window": half}),

@@ -1,7 +1,7 @@
 """The inner problem that estimators and frameworks are compared on: a LoRA transformer on random tokens."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -52,6 +52,7 @@ def make_case(
     *,
     scan_layers: bool = True,
     remat: bool = True,
+    remat_keeps: Sequence[str] = (),
     dtype: str = "float32",
     seed: int = 0,
 ) -> Case:
@@ -62,7 +63,7 @@ def make_case(
     """
     params, init, tokens, outer_tokens, weights = arrays(size, steps, seed)
     as_dtype = lambda tree: jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), tree)  # noqa: E731
-    config = model_config(size, scan_layers=scan_layers, remat=remat)
+    config = model_config(size, scan_layers=scan_layers, remat=remat, remat_keeps=remat_keeps)
     base = as_dtype(params)
 
     def losses(adapter: Params, tokens: Array) -> Array:
@@ -86,7 +87,7 @@ def make_case(
     )
 
 
-def model_config(size: Size, *, scan_layers: bool, remat: bool) -> ModelConfig:
+def model_config(size: Size, *, scan_layers: bool, remat: bool, remat_keeps: Sequence[str] = ()) -> ModelConfig:
     """The architecture of a size."""
     return ModelConfig(
         vocab_size=size.vocab_size,
@@ -99,6 +100,7 @@ def model_config(size: Size, *, scan_layers: bool, remat: bool) -> ModelConfig:
         context=size.tokens,
         scan_layers=scan_layers,
         remat=remat,
+        remat_keeps=tuple(remat_keeps),
     )
 
 

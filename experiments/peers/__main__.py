@@ -22,7 +22,8 @@ call, so that compilation leaves nothing behind that a call could use unseen. ma
 arena for all threads, MALLOC_ARENA_MAX=1, our rows take a tenth less memory or more, and 1.4 to 2.5 times as long:
 XLA's threads then wait for each other whenever they allocate. PyTorch's, which rarely do, take the same.) What a
 library touches at its first call is in the numbers (10 MB for most). XLA's products are Eigen's: those of YNNPACK are
-as fast here, but take almost twice the memory.
+as fast here, but take almost twice the memory. Its barriers around what is recomputed stay, or its CPU compiler would
+merge that with the first computation again.
 
 Error: of the meta-gradient, in norm, relative to `adjoint` in float64, which is itself compared with torch.autograd in
 float64.
@@ -70,28 +71,30 @@ class Entry(NamedTuple):
       name: in the table.
       estimator: its name in the registry.
       options: its options.
-      model: ``scan_layers`` and ``remat`` of the transformer.
+      model: ``remat`` and ``remat_keeps`` of the transformer, whose layers are a loop in Python.
       devices: over which the examples of a step are spread: one a core, or one with a thread a core.
     """
 
     name: str
     estimator: str
     options: dict[str, Any]
-    model: dict[str, bool]
+    model: dict[str, Any]
     devices: int = THREADS
 
 
-KEPT = {"scan_layers": False, "remat": False}
-REMATERIALISED = {"scan_layers": True, "remat": True}
+KEPT: dict[str, Any] = {"remat": False}
+REMATERIALISED = {"remat": True}
+PRODUCTS_KEPT = {"remat": True, "remat_keeps": ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj")}
+LEAN = {"microbatch": 1, "grad_remat": False}
 ENTRIES = (
-    Entry(OURS, "adjoint", {"microbatch": 1}, KEPT),
-    Entry("adjoint, block remat", "adjoint", {"microbatch": 1}, REMATERIALISED),
-    Entry("adjoint, all examples at once", "adjoint", {}, KEPT),
-    Entry("mixed_mode", "mixed_mode", {"microbatch": 1}, KEPT),
-    Entry("unroll", "unroll", {}, KEPT),
-    Entry("adjoint, one device", "adjoint", {"microbatch": 1}, KEPT, devices=1),
-    Entry("adjoint, one device, block remat", "adjoint", {"microbatch": 1}, REMATERIALISED, devices=1),
-    Entry("adjoint, one device, all examples at once", "adjoint", {}, KEPT, devices=1),
+    Entry(OURS, "adjoint", LEAN, PRODUCTS_KEPT),
+    Entry("adjoint, all recomputed", "adjoint", {"microbatch": 1}, REMATERIALISED),
+    Entry("adjoint, all kept", "adjoint", {"microbatch": 1}, KEPT),
+    Entry("adjoint, all kept, all examples at once", "adjoint", {}, KEPT),
+    Entry("mixed_mode", "mixed_mode", LEAN, PRODUCTS_KEPT),
+    Entry("unroll, all kept, all examples at once", "unroll", {}, KEPT),
+    Entry("adjoint, one device", "adjoint", LEAN, PRODUCTS_KEPT, devices=1),
+    Entry("adjoint, one device, all kept, all examples at once", "adjoint", {}, KEPT, devices=1),
 )
 
 
@@ -109,7 +112,7 @@ class Problem(NamedTuple):
 
     def peer(self, way: str, dtype: str = "float32") -> tuple[str, dict[str, Any]]:
         """Module and arguments of one of theirs."""
-        config = problems.model_config(self.size, **KEPT)
+        config = problems.model_config(self.size, scan_layers=False, **KEPT)
         model = {"heads": config.heads, "rope_theta": config.rope_theta, "eps": config.norm_eps}
         common = {"data": self.data, "model": model, "rate": problems.RATES["sgd"]}
         return "experiments.peers.torch_systems", {"way": way, **common, "threads": THREADS, "dtype": dtype}
@@ -275,9 +278,7 @@ def run(size: str, rounds: int, workdir: Path, console: Console) -> dict[str, An
             workers.append(Worker(name, module, arguments))
             stack.callback(workers[-1].close)
         made, peaks, others = calls(workers, rounds, console)
-    described = {
-        entry.name: {"options": entry.options, "model": entry.model, "devices": entry.devices} for entry in ENTRIES
-    }
+    described = {entry.name: {key: getattr(entry, key) for key in ("options", "model", "devices")} for entry in ENTRIES}
     facts = {worker.name: described.get(worker.name, {}) | worker.facts for worker in workers}
     results: dict[str, Any] = {
         "rows": rows(made, peaks, facts, reference),
@@ -315,7 +316,9 @@ def prepare() -> None:
     # XLA makes as many threads as it may use cores; OpenMP and MKL read the variables when torch is imported.
     os.sched_setaffinity(0, cores[:THREADS])
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(THREADS)
-    os.environ["XLA_FLAGS"] = "--xla_cpu_experimental_ynn_fusion_type="  # no YNNPACK
+    # No YNNPACK; and the barriers stay that keep XLA from merging what is recomputed with the first computation again.
+    ours = "--xla_cpu_experimental_ynn_fusion_type= --xla_disable_hlo_passes=cse_barrier_expander"
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {ours}".strip()
     os.environ["JAX_PLATFORMS"] = "cpu"
 
 

@@ -17,7 +17,7 @@ from mass_jax.training.compilation import temp_bytes
 def make(
     estimator: str,
     options: dict[str, Any],
-    model: dict[str, bool],
+    model: dict[str, Any],
     devices: int,
     threads: int,
     size: problems.Size,
@@ -29,7 +29,7 @@ def make(
     Args:
       estimator: a key of ``mass_jax.metagrad.registry.ESTIMATORS``.
       options: its options.
-      model: ``scan_layers`` and ``remat`` of the transformer.
+      model: ``remat`` and ``remat_keeps`` of the transformer, whose layers are a loop in Python.
       devices: over which the examples of every step are spread.
       threads: of all devices together.
       size: of the problem.
@@ -41,7 +41,7 @@ def make(
     jax.config.update("jax_num_cpu_devices", devices)
     jax.config.update("jax_enable_x64", dtype == "float64")
     jax.config.update("jax_enable_compilation_cache", False)  # the seconds are part of the result
-    case = problems.make_case(size, "sgd", steps, dtype=dtype, **model)
+    case = problems.make_case(size, "sgd", steps, dtype=dtype, scan_layers=False, **model)
     mesh = jax.make_mesh((devices,), ("examples",), axis_types=(AxisType.Auto,))
     shared = PartitionSpec()
     split = {name: PartitionSpec(None, "examples") if leaf.ndim > 1 else shared for name, leaf in case.batches.items()}

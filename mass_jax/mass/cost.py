@@ -308,8 +308,11 @@ def programs(
       ValueError: the estimator is not the one that is modelled.
     """
     estimator, lengths = method.estimator, method.lengths
-    if not isinstance(estimator, Adjoint) or estimator.trajectory != "gradients" or not estimator.hvp_remat:
+    modelled = isinstance(estimator, Adjoint) and estimator.trajectory == "gradients"
+    if not (modelled and estimator.hvp_remat and estimator.grad_remat):
         raise ValueError(f"the cost of {estimator} is not modelled: choose metagrad.name = 'adjoint', without options.")
+    if method.model.remat_keeps:
+        raise ValueError(f"the cost of model.remat_keeps = {method.model.remat_keeps} is not modelled: leave it empty.")
     examples, part, ways = method.generator.examples, problems // config.parts, model.chips.ways
     rows = part * config.sets
     rounds, at_once = inner.rounds(method.inner, rows, ways)
@@ -377,7 +380,7 @@ def work(method: Method, config: OuterConfig, checks: int, problems: int, docume
 
     Arguments are those of `programs`.
     """
-    method = dataclasses.replace(method, model=dataclasses.replace(method.model, remat=False))
+    method = dataclasses.replace(method, model=dataclasses.replace(method.model, remat=False, remat_keeps=()))
     model = CostModel(method, Chips())
     try:
         calls = [call for each in programs(method, config, checks, problems, documents, model) for call in each.calls]

@@ -50,6 +50,8 @@ class Adjoint(CotangentEstimator):
         of ``microbatch`` makes the way back as small as the way there. None for ``microbatch``.
       hvp_remat: whether the second-order products recompute what the loss marks with ``jax.checkpoint``. Without, they
         take a third less arithmetic where a loss rematerialises its blocks; a small ``hvp_microbatch`` pays for it.
+      grad_remat: the same for the run's gradients. These keep no tangents: without their remat they take no more memory
+        than the second-order products with theirs, on as many examples, and a pass over the model less.
       trajectory: what is kept of the run. "gradients" suits adapters and optimisers that work elementwise; "replay"
         suits inner runs of all parameters over many steps.
       arity: k of the tree of snapshots.
@@ -59,6 +61,7 @@ class Adjoint(CotangentEstimator):
     microbatch: int | None = None
     hvp_microbatch: int | None = None
     hvp_remat: bool = True
+    grad_remat: bool = True
     trajectory: Kind = "gradients"
     arity: int = 2
     exact: ClassVar[bool] = True
@@ -73,7 +76,8 @@ class Adjoint(CotangentEstimator):
     def adapt(self, problem: InnerProblem, init: Params, meta: Meta, batches: Batch) -> InnerRun:
         """See ``CotangentEstimator.adapt``. The residuals are a ``Trajectory``."""
         check_inputs(init, meta, batches)
-        params, trajectory = run(problem, init, meta, batches, self.trajectory, self.arity, self.microbatch)
+        once = problem if self.grad_remat else keep_activations(problem)
+        params, trajectory = run(once, init, meta, batches, self.trajectory, self.arity, self.microbatch)
         return InnerRun(params, trajectory.losses_K, trajectory)
 
     def pullback(
@@ -85,15 +89,16 @@ class Adjoint(CotangentEstimator):
         check_steps(residuals.losses_K, steps)
         check_cotangent(cotangent, init)
         batches = jax.tree.map(jnp.asarray, batches)
-        memory, find = place_finder(problem, residuals, meta, batches, self.trajectory, self.arity, self.microbatch)
+        once = problem if self.grad_remat else keep_activations(problem)
+        twice = problem if self.hvp_remat else keep_activations(problem)
+        memory, find = place_finder(once, residuals, meta, batches, self.trajectory, self.arity, self.microbatch)
         size = self.hvp_microbatch or self.microbatch
-        differentiated = problem if self.hvp_remat else keep_activations(problem)
 
         def back(carry: tuple[Cotangents, PyTree], t: Array | int, hessian: bool = True) -> tuple[tuple, None]:
             bar, memory = carry
             memory, place = find(memory, t)
             batch = jax.tree.map(lambda leaf: leaf[t], batches)
-            return (step_back(differentiated, place, meta, batch, bar, size, hessian), memory), None
+            return (step_back(twice, place, meta, batch, bar, size, hessian), memory), None
 
         carry = (start_walk(cotangent, jax.eval_shape(problem.optimizer.init, init), meta), memory)
         first = 0 if self.init_grad else 1

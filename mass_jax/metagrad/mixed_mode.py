@@ -42,12 +42,14 @@ class MixedMode(CotangentEstimator):
       microbatch: as for ``Adjoint``.
       hvp_microbatch: as for ``Adjoint``.
       hvp_remat: as for ``Adjoint``.
+      grad_remat: as for ``Adjoint``.
     """
 
     init_grad: bool = False
     microbatch: int | None = None
     hvp_microbatch: int | None = None
     hvp_remat: bool = True
+    grad_remat: bool = True
     exact: ClassVar[bool] = True
 
     def adapt(self, problem: InnerProblem, init: Params, meta: Meta, batches: Batch) -> InnerRun:
@@ -107,15 +109,16 @@ class MixedMode(CotangentEstimator):
     def _inner_gradient(self, problem: InnerProblem, hessian: bool) -> Callable[[Params, Meta, Batch], Params]:
         """G(φ, w) with a reverse rule that is forward over reverse."""
         size = self.hvp_microbatch or self.microbatch
-        differentiated = problem if self.hvp_remat else keep_activations(problem)
+        once = problem if self.grad_remat else keep_activations(problem)
+        twice = problem if self.hvp_remat else keep_activations(problem)
 
         def gradient(params: Params, meta: Meta, batch: Batch) -> Params:
-            return loss_and_grad(problem, params, meta, batch, self.microbatch)[1]
+            return loss_and_grad(once, params, meta, batch, self.microbatch)[1]
 
         def products(params: Params, meta: Meta, batch: Batch, grads_bar: Params) -> tuple[Params, Meta]:
             if hessian:
-                return second_order(differentiated, params, meta, batch, grads_bar, size)
-            return zeros_like(params), mixed_term(differentiated, params, meta, batch, grads_bar, size)
+                return second_order(twice, params, meta, batch, grads_bar, size)
+            return zeros_like(params), mixed_term(twice, params, meta, batch, grads_bar, size)
 
         def inner_gradient(params: Params, meta: Meta, batch: Batch) -> Params:
             pure_gradient, consts = _hoist(gradient, params, meta, batch)

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
 from mass_jax.models import partition
 from mass_jax.models.cross_entropy import target_log_probs
@@ -28,6 +29,7 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "silu": jax.nn.silu,
     "gelu_tanh": partial(jax.nn.gelu, approximate=True),
 }
+PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 UNSEEN = jnp.iinfo(jnp.int32).max
 """The position of what no token may attend to: padding, and cache slots that are not written yet."""
 
@@ -85,7 +87,9 @@ class ModelConfig:
       scan_decode: the same while `sampling` writes tokens, where a loop is several times as fast on a CPU.
       remat: recompute the activations of each half of a layer in the backward pass. XLA's CPU compiler merges the
         recomputation of unrolled layers with the first computation again: there it saves memory with ``scan_layers``
-        only.
+        only, or where XLA_FLAGS has ``--xla_disable_hlo_passes=cse_barrier_expander``.
+      remat_keeps: which of `PROJECTIONS` have outputs that ``remat`` keeps all the same: with those that are no half's
+        last product, most of the memory is saved and most of the arithmetic not done again.
       qkv_bias: the query, key and value projections have a bias (Qwen2).
       qk_norm: queries and keys are normalised over a head's channels before they are rotated (Qwen3, Gemma 3).
       activation: of the MLP's gate, ``silu`` or ``gelu_tanh``.
@@ -117,6 +121,7 @@ class ModelConfig:
     scan_layers: bool = False
     scan_decode: bool = False
     remat: bool = False
+    remat_keeps: tuple[str, ...] = ()
     qkv_bias: bool = False
     qk_norm: bool = False
     activation: str = "silu"
@@ -141,6 +146,16 @@ class ModelConfig:
             raise ValueError(f"model.head_dim = {self.head_dim} is odd, but RoPE rotates pairs: choose an even number.")
         if self.activation not in ACTIVATIONS:
             raise ValueError(f"model.activation = {self.activation!r} is not one of {', '.join(ACTIVATIONS)}.")
+        unknown = set(self.remat_keeps) - set(PROJECTIONS)
+        if unknown or isinstance(self.remat_keeps, str):
+            raise ValueError(
+                f"model.remat_keeps = {self.remat_keeps!r}: give a list of projections among {', '.join(PROJECTIONS)}."
+            )
+        if self.remat_keeps and not self.remat:
+            raise ValueError(
+                f"model.remat_keeps = {self.remat_keeps!r} without model.remat, where all is kept: set model.remat, or "
+                "leave remat_keeps empty."
+            )
         if self.sliding_layers and (len(self.sliding_layers) != self.layers or self.sliding_window is None):
             raise ValueError(
                 f"model.sliding_layers has {len(self.sliding_layers)} entries and model.sliding_window is "
@@ -249,7 +264,7 @@ class Linear(nn.Module):
             a, b = (lora[name].astype(x.dtype) for name in ("a", "b"))
             x_by_adapter = x_NxD if a.ndim == 2 else x.reshape(a.shape[0], -1, x.shape[-1])
             y = y + ((x_by_adapter @ a) @ b).reshape(y.shape)
-        return y.reshape(*x.shape[:-1], self.features)
+        return checkpoint_name(y.reshape(*x.shape[:-1], self.features), str(self.name))
 
 
 class Attention(nn.Module):
@@ -410,7 +425,8 @@ def forward(
 
     if config.remat:
         # By halves: never are the activations of both alive, for one more residual stream a layer and no more work.
-        attention, mlp = jax.checkpoint(attention), jax.checkpoint(mlp)
+        policy = jax.checkpoint_policies.save_only_these_names(*config.remat_keeps)
+        attention, mlp = jax.checkpoint(attention, policy=policy), jax.checkpoint(mlp, policy=policy)
 
     def layer(x: Array, inputs: tuple) -> tuple[Array, Any]:
         layer_params, lora, kv, slides = inputs

@@ -155,3 +155,12 @@ def test_an_estimator_without_a_model_is_refused():
     method = dataclasses.replace(METHOD, estimator=metagrad.make("unroll"))
     with pytest.raises(ValueError, match=r"the cost of Unroll.* is not modelled: choose metagrad.name = 'adjoint'"):
         cost.programs(method, VERIFIER, CHECKS, PROBLEMS, DOCUMENTS, CostModel(method, Chips()))
+
+
+def test_remat_that_is_not_modelled_is_refused_and_does_not_change_the_work():
+    method = dataclasses.replace(METHOD, model=dataclasses.replace(MODEL, remat_keeps=("q_proj",)))
+    with pytest.raises(ValueError, match=r"model.remat_keeps = \('q_proj',\) is not modelled"):
+        cost.programs(method, VERIFIER, CHECKS, PROBLEMS, DOCUMENTS, CostModel(method, Chips()))
+    expected = cost.work(METHOD, VERIFIER, CHECKS, PROBLEMS, DOCUMENTS)
+    assert expected is not None
+    assert cost.work(method, VERIFIER, CHECKS, PROBLEMS, DOCUMENTS) == expected

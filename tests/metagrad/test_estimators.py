@@ -13,6 +13,7 @@ from mass_jax.types import InnerOptimizer, InnerProblem
 from tests.metagrad import problems
 from tests.metagrad.problems import flat, lora_case, meta_gradient, plain_run, quick_jit
 
+NO_REMAT = {"hvp_remat": False, "grad_remat": False}
 VARIANTS: dict[str, tuple[str, dict]] = {
     "unroll": ("unroll", {}),
     "unroll-step": ("unroll", {"remat": "step"}),
@@ -20,9 +21,9 @@ VARIANTS: dict[str, tuple[str, dict]] = {
     "unroll-python": ("unroll", {"loop": "python", "remat": "step"}),
     "unroll-segments": ("unroll", {"segments": True}),
     "mixed_mode": ("mixed_mode", {}),
-    "mixed_mode-microbatch": ("mixed_mode", {"microbatch": 2, "hvp_microbatch": 1, "hvp_remat": False}),
+    "mixed_mode-microbatch": ("mixed_mode", {"microbatch": 2, "hvp_microbatch": 1, **NO_REMAT}),
     "adjoint": ("adjoint", {}),
-    "adjoint-microbatch": ("adjoint", {"microbatch": 2, "hvp_microbatch": 1, "hvp_remat": False}),
+    "adjoint-microbatch": ("adjoint", {"microbatch": 2, "hvp_microbatch": 1, **NO_REMAT}),
     "adjoint-states": ("adjoint", {"trajectory": "states"}),
     "adjoint-host": ("adjoint", {"trajectory": "host"}),
     "adjoint-replay": ("adjoint", {"trajectory": "replay"}),

@@ -123,6 +123,17 @@ def test_the_second_order_products_may_keep_what_the_loss_rematerialises(name):
     np.testing.assert_allclose(found, expected, rtol=1e-10)
 
 
+@pytest.mark.parametrize("name", ["adjoint", "mixed_mode"])
+def test_the_gradients_may_keep_what_the_second_order_products_rematerialise(name):
+    """In time for the memory of products on as many examples: none, or little."""
+    small, many, expected = measure_deep(name, rematerialised=True)
+    alike, few, found = measure_deep(name, rematerialised=True, grad_remat=False)
+    large, fewest, _ = measure_deep(name, rematerialised=True, hvp_remat=False, grad_remat=False)
+    assert small <= alike < 0.8 * large
+    assert fewest < few < 0.95 * many
+    np.testing.assert_allclose(found, expected, rtol=1e-10)
+
+
 def test_block_remat_is_put_into_a_loss_that_has_none():
     step, few, expected = measure_deep("unroll", rematerialised=False, remat="step")
     block, many, found = measure_deep("unroll", rematerialised=False, remat="block")

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mass_jax.metagrad import cost
 from mass_jax.models import transformer
 from mass_jax.models.transformer import ModelConfig
 from tests.models.tiny import (
@@ -165,7 +166,38 @@ def test_remat_saves_memory():
         compiled = quick_jit(jax.grad(partial(loss, config))).lower(params, tokens).compile()
         return compiled.memory_analysis().temp_size_in_bytes
 
-    assert temporary_bytes(variant(config, remat=True)) < 0.3 * temporary_bytes(config)
+    nothing_kept = temporary_bytes(variant(config, remat=True))
+    some_kept = temporary_bytes(variant(config, remat=True, remat_keeps=("q_proj", "k_proj", "v_proj")))
+    assert nothing_kept < 0.3 * temporary_bytes(config)
+    assert 1.1 * nothing_kept < some_kept < 0.6 * temporary_bytes(config)
+
+
+def test_what_remat_keeps_is_not_computed_again():
+    config = variant(CONFIG, remat=True)
+    params, tokens = make_params(config), make_tokens()
+
+    def flops(config):
+        return cost.count_flops(cost.trace(jax.grad(partial(loss, config)), params, tokens)[0]).matmul
+
+    positions = tokens.shape[0] * (tokens.shape[1] - 1)
+    one = 2 * positions * config.width * config.mlp_width
+    assert flops(config) - flops(variant(config, remat_keeps=("gate_proj", "up_proj"))) == 2 * config.layers * one
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (
+            {"remat": True, "remat_keeps": ("q_proj", "x")},
+            r"remat_keeps = \('q_proj', 'x'\): give a list of .* q_proj, ",
+        ),
+        ({"remat": True, "remat_keeps": "q_proj"}, "remat_keeps = 'q_proj': give a list"),
+        ({"remat_keeps": ("q_proj",)}, "without model.remat"),
+    ],
+)
+def test_projections_to_keep_that_make_no_sense_are_refused(options, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        variant(CONFIG, **options)
 
 
 def test_scanned_layers_are_one_block():
