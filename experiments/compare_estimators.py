@@ -284,7 +284,7 @@ def define_flags() -> None:
     flags.DEFINE_integer("rounds", 5, "Timed calls of every row.", lower_bound=1)
     flags.DEFINE_float(
         "seconds",
-        45.0,
+        25.0,
         "A row whose timed calls would take longer gets fewer rounds, or none.",
         lower_bound=0,
     )

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from mass_jax.metagrad.base import CotangentEstimator, InnerRun
-from mass_jax.metagrad.blocks import keep_activations
+from mass_jax.metagrad.blocks import remat_if
 from mass_jax.metagrad.checks import check_cotangent, check_inputs, check_steps
 from mass_jax.metagrad.second_order import Cotangents, pull_init, start_walk, step_back
 from mass_jax.metagrad.trajectory import KINDS, Kind, Trajectory, place_finder, run
@@ -50,8 +50,8 @@ class Adjoint(CotangentEstimator):
         of ``microbatch`` makes the way back as small as the way there. None for ``microbatch``.
       hvp_remat: whether the second-order products recompute what the loss marks with ``jax.checkpoint``. Without, they
         take a third less arithmetic where a loss rematerialises its blocks; a small ``hvp_microbatch`` pays for it.
-      grad_remat: the same for the run's gradients. These keep no tangents: without their remat they take no more memory
-        than the second-order products with theirs, on as many examples, and a pass over the model less.
+      grad_remat: the same for the run's gradients. These keep no tangents: without remat they take half of what the
+        products would, and where remat keeps much of a block anyway, no more than the products do with it.
       trajectory: what is kept of the run. "gradients" suits adapters and optimisers that work elementwise; "replay"
         suits inner runs of all parameters over many steps.
       arity: k of the tree of snapshots.
@@ -76,7 +76,7 @@ class Adjoint(CotangentEstimator):
     def adapt(self, problem: InnerProblem, init: Params, meta: Meta, batches: Batch) -> InnerRun:
         """See ``CotangentEstimator.adapt``. The residuals are a ``Trajectory``."""
         check_inputs(init, meta, batches)
-        once = problem if self.grad_remat else keep_activations(problem)
+        once = remat_if(self.grad_remat, problem)
         params, trajectory = run(once, init, meta, batches, self.trajectory, self.arity, self.microbatch)
         return InnerRun(params, trajectory.losses_K, trajectory)
 
@@ -89,8 +89,8 @@ class Adjoint(CotangentEstimator):
         check_steps(residuals.losses_K, steps)
         check_cotangent(cotangent, init)
         batches = jax.tree.map(jnp.asarray, batches)
-        once = problem if self.grad_remat else keep_activations(problem)
-        twice = problem if self.hvp_remat else keep_activations(problem)
+        once = remat_if(self.grad_remat, problem)
+        twice = remat_if(self.hvp_remat, problem)
         memory, find = place_finder(once, residuals, meta, batches, self.trajectory, self.arity, self.microbatch)
         size = self.hvp_microbatch or self.microbatch
 

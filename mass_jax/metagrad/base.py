@@ -6,6 +6,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 
 import jax
 
+from mass_jax.metagrad.checks import check_cotangent, check_inputs
 from mass_jax.metagrad.second_order import loss_and_grad
 from mass_jax.types import Array, Batch, InnerProblem, Meta, MetaGradient, OptState, Params, PyTree
 
@@ -113,6 +114,53 @@ class CotangentEstimator(abc.ABC):
             return value, self.pullback(problem, run.residuals, meta, batches, cotangent)
 
         return joined
+
+
+class ReverseEstimator(CotangentEstimator):
+    """``jax.vjp`` of the inner run, as the estimator writes it for that purpose.
+
+    The residuals of ``adapt`` are φ_0 alone, so ``pullback`` runs the inner loop again;
+    ``value_and_grad`` runs it once.
+
+    Attributes:
+      init_grad: whether to return the gradient with respect to ``init`` too.
+    """
+
+    init_grad: bool
+
+    @abc.abstractmethod
+    def _run(self, problem: InnerProblem, init: Params, meta: Meta, batches: Batch) -> Params:
+        """φ_K, differentiable in ``init`` and ``meta`` by reverse mode."""
+
+    def pullback(
+        self, problem: InnerProblem, residuals: Params, meta: Meta, batches: Batch, cotangent: Params
+    ) -> MetaGradient:
+        """See ``CotangentEstimator.pullback``."""
+        params, pull = self._vjp(problem, residuals, meta, batches)
+        check_cotangent(cotangent, params)
+        return pull(cotangent)
+
+    def value_and_grad(self, problem: InnerProblem, outer_loss: OuterLoss) -> ValueAndGrad:
+        """As ``CotangentEstimator.value_and_grad``, with one inner run in place of two."""
+
+        def joined(init: Params, meta: Meta, batches: Batch) -> tuple[Array, MetaGradient]:
+            params, pull = self._vjp(problem, init, meta, batches)
+            value, cotangent = jax.value_and_grad(outer_loss)(params)
+            return value, pull(cotangent)
+
+        return joined
+
+    def _vjp(
+        self, problem: InnerProblem, init: Params, meta: Meta, batches: Batch
+    ) -> tuple[Params, Callable[[Params], MetaGradient]]:
+        check_inputs(init, meta, batches)
+        params, vjp = jax.vjp(lambda meta, init: self._run(problem, init, meta, batches), meta, init)
+
+        def pull(cotangent: Params) -> MetaGradient:
+            meta_bar, init_bar = vjp(cotangent)
+            return MetaGradient(meta_bar, init_bar if self.init_grad else None, {})
+
+        return params, pull
 
 
 def inner_step(

@@ -41,8 +41,10 @@ def without_remat(fn: Callable[..., Out]) -> Callable[..., Out]:
     return _rebuilt(fn, _CALLS + _REMAT, lambda body: body)
 
 
-def keep_activations(problem: InnerProblem) -> InnerProblem:
-    """The same inner problem without rematerialisation in its loss and gradient."""
+def remat_if(wanted: bool, problem: InnerProblem) -> InnerProblem:
+    """The inner problem as it is, or without rematerialisation in its loss and gradient."""
+    if wanted:
+        return problem
     gradient = problem.gradient and without_remat(problem.gradient)
     return problem._replace(loss=without_remat(problem.loss), gradient=gradient)
 

@@ -9,17 +9,17 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 from jax.extend import core
 
-from mass_jax.metagrad.base import CotangentEstimator, InnerRun, OuterLoss, ValueAndGrad, inner_loop
-from mass_jax.metagrad.blocks import keep_activations
-from mass_jax.metagrad.checks import check_cotangent, check_inputs
+from mass_jax.metagrad.base import InnerRun, ReverseEstimator, inner_loop
+from mass_jax.metagrad.blocks import remat_if
+from mass_jax.metagrad.checks import check_inputs
 from mass_jax.metagrad.second_order import loss_and_grad, mixed_term, second_order, zeros_like
-from mass_jax.types import Array, Batch, InnerProblem, Meta, MetaGradient, OptState, Params, PyTree
+from mass_jax.types import Array, Batch, InnerProblem, Meta, OptState, Params, PyTree
 
 INNER_GRAD = "inner_grad"
 
 
 @dataclasses.dataclass(frozen=True)
-class MixedMode(CotangentEstimator):
+class MixedMode(ReverseEstimator):
     """Exact: ``jax.vjp`` of the K-step scan, with a rule of its own for the inner gradient.
 
     Everything is left to automatic differentiation but one function, G(φ, w) = ∇_φ ℓ(φ, w). Reverse mode through it
@@ -55,32 +55,11 @@ class MixedMode(CotangentEstimator):
     def adapt(self, problem: InnerProblem, init: Params, meta: Meta, batches: Batch) -> InnerRun:
         """See ``CotangentEstimator.adapt``. The residuals are ``init``."""
         check_inputs(init, meta, batches)
-        params, losses_K, _ = inner_loop(problem, init, meta, batches, microbatch=self.microbatch)
+        once = remat_if(self.grad_remat, problem)
+        params, losses_K, _ = inner_loop(once, init, meta, batches, microbatch=self.microbatch)
         return InnerRun(params, losses_K, init)
 
-    def pullback(
-        self, problem: InnerProblem, residuals: Params, meta: Meta, batches: Batch, cotangent: Params
-    ) -> MetaGradient:
-        """See ``CotangentEstimator.pullback``."""
-        params, vjp = self._vjp(problem, residuals, meta, batches)
-        check_cotangent(cotangent, params)
-        return vjp(cotangent)
-
-    def value_and_grad(self, problem: InnerProblem, outer_loss: OuterLoss) -> ValueAndGrad:
-        """As ``CotangentEstimator.value_and_grad``, with one inner run in place of two."""
-
-        def joined(init: Params, meta: Meta, batches: Batch) -> tuple[Array, MetaGradient]:
-            params, vjp = self._vjp(problem, init, meta, batches)
-            value, cotangent = jax.value_and_grad(outer_loss)(params)
-            return value, vjp(cotangent)
-
-        return joined
-
-    def _vjp(
-        self, problem: InnerProblem, init: Params, meta: Meta, batches: Batch
-    ) -> tuple[Params, Callable[[Params], MetaGradient]]:
-        check_inputs(init, meta, batches)
-
+    def _run(self, problem: InnerProblem, init: Params, meta: Meta, batches: Batch) -> Params:
         def step(
             carry: tuple[Params, OptState], meta: Meta, batch: Batch, first: bool = False
         ) -> tuple[Params, OptState]:
@@ -91,26 +70,17 @@ class MixedMode(CotangentEstimator):
         policy = jax.checkpoint_policies.save_only_these_names(INNER_GRAD)
         rematerialised = jax.checkpoint(step, prevent_cse=False, policy=policy)
 
-        def final(meta: Meta, init: Params) -> Params:
-            # The first step is outside the scan: the cotangent of its parameters may be nobody's business.
-            batch = jax.tree.map(lambda leaf: jnp.asarray(leaf)[0], batches)
-            carry = step((init, problem.optimizer.init(init)), meta, batch, True)
-            rest = jax.tree.map(lambda leaf: leaf[1:], batches)
-            return jax.lax.scan(lambda c, b: (rematerialised(c, meta, b), None), carry, rest)[0][0]
-
-        params, vjp = jax.vjp(final, meta, init)
-
-        def pull(cotangent: Params) -> MetaGradient:
-            meta_bar, init_bar = vjp(cotangent)
-            return MetaGradient(meta_bar, init_bar if self.init_grad else None, {})
-
-        return params, pull
+        # The first step is outside the scan: the cotangent of its parameters may be nobody's business.
+        batch = jax.tree.map(lambda leaf: jnp.asarray(leaf)[0], batches)
+        carry = step((init, problem.optimizer.init(init)), meta, batch, True)
+        rest = jax.tree.map(lambda leaf: leaf[1:], batches)
+        return jax.lax.scan(lambda c, b: (rematerialised(c, meta, b), None), carry, rest)[0][0]
 
     def _inner_gradient(self, problem: InnerProblem, hessian: bool) -> Callable[[Params, Meta, Batch], Params]:
         """G(φ, w) with a reverse rule that is forward over reverse."""
         size = self.hvp_microbatch or self.microbatch
-        once = problem if self.grad_remat else keep_activations(problem)
-        twice = problem if self.hvp_remat else keep_activations(problem)
+        once = remat_if(self.grad_remat, problem)
+        twice = remat_if(self.hvp_remat, problem)
 
         def gradient(params: Params, meta: Meta, batch: Batch) -> Params:
             return loss_and_grad(once, params, meta, batch, self.microbatch)[1]

@@ -3,20 +3,19 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Callable
 from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
 
-from mass_jax.metagrad.base import CotangentEstimator, InnerRun, OuterLoss, ValueAndGrad, inner_loop, inner_step
+from mass_jax.metagrad.base import InnerRun, ReverseEstimator, inner_loop, inner_step
 from mass_jax.metagrad.blocks import remat_scan_bodies
-from mass_jax.metagrad.checks import check_cotangent, check_inputs
-from mass_jax.types import Array, Batch, InnerProblem, Meta, MetaGradient, Params, PyTree
+from mass_jax.metagrad.checks import check_inputs
+from mass_jax.types import Batch, InnerProblem, Meta, Params, PyTree
 
 
 @dataclasses.dataclass(frozen=True)
-class Unroll(CotangentEstimator):
+class Unroll(ReverseEstimator):
     """Exact: ``jax.vjp`` of the K-step ``lax.scan``, reverse over reverse.
 
     Nothing is derived by hand, so there is nothing to get wrong: this is MAML's meta-gradient (Finn et al. 2017,
@@ -62,40 +61,6 @@ class Unroll(CotangentEstimator):
         check_inputs(init, meta, batches)
         params, losses_K, _ = inner_loop(problem, init, meta, batches)
         return InnerRun(params, losses_K, init)
-
-    def pullback(
-        self, problem: InnerProblem, residuals: Params, meta: Meta, batches: Batch, cotangent: Params
-    ) -> MetaGradient:
-        """See ``CotangentEstimator.pullback``."""
-        params, vjp = self._vjp(problem, residuals, meta, batches)
-        check_cotangent(cotangent, params)
-        return vjp(cotangent)
-
-    def value_and_grad(self, problem: InnerProblem, outer_loss: OuterLoss) -> ValueAndGrad:
-        """As ``CotangentEstimator.value_and_grad``, with one inner run in place of two."""
-
-        def joined(init: Params, meta: Meta, batches: Batch) -> tuple[Array, MetaGradient]:
-            params, vjp = self._vjp(problem, init, meta, batches)
-            value, cotangent = jax.value_and_grad(outer_loss)(params)
-            return value, vjp(cotangent)
-
-        return joined
-
-    def _vjp(
-        self, problem: InnerProblem, init: Params, meta: Meta, batches: Batch
-    ) -> tuple[Params, Callable[[Params], MetaGradient]]:
-        check_inputs(init, meta, batches)
-
-        def final(meta: Meta, init: Params) -> Params:
-            return self._run(problem, init, meta, batches)
-
-        params, vjp = jax.vjp(final, meta, init)
-
-        def pull(cotangent: Params) -> MetaGradient:
-            meta_bar, init_bar = vjp(cotangent)
-            return MetaGradient(meta_bar, init_bar if self.init_grad else None, {})
-
-        return params, pull
 
     def _run(self, problem: InnerProblem, init: Params, meta: Meta, batches: Batch) -> Params:
         if self.remat == "block":

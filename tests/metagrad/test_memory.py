@@ -125,7 +125,7 @@ def test_the_second_order_products_may_keep_what_the_loss_rematerialises(name):
 
 @pytest.mark.parametrize("name", ["adjoint", "mixed_mode"])
 def test_the_gradients_may_keep_what_the_second_order_products_rematerialise(name):
-    """In time for the memory of products on as many examples: none, or little."""
+    """For less memory than the products would take without it, and a pass over the model less."""
     small, many, expected = measure_deep(name, rematerialised=True)
     alike, few, found = measure_deep(name, rematerialised=True, grad_remat=False)
     large, fewest, _ = measure_deep(name, rematerialised=True, hvp_remat=False, grad_remat=False)
