@@ -2,7 +2,7 @@
 
     make demo-llm
 
-Hardware: 2 CPU cores and 16 GiB. Time: 26 minutes with installation, cores shared. 32 test problems: Base 9.4 %,
+Hardware: 2 CPU cores and 16 GiB. Time: 16 minutes. 32 test problems: Base 9.4 %,
 MASS-gold 12.5 % (+3.1, 95 % interval -7.4 to +14.7), log-likelihood -1.346 to -1.238.
 """
 
