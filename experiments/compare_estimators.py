@@ -170,7 +170,7 @@ class Bench:
         plain_seconds = min(_timed(plain) for _ in range(2))
         flops = metagrad.explain(estimator, case.problem, *case[2:], outer_loss=case.outer_loss).cost_in_plain_runs
         expected = plain_seconds * flops
-        if row["temp_bytes"] > 0.6 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"):
+        if row["temp_bytes"] > 0.6 * _memory():
             return row | {"note": "not run: does not fit into memory"}
         if expected > seconds:
             return row | {"note": f"not run: {flops:.0f} plain runs of arithmetic"}
@@ -233,6 +233,12 @@ def run(
 
 def _key(row: dict[str, Any]) -> tuple[Any, ...]:
     return row["size"], row["optimizer"], row["K"], row["estimator"], json.dumps(row["options"])
+
+
+def _memory() -> int:
+    """Bytes of the device that computes; a CPU's are the machine's."""
+    stats = jax.devices()[0].memory_stats() or {}
+    return stats.get("bytes_limit") or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _timed(call: Program) -> float:

@@ -3,8 +3,9 @@
     make bench-sampling
     python -m experiments.sampling_speed --workdir=runs/sampling
 
-The same weights in float32, the same prompts, greedy, and as many new tokens for all. Each round times every system
-once, in an order that changes, so that whatever else the machine does falls on all of them.
+The same weights in float32, the same prompts, greedy, and as many new tokens for all, on the GPU where there is one.
+Each round times every system once, in an order that changes, so that whatever else the machine does falls on all of
+them.
 """
 
 import gc
@@ -47,6 +48,9 @@ def main(_: list[str]) -> None:
     workdir = Path(options.workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     enable_compilation_cache(workdir.parent / ".jax_cache")
+    if jax.default_backend() == "gpu":
+        # XLA would multiply in TensorFloat-32, which torch does not unless it is asked to.
+        jax.config.update("jax_default_matmul_precision", "highest")
     rows = []
     ours = source.load(options.model, context=max(2048, options.prompt + options.new))
     theirs = _transformers(options.model)
@@ -68,6 +72,7 @@ def main(_: list[str]) -> None:
                 }
             )
         results = {"rows": rows, "model": options.model, "prompt": options.prompt, "new": options.new}
+        results["device"] = jax.devices()[0].device_kind
         (workdir / "results.json").write_text(json.dumps(results, indent=2), encoding="utf-8")
     print(table(rows))
 
@@ -112,10 +117,11 @@ def _transformers(name: str) -> Callable[[np.ndarray, int], object] | None:
         print("transformers is not installed: its rows are left out (make setup EXTRAS=test,parity).")
         return None
     model = transformers.AutoModelForCausalLM.from_pretrained(source.folder_of(name), dtype=torch.float32).eval()
+    model.to(_torch_device())
     model.generation_config.eos_token_id = None
 
     def run(prompts: np.ndarray, new: int) -> object:
-        ids = torch.tensor(prompts, dtype=torch.int64)
+        ids = torch.tensor(prompts, dtype=torch.int64, device=_torch_device())
         with torch.no_grad():
             out = model.generate(
                 input_ids=ids,
@@ -125,9 +131,14 @@ def _transformers(name: str) -> Callable[[np.ndarray, int], object] | None:
                 pad_token_id=0,
             )
         assert out.shape[1] == prompts.shape[1] + new
-        return out
+        return out.cpu()  # waits for the device
 
     return run
+
+
+def _torch_device() -> str:
+    """The device that JAX computes on, by torch's name."""
+    return "cuda" if jax.default_backend() == "gpu" else "cpu"
 
 
 def _products(model: source.Pretrained, batch: int, prompt: int, new: int) -> dict[str, Callable[[], object]]:
@@ -146,14 +157,16 @@ def _products(model: source.Pretrained, batch: int, prompt: int, new: int) -> di
     output = np.asarray(model.params.get("unembed", model.params["embed"].T))
     steps = [(batch * prompt, kernels), (batch, [output]), *[(batch, [*kernels, output])] * (new - 1)]
 
-    def by(multiply: Callable[..., object], array: Callable[..., Any]) -> Callable[[], object]:
+    def by(
+        multiply: Callable[..., Any], array: Callable[..., Any], wait: Callable[[Any], object]
+    ) -> Callable[[], object]:
         held = {id(kernel): array(kernel) for kernel in [*kernels, output]}
         rows = {(count, len(k)): array(np.ones((count, len(k)), np.float32)) for count, some in steps for k in some}
 
         def run() -> object:
             for count, some in steps:
                 made = multiply([rows[count, len(k)] for k in some], [held[id(k)] for k in some])
-            return made
+            return wait(made[-1])
 
         return run
 
@@ -162,8 +175,10 @@ def _products(model: source.Pretrained, batch: int, prompt: int, new: int) -> di
 
     xla = jax.jit(pairs)
     return {
-        "matrix products alone, torch": by(torch.no_grad()(pairs), torch.tensor),
-        "matrix products alone, XLA": by(lambda *a: jax.block_until_ready(xla(*a)), jnp.asarray),
+        "matrix products alone, torch": by(
+            torch.no_grad()(pairs), partial(torch.tensor, device=_torch_device()), torch.Tensor.cpu
+        ),
+        "matrix products alone, XLA": by(xla, jnp.asarray, jax.block_until_ready),
     }
 
 

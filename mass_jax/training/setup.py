@@ -81,10 +81,22 @@ def make_splits(config: ml_collections.ConfigDict, domain: Domain, method: Metho
 
     def load(split: str) -> Sequence[Problem]:
         found = mathematics.load(chosen, split, data_dir)
-        fitting = [problem for problem in found if _fits(domain, method.lengths, problem)]
-        if len(fitting) < len(found):
-            logging.warning("%s: %d of %d problems exceed config.lengths", split, len(found) - len(fitting), len(found))
-        return tuple(fitting[: most.get(split) or None])
+        fitting: list[Problem] = []
+        read = 0
+        for problem in found:  # no further than needed: encoding thousands of prompts takes minutes
+            read += 1
+            if _fits(domain, method.lengths, problem):
+                fitting.append(problem)
+            if len(fitting) == most.get(split):
+                break
+        if len(fitting) < read:
+            logging.warning("%s: %d of %d problems exceed config.lengths", split, read - len(fitting), read)
+        if not fitting:
+            raise ValueError(
+                f"none of the {read} problems of {chosen.dataset}'s {split} split fits config.lengths: raise "
+                f"lengths.prompt = {config.lengths.prompt} or lengths.solution = {config.lengths.solution}."
+            )
+        return tuple(fitting)
 
     return Splits((), load("train"), load("validation") if chosen.validation_problems else (), load("test"))
 

