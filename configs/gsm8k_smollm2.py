@@ -26,6 +26,7 @@ def get_config() -> ConfigDict:
     config.task.test_problems = 16
     config.task.seed = 0  # order of the problems
     config.task.prompts = ""  # a file of prompts; empty for the data set's own
+    config.task.shots = 1  # worked examples of practice that a chat model reads; without, 1 in 10 texts is well formed
     config.task.data_dir = ""  # where the dataset is kept; empty for ~/.cache/mass_jax/tfds
 
     config.model = ConfigDict()
@@ -35,7 +36,7 @@ def get_config() -> ConfigDict:
     config.model.loss_chunk = 256  # positions whose logits are alive at once
 
     config.lora.targets = "(q|v)_proj"
-    config.lengths.prompt = 320
+    config.lengths.prompt = 448
     config.lengths.solution = 192
     config.lengths.synthesis = 224
     config.lengths.practice = 384

@@ -18,6 +18,7 @@ def get_config() -> ConfigDict:
     config.task.test_ids = "hub"  # (paper) MATH-500
     config.task.train_problems = 1000  # (paper)
     config.task.test_problems = 0  # (paper) all 500
+    config.task.shots = 0
 
     config.model.source = "meta-llama/Llama-3.1-8B-Instruct"  # (paper)
     config.model.context = 2048

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -24,6 +25,7 @@ from mass_jax.training.study import arm_config, open_study
 from mass_jax.training.workdir import WorkdirError, open_workdir
 from tests.models.pretrained import byte_model
 from tests.models.pretrained.test_bpe import installed
+from tests.tasks.mathematics import miniature
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = sorted(path.stem for path in (ROOT / "configs").glob("*.py") if path.stem != "__init__")
@@ -123,6 +125,36 @@ def test_a_contradictory_config_is_a_sentence(tmp_path: Path, group: str, field:
     config[group][field] = value
     with pytest.raises(InputError, match=words):
         open_study(config, tmp_path / "run")
+
+
+def test_problems_that_do_not_fit_are_left_out_and_none_is_a_sentence(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    config = get_config("gsm8k_smollm2")
+    for split, first, count in (("train", 3, 8), ("test", 0, 3)):  # the larger a number, the longer its solution
+        records = miniature.gsm8k_records(first, count)
+        miniature.write(tmp_path / f"data/{split}.jsonl", miniature.lines(records))
+    config.task.source = str(tmp_path / "data")
+    config.task.data_dir = str(tmp_path / "tfds")
+    config.task.validation_problems = 2
+    config.task.train_problems = 3
+    domain = Domain(MathematicsTask(prompts.load("gsm8k"), Grader()), byte_model.make_tokenizer())
+
+    def splits(solution: int) -> setup.Splits:
+        config.lengths.solution = solution
+        return setup.make_splits(config, domain, SimpleNamespace(lengths=config.lengths))  # type: ignore[arg-type]
+
+    config.lengths.prompt = 4096
+    every = splits(4096)
+    assert [len(split) for split in every] == [0, 3, 2, 3] and not caplog.messages
+    config.task.train_problems = 0
+    every = splits(4096)
+    longest = max(len(problem.solution) for problem in every.train)
+    assert min(len(problem.solution) for problem in every.train) < longest
+    fewer = splits(longest)  # one byte less than the longest and its end need
+    assert all(problem in every.train and len(problem.solution) < longest for problem in fewer.train)
+    assert 0 < len(fewer.train) < len(every.train)
+    assert f"train: {len(every.train) - len(fewer.train)} of {len(every.train)} problems exceed" in caplog.text
+    with pytest.raises(ValueError, match="none of the 6 problems of gsm8k's train split fits .* lengths.solution = 3"):
+        splits(3)
 
 
 def test_the_workdir_of_another_config_is_refused(tmp_path: Path):

@@ -160,7 +160,7 @@ def zero_results(jaxpr: core.Jaxpr, zero_inputs: Iterable[bool] | None = None) -
 def _zero_outputs(eqn: core.JaxprEqn, inputs: list[bool]) -> list[bool]:
     name, nothing = eqn.primitive.name, [False] * len(eqn.outvars)
     if name == "scan":
-        body, consts, carry = eqn.params["jaxpr"].jaxpr, eqn.params["num_consts"], eqn.params["num_carry"]
+        (body,), (consts, carry) = _subjaxprs(eqn), _scan_arguments(eqn)
         carried = inputs[consts : consts + carry]
         while True:
             results = zero_results(body, inputs[:consts] + carried + inputs[consts + carry :])
@@ -262,6 +262,14 @@ def _subjaxprs(eqn: core.JaxprEqn) -> Iterable[core.Jaxpr]:
     if eqn.primitive.name.startswith(("reduce", "scatter", "argm")) or eqn.primitive.name == "pallas_call":
         return ()  # a scalar function of two elements, or a kernel
     return core.jaxprs_in_params(eqn.params)
+
+
+def _scan_arguments(eqn: core.JaxprEqn) -> tuple[int, int]:
+    """How many constants a scan takes, and how many values it carries."""
+    if "ft_in" in eqn.params:  # since jax 0.11
+        consts, carry, _ = map(len, eqn.params["ft_in"].unpack())
+        return consts, carry
+    return eqn.params["num_consts"], eqn.params["num_carry"]
 
 
 def _conv_flops(eqn: core.JaxprEqn) -> int:

@@ -58,6 +58,7 @@ def make_domain(config: ml_collections.ConfigDict) -> Domain:
             Grader(),
             tokenizer.chat if tokenizer.has_chat_template else None,
             tokenizer.special_tokens,
+            config.task.shots,
         ),
         tokenizer,
     )
@@ -75,7 +76,7 @@ def make_splits(config: ml_collections.ConfigDict, domain: Domain, method: Metho
     if name == "operators":
         drawn = operators.OperatorsConfig(**options)
         return Splits((), *(operators.load(drawn, split, data_dir) for split in drawn.splits))
-    options.pop("prompts")
+    del options["prompts"], options["shots"]
     most = {"test": options.pop("test_problems"), "train": options.pop("train_problems")}
     chosen = mathematics.MathematicsConfig(**options)
 
@@ -87,7 +88,7 @@ def make_splits(config: ml_collections.ConfigDict, domain: Domain, method: Metho
             read += 1
             if _fits(domain, method.lengths, problem):
                 fitting.append(problem)
-            if len(fitting) == most.get(split):
+            if fitting and len(fitting) == most.get(split):  # 0 is for all
                 break
         if len(fitting) < read:
             logging.warning("%s: %d of %d problems exceed config.lengths", split, read - len(fitting), read)

@@ -15,6 +15,7 @@ SEPARATOR = "\n\n"
 Chat = Callable[[list[dict[str, str]]], str]
 """Renders messages (``role`` and ``content``) as one text that ends where the answer begins: a chat template."""
 
+_WORKED = re.compile(r"Problem:\n(.+?)\nRelated problem:\n(.+?)\nSolution:\n(.+)", re.DOTALL)
 _HEADING = re.compile(r"^## +(.+?) *$", re.MULTILINE)
 
 
@@ -62,6 +63,12 @@ def load(name: str | Path) -> Prompts:
     system, solve, synthesise, base_solve, base_synthesise = (sections[heading] for heading in headings)
     # A base model continues on a new line: its first token is then the same whatever the tokenizer does with spaces.
     return Prompts(system, solve, synthesise, f"{base_solve}\n", f"{base_synthesise}\n")
+
+
+def worked_practice(prompts: Prompts) -> list[tuple[str, str]]:
+    """The worked examples of ``base_synthesise`` as turns of a chat: a problem, and practice in the form asked for."""
+    found = map(_WORKED.fullmatch, prompts.base_synthesise.split(SEPARATOR))
+    return [(each[1], f"Problem: {each[2]}\nSolution: {each[3]}") for each in found if each]
 
 
 def render(template: str, problem: str, examples: Sequence[tuple[str, str]], system: str, chat: Chat | None) -> str:

@@ -10,7 +10,7 @@ from mass_jax.tasks.base import Check, Practice, Problem, Verdict
 from mass_jax.tasks.mathematics import answers, overlap
 from mass_jax.tasks.mathematics.grading import Grader
 from mass_jax.tasks.mathematics.parser import parse_practice
-from mass_jax.tasks.mathematics.prompts import Chat, Prompts, render, without_special_tokens
+from mass_jax.tasks.mathematics.prompts import Chat, Prompts, render, without_special_tokens, worked_practice
 
 LEAK_RUN = 8
 """Consecutive words of the problem that practice may only share by copying."""
@@ -31,12 +31,23 @@ class MathematicsTask:
       chat: the chat template of the model, or None for a base model, which continues worked examples.
       special_tokens: strings that the tokenizer reads as special. They are removed from problems and practice, whose
         texts are untrusted: an end-of-turn mark in a problem would otherwise end the turn.
+      shots: worked examples that a chat model reads, as earlier turns, before it writes practice. A base model reads
+        all of them.
+
+    Raises:
+      ValueError: the prompts have fewer examples than ``shots``.
     """
 
     prompts: Prompts
     grader: Grader
     chat: Chat | None = None
     special_tokens: tuple[str, ...] = ()
+    shots: int = 0
+
+    def __post_init__(self):
+        count = len(worked_practice(self.prompts))
+        if not 0 <= self.shots <= count:
+            raise ValueError(f"task.shots = {self.shots}: the prompts have {count} worked examples of practice.")
 
     check_names = ("solution | practice problem", "answer | practice problem", "test problem | practice")
     privileged = False
@@ -64,7 +75,8 @@ class MathematicsTask:
     def synthesis_prompt(self, problem: Problem) -> str:
         """What the generator reads; its completion is one practice example, for `parse`."""
         template = self.prompts.base_synthesise if self.chat is None else self.prompts.synthesise
-        return render(template, self._clean(problem.prompt), (), self.prompts.system, self.chat)
+        examples = () if self.chat is None else worked_practice(self.prompts)[: self.shots]
+        return render(template, self._clean(problem.prompt), examples, self.prompts.system, self.chat)
 
     def written(self, problem: Problem, practice: Practice) -> str:
         """A practice example as a generator would write it; the heading of its problem ends a base model's prompt."""

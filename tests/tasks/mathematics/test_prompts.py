@@ -6,7 +6,7 @@ from mass_jax.tasks.mathematics import prompts
 from mass_jax.tasks.mathematics.answers import final_answer
 from mass_jax.tasks.mathematics.fetch import DATASETS
 from mass_jax.tasks.mathematics.parser import parse_practice
-from mass_jax.tasks.mathematics.prompts import PROBLEM, Prompts, load, render, without_special_tokens
+from mass_jax.tasks.mathematics.prompts import PROBLEM, Prompts, load, render, without_special_tokens, worked_practice
 
 
 def chat(messages: list[dict[str, str]]) -> str:
@@ -31,6 +31,10 @@ def test_every_data_set_has_prompts_whose_examples_are_right(dataset):
         practice = parse_practice(related)
         assert practice.well_formed and given and practice.prompt not in given
         assert practice.solution == related.partition("Solution:\n")[2]
+    # As turns of a chat they are the same, in the form that is asked for.
+    for example, (given, answer) in zip(worked, worked_practice(found), strict=True):
+        related = example.removeprefix(f"Problem:\n{given}\nRelated problem:\n")
+        assert related != example and parse_practice(answer) == parse_practice(related)
 
 
 @pytest.mark.parametrize("dataset", DATASETS)

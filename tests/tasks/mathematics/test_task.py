@@ -41,6 +41,20 @@ def test_practice_that_is_shown_comes_solved_and_before_the_problem(task):
     assert text.endswith(task.solve_prompt(PROBLEM.prompt)[-130:])
 
 
+def test_a_chat_model_reads_worked_practice_before_it_writes(grader):
+    found = prompts.load("gsm8k")
+    (first, written), (second, _) = prompts.worked_practice(found)
+    one = MathematicsTask(found, grader, chat, shots=1).synthesis_prompt(PROBLEM)
+    asked = one.index(PROBLEM.prompt)
+    assert 0 < one.index(first) < one.index(f"<|assistant|>{written}<|end|>") < asked and second not in one
+    none = MathematicsTask(found, grader, chat).synthesis_prompt(PROBLEM)
+    assert first not in none and one.endswith(none.removeprefix(f"<|system|>{found.system}<|end|>"))
+    base = MathematicsTask(found, grader)
+    assert base.synthesis_prompt(PROBLEM) == MathematicsTask(found, grader, shots=1).synthesis_prompt(PROBLEM)
+    with pytest.raises(ValueError, match="task.shots = 3: the prompts have 2 worked examples"):
+        MathematicsTask(found, grader, chat, shots=3)
+
+
 def test_only_a_base_model_needs_stop_strings(task):
     assert task.stops == (("\nProblem:",) if task.chat is None else ())
     assert task.privileged is False
