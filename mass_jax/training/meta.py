@@ -31,6 +31,8 @@ from mass_jax.types import Params
 
 WARM_UP = 2
 """Steps after a start in which every program is met: a restored state may lie elsewhere than an updated one."""
+MOSTLY = 0.5
+"""The share of well-formed practice below which a run warns."""
 SHOW = ("outer/loss_pre", "outer/loss_post", "solve/accuracy", "synthesis/correct")
 
 
@@ -137,6 +139,14 @@ def meta_train(
                 told = outer.DIAGNOSTICS
                 diagnostics = {name.removeprefix(told): x for name, x in values.items() if name.startswith(told)}
                 metagrad.warn_if_broken(method.estimator, diagnostics)
+                well_formed = values.get("synthesis/well_formed", 1.0)
+                if step == done and well_formed < MOSTLY and train.malformed_advantage < 0:
+                    logging.warning(
+                        "Only %.0f %% of the practice is well formed: the generator is mostly told what not to write, "
+                        "and may end with nothing that can be read. Show it worked practice (task.shots), lower "
+                        "generator.temperature, or set train.malformed_advantage = 0.",
+                        100 * well_formed,
+                    )
                 if (step + 1) % train.save_every == 0 or step + 1 == train.steps or watch.hopeless:
                     save(step + 1, position())
                     watch.stop_if_hopeless()

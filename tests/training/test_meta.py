@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mass_jax.mass.generator import Domain
 from mass_jax.mass.outer import TrainState
 from mass_jax.tasks import pipeline
 from mass_jax.tasks.arithmetic.documents import KINDS, document_writer
@@ -45,12 +46,13 @@ def train(
     kill_at: int | None = None,
     base: Params | None = None,
     stream: Stream | None = None,
+    domain: Domain = tiny.LENIENT,
     **changes: object,
 ) -> TrainState:
     return meta_train(
         tiny.train_config(mode="verifier", **changes),
         0,
-        tiny.LENIENT,
+        domain,
         tiny.make_method(),
         tiny.make_params() if base is None else base,
         tiny.make_problems(8),
@@ -138,6 +140,16 @@ def test_warm_steps_compile_nothing_and_transfer_nothing_by_mistake(tmp_path: Pa
     compiled = [line["machine/programs_compiled"] for line in read_metrics(tmp_path)]
     assert compiled[0] > 5 and compiled[2:] == [0, 0, 0], compiled
     assert "a shape that was new" not in caplog.text
+
+
+def test_a_generator_that_writes_mostly_what_cannot_be_read_is_told_about(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    train(tmp_path / "lenient", steps=1)
+    train(tmp_path / "harmless", steps=1, domain=tiny.DOMAIN, malformed_advantage=0.0)
+    assert "well formed" not in caplog.text
+    train(tmp_path / "strict", steps=2, domain=tiny.DOMAIN)
+    assert caplog.text.count("Only 0 % of the practice is well formed") == 1
 
 
 def test_a_notice_saves_the_run_where_it_is(tmp_path: Path):
