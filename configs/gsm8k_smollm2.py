@@ -23,7 +23,7 @@ def get_config() -> ConfigDict:
     config.task.test_ids = ""  # of MATH: hub for MATH-500, or a file of ids
     config.task.validation_problems = 100  # taken from the training problems
     config.task.train_problems = 500  # of those that fit, the first; 0 for all
-    config.task.test_problems = 16
+    config.task.test_problems = 32
     config.task.seed = 0  # order of the problems
     config.task.prompts = ""  # a file of prompts; empty for the data set's own
     config.task.shots = 1  # worked examples of practice that a chat model reads; without, 1 in 10 texts is well formed
@@ -44,14 +44,14 @@ def get_config() -> ConfigDict:
     config.lengths.long_document = 512
 
     config.generator.examples = 3
-    config.generator.temperature = 0.8
+    config.generator.temperature = 0.5  # on 16 training problems, 92 % of the texts are well formed, 60 % at 0.8
     config.scorer.kind = "linear"
     config.inner.steps = 1
     config.inner.optimizer = "normalized_sgd"
-    config.inner.learning_rate = 0.5
+    config.inner.learning_rate = 0.5  # on 16 validation problems, TT-SS gains 0.010; 0.008 at 0.25, 0.003 at 1
     config.inner.problems_at_once = 1
     config.train.steps = 4
-    config.train.problems = 2
+    config.train.problems = 4
     config.train.replay_weight = 0.0
     config.train.kl_weight = 0.0
     config.train.replay_batch = 2
