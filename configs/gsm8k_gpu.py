@@ -23,6 +23,7 @@ def get_config() -> ConfigDict:
     config.inner.problems_at_once = 8
     config.train.steps = 30
     config.train.problems = 16
+    config.train.microbatches = 1
     config.train.save_every = 10
     config.evaluate.batch = 64
     config.targets.problems = 300

@@ -52,6 +52,7 @@ def get_config() -> ConfigDict:
     config.inner.problems_at_once = 1
     config.train.steps = 4
     config.train.problems = 4
+    config.train.microbatches = 4  # one, without remat, takes 30 GB
     config.train.replay_weight = 0.0
     config.train.kl_weight = 0.0
     config.train.replay_batch = 2
