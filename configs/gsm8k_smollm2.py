@@ -55,7 +55,7 @@ def get_config() -> ConfigDict:
     config.train.microbatches = 4  # one, without remat, takes 30 GB
     config.train.replay_weight = 0.0
     config.train.kl_weight = 0.0
-    config.train.replay_batch = 2
+    config.train.replay_batch = 4
     config.train.generator_rate = 1e-5
     config.train.save_every = 2
     config.arms = ConfigDict({"mass_gold": {"train": {"mode": "gold"}}})

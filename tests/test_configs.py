@@ -117,11 +117,15 @@ def test_an_unknown_arm_or_override_is_a_sentence():
         ("metagrad", "options", "window", "metagrad.options = 'window' cannot be read: write Python keywords"),
         ("metagrad", "options", "window=f(1)", "cannot be read"),
         ("metagrad", "options", "trajectory='disk'", "trajectory = 'disk' is unknown; use one of gradients, states"),
+        ("train", "parts", 3, "train.problems = 4 of first_order is no multiple of train.parts = 3"),
+        ("train", "microbatches", 3, r"train.problems / train.parts = 4 of first_order is no multiple of train.micro"),
+        ("train", "replay_batch", 3, "train.replay_batch = 3 of first_order is no multiple of train.microbatches = 2"),
         ("task", "test_families", 0, "task.test_families = 0: every split needs at least 1"),
     ],
 )
 def test_a_contradictory_config_is_a_sentence(tmp_path: Path, group: str, field: str, value: object, words: str):
     config = get_config("smoke")
+    config.train.microbatches = 2
     config[group][field] = value
     with pytest.raises(InputError, match=words):
         open_study(config, tmp_path / "run")

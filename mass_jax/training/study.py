@@ -66,6 +66,13 @@ def open_study(config: ml_collections.ConfigDict, workdir: Path) -> Study:
                 raise InputError(
                     f"train.problems = {train.problems} of {name} is no multiple of train.parts = {train.parts}."
                 )
+            rows = {"train.problems / train.parts": train.problems // train.parts}
+            rows["train.replay_batch"] = train.replay_batch
+            for field, count in rows.items():
+                if count % train.microbatches:
+                    raise InputError(
+                        f"{field} = {count} of {name} is no multiple of train.microbatches = {train.microbatches}."
+                    )
         mesh = open_mesh(config, method.model)
         splits = _made_once(partial(setup.make_splits, config, domain, method))
         if "source" in config.model:
