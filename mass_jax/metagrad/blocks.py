@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 import jax
 from jax.extend import core
 
+from mass_jax.metagrad.jaxprs import opened, scan_arguments
 from mass_jax.types import InnerProblem
 
 Out = TypeVar("Out")
@@ -75,10 +76,8 @@ def _evaluate(
         if eqn.primitive.name == "scan":
             out = _scan(eqn.params, inputs, inlined, block)
         elif eqn.primitive.name in inlined:
-            inner: Any = eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))
-            # A checkpoint holds an open jaxpr, which has no constants; the others a closed one.
-            inner, inner_consts = (inner.jaxpr, inner.consts) if hasattr(inner, "consts") else (inner, ())
-            out = _evaluate(inner, inner_consts, inputs, inlined, block)
+            inner = opened(eqn.params.get("jaxpr", eqn.params.get("call_jaxpr")))
+            out = _evaluate(*inner, inputs, inlined, block)
         else:
             variables = [atom for atom in eqn.invars if not isinstance(atom, core.Literal)]
             alone = jaxpr.replace(eqns=[eqn], constvars=[], invars=variables, outvars=eqn.outvars, effects=eqn.effects)
@@ -88,13 +87,13 @@ def _evaluate(
 
 
 def _scan(params: dict[str, Any], inputs: list[Any], inlined: Sequence[str], block: Callable) -> list[Any]:
-    constants, carried = params["num_consts"], params["num_carry"]
+    constants, carried = scan_arguments(params)
     consts, carry, xs = inputs[:constants], inputs[constants : constants + carried], inputs[constants + carried :]
-    body = params["jaxpr"]
+    body = opened(params["jaxpr"])
 
     @block
     def iteration(carry: list[Any], consts: list[Any], x: list[Any]) -> list[Any]:
-        return _evaluate(body.jaxpr, body.consts, [*consts, *carry, *x], inlined, block)
+        return _evaluate(*body, [*consts, *carry, *x], inlined, block)
 
     def step(carry: list[Any], x: list[Any]) -> tuple[list[Any], list[Any]]:
         out = iteration(carry, consts, x)

@@ -10,6 +10,7 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.extend import core
 from jax.interpreters import partial_eval
 
+from mass_jax.metagrad.jaxprs import opened, scan_arguments
 from mass_jax.types import PyTree
 
 BOUNDARY = "metagrad_adapted_parameters"
@@ -160,7 +161,7 @@ def zero_results(jaxpr: core.Jaxpr, zero_inputs: Iterable[bool] | None = None) -
 def _zero_outputs(eqn: core.JaxprEqn, inputs: list[bool]) -> list[bool]:
     name, nothing = eqn.primitive.name, [False] * len(eqn.outvars)
     if name == "scan":
-        (body,), (consts, carry) = _subjaxprs(eqn), _scan_arguments(eqn)
+        (body, _), (consts, carry) = opened(eqn.params["jaxpr"]), scan_arguments(eqn.params)
         carried = inputs[consts : consts + carry]
         while True:
             results = zero_results(body, inputs[:consts] + carried + inputs[consts + carry :])
@@ -262,14 +263,6 @@ def _subjaxprs(eqn: core.JaxprEqn) -> Iterable[core.Jaxpr]:
     if eqn.primitive.name.startswith(("reduce", "scatter", "argm")) or eqn.primitive.name == "pallas_call":
         return ()  # a scalar function of two elements, or a kernel
     return core.jaxprs_in_params(eqn.params)
-
-
-def _scan_arguments(eqn: core.JaxprEqn) -> tuple[int, int]:
-    """How many constants a scan takes, and how many values it carries."""
-    if "ft_in" in eqn.params:  # since jax 0.11
-        consts, carry, _ = map(len, eqn.params["ft_in"].unpack())
-        return consts, carry
-    return eqn.params["num_consts"], eqn.params["num_carry"]
 
 
 def _conv_flops(eqn: core.JaxprEqn) -> int:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.compiler import measured
+
 ROOT = Path(__file__).resolve().parents[2]
 
 # The sizes are told apart by their prime factors, whatever the compiler reshapes or splits: width 4 x 11, heads'
@@ -150,6 +152,7 @@ def test_a_stack_that_is_gathered_is_found(programs: dict[str, list]):
     assert any("all-gather of stack [5, 44, 56] in loops of []" in text for text in wrong(programs["gathered at once"]))
 
 
+@measured
 def test_no_program_has_an_unexpected_kind_of_collective(programs: dict[str, list]):
     for name, found in phases(programs).items():
         kinds = summary(found)

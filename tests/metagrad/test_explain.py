@@ -12,6 +12,7 @@ from mass_jax import metagrad
 from mass_jax.metagrad import cost, explain, optimizers
 from mass_jax.metagrad.explain import ACCOUNTS
 from mass_jax.types import InnerProblem, MetaGradient
+from tests.compiler import measured
 from tests.metagrad import problems
 
 N, D, OUT, STEPS = 4, 5, 3, 6
@@ -113,6 +114,7 @@ def test_convolutions_count_the_taps_that_fall_inside(padding, taps):
     assert cost.count_flops(backward).matmul == cost.count_flops(forward).matmul
 
 
+@measured
 @pytest.mark.parametrize("name", ["adjoint", "unroll"])
 def test_flops_are_the_compiler_s_where_no_loop_hides_a_trip_count(name):
     """K = 1: every loop goes round once."""

@@ -11,6 +11,7 @@ from mass_jax import metagrad
 from mass_jax.metagrad import cost, optimizers
 from mass_jax.metagrad.microbatch import check_additive, sum_over_microbatches
 from mass_jax.types import InnerProblem
+from tests.compiler import measured
 from tests.metagrad import problems
 
 STEPS = 5
@@ -123,6 +124,7 @@ def test_the_second_order_products_may_keep_what_the_loss_rematerialises(name):
     np.testing.assert_allclose(found, expected, rtol=1e-10)
 
 
+@measured
 @pytest.mark.parametrize("name", ["adjoint", "mixed_mode"])
 def test_the_gradients_may_keep_what_the_second_order_products_rematerialise(name):
     """For less memory than the products would take without it, and a pass over the model less."""

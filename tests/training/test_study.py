@@ -77,7 +77,7 @@ def config(model: Path, data: Path, tmp_path: Path) -> ConfigDict:
     config.task.validation_problems, config.task.test_problems = 0, 5
     prompts = tmp_path / "prompts.md"
     prompts.write_text(PROMPTS)
-    config.task.prompts = str(prompts)
+    config.task.prompts, config.task.shots = str(prompts), 0
     config.model.source, config.model.context, config.model.loss_chunk = str(model), 512, 64
     lengths = {"prompt": 160, "solution": 40, "synthesis": 32, "practice": 200, "check": 200, "long_document": 200}
     config.lengths.update(lengths)

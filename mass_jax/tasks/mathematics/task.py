@@ -47,7 +47,10 @@ class MathematicsTask:
     def __post_init__(self):
         count = len(worked_practice(self.prompts))
         if not 0 <= self.shots <= count:
-            raise ValueError(f"task.shots = {self.shots}: the prompts have {count} worked examples of practice.")
+            raise ValueError(
+                f"task.shots = {self.shots}: the prompts have {count} worked examples of practice. Choose fewer, or write "
+                "some into their section '## synthesise, base model', as those of gsm8k.md are."
+            )
 
     check_names = ("solution | practice problem", "answer | practice problem", "test problem | practice")
     privileged = False
