@@ -1,4 +1,4 @@
-"""What a compiler makes of a program is that compiler's: numbers of its own hold for the one they were measured with."""
+"""What a compiler makes of a program is that compiler's: such numbers hold for the one they were measured with."""
 
 import jax
 import pytest

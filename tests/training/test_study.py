@@ -84,6 +84,7 @@ def config(model: Path, data: Path, tmp_path: Path) -> ConfigDict:
     config.lora.rank = 2
     config.generator.examples = 2
     config.train.steps, config.train.problems, config.train.save_every = 2, 2, 1
+    config.train.microbatches = 2
     config.evaluate.batch = 3
     config.evaluate.skip = ("tt_ss_majority",)
     return config.lock()

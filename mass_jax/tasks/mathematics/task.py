@@ -48,8 +48,8 @@ class MathematicsTask:
         count = len(worked_practice(self.prompts))
         if not 0 <= self.shots <= count:
             raise ValueError(
-                f"task.shots = {self.shots}: the prompts have {count} worked examples of practice. Choose fewer, or write "
-                "some into their section '## synthesise, base model', as those of gsm8k.md are."
+                f"task.shots = {self.shots}: the prompts have {count} worked examples of practice. Choose fewer, or "
+                "write some into their section '## synthesise, base model', as those of gsm8k.md are."
             )
 
     check_names = ("solution | practice problem", "answer | practice problem", "test problem | practice")
