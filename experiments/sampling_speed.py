@@ -29,6 +29,8 @@ from mass_jax.training.compilation import enable_compilation_cache
 from mass_jax.training.progress import Progress
 
 NO_STOP = -1
+STAGES = (("q_proj", "k_proj", "v_proj"), ("o_proj",), ("gate_proj", "up_proj"), ("down_proj",))
+"""The projections of a layer that can be made at the same time, in order."""
 
 
 def define_flags() -> None:
@@ -144,41 +146,48 @@ def _torch_device() -> str:
 def _products(model: source.Pretrained, batch: int, prompt: int, new: int) -> dict[str, Callable[[], object]]:
     """The products of matrices that every engine has to make for these tokens, by torch and by XLA.
 
-    Torch's say what is left to be gained, XLA's what any program of ours takes at least.
+    Torch's say what is left to be gained, XLA's what any program of ours takes at least: those of one stage together,
+    one stage after the other, for XLA would make independent ones at the same time.
     """
     import torch
 
-    kernels = [
-        np.asarray(kernel)
-        for projection in model.params["layers"].values()
-        if "kernel" in projection
-        for kernel in projection["kernel"]
-    ]
-    output = np.asarray(model.params.get("unembed", model.params["embed"].T))
-    steps = [(batch * prompt, kernels), (batch, [output]), *[(batch, [*kernels, output])] * (new - 1)]
+    def stage(names: tuple[str, ...], layer: int) -> list[np.ndarray]:
+        return [np.asarray(model.params["layers"][name]["kernel"][layer]) for name in names]
+
+    layers = [stage(names, layer) for layer in range(model.config.layers) for names in STAGES]
+    output = [[np.asarray(model.params.get("unembed", model.params["embed"].T))]]
+    steps = [(batch * prompt, layers), (batch, output), *[(batch, [*layers, *output])] * (new - 1)]
 
     def by(
         multiply: Callable[..., Any], array: Callable[..., Any], wait: Callable[[Any], object]
     ) -> Callable[[], object]:
-        held = {id(kernel): array(kernel) for kernel in [*kernels, output]}
-        rows = {(count, len(k)): array(np.ones((count, len(k)), np.float32)) for count, some in steps for k in some}
+        held = {id(k): array(k) for kernels in [*layers, *output] for k in kernels}
+        sizes = {(count, len(k)) for count, stages in steps for kernels in stages for k in kernels}
+        rows = {size: array(np.ones(size, np.float32)) for size in sizes}
 
         def run() -> object:
-            for count, some in steps:
-                made = multiply([rows[count, len(k)] for k in some], [held[id(k)] for k in some])
-            return wait(made[-1])
+            for count, stages in steps:
+                made = multiply([(rows[count, len(ks[0])], [held[id(k)] for k in ks]) for ks in stages])
+            return wait(made)
 
         return run
 
-    def pairs(rows: list, kernels: list) -> list:
-        return [x @ kernel for x, kernel in zip(rows, kernels, strict=True)]
+    @torch.no_grad()
+    def by_torch(stages: list[tuple[Any, list]]) -> Any:
+        return [[x @ kernel for kernel in kernels] for x, kernels in stages][-1][0]
 
-    xla = jax.jit(pairs)
+    @jax.jit
+    def by_xla(stages: list[tuple[jax.Array, list]]) -> jax.Array:
+        made = [jnp.zeros((1, 1))]
+        for x, kernels in stages:
+            waited = sum(each[:1, :1] for each in made)
+            made = [(x + 0 * waited) @ kernel for kernel in kernels]
+        return made[0]
+
+    torch_array = partial(torch.tensor, device=_torch_device())
     return {
-        "matrix products alone, torch": by(
-            torch.no_grad()(pairs), partial(torch.tensor, device=_torch_device()), torch.Tensor.cpu
-        ),
-        "matrix products alone, XLA": by(xla, jnp.asarray, jax.block_until_ready),
+        "matrix products alone, torch": by(by_torch, torch_array, torch.Tensor.cpu),
+        "matrix products alone, XLA": by(by_xla, jnp.asarray, jax.block_until_ready),
     }
 
 
