@@ -31,7 +31,7 @@ from mass_jax.types import Params
 
 WARM_UP = 2
 """Steps after a start in which every program is met: a restored state may lie elsewhere than an updated one."""
-MOSTLY = 0.5
+LEAST_WELL_FORMED = 0.5
 """The share of well-formed practice below which a run warns."""
 SHOW = ("outer/loss_pre", "outer/loss_post", "solve/accuracy", "synthesis/correct")
 
@@ -140,7 +140,7 @@ def meta_train(
                 diagnostics = {name.removeprefix(told): x for name, x in values.items() if name.startswith(told)}
                 metagrad.warn_if_broken(method.estimator, diagnostics)
                 well_formed = values.get("synthesis/well_formed", 1.0)
-                if step == done and well_formed < MOSTLY and train.malformed_advantage < 0:
+                if step == done and well_formed < LEAST_WELL_FORMED and train.malformed_advantage < 0:
                     logging.warning(
                         "Only %.0f %% of the practice is well formed: the generator is mostly told what not to write, "
                         "and may end with nothing that can be read. Show it worked practice (task.shots), lower "

@@ -92,7 +92,7 @@ def make_splits(config: ml_collections.ConfigDict, domain: Domain, method: Metho
                 break
         if len(fitting) < read:
             logging.warning("%s: %d of %d problems exceed config.lengths", split, read - len(fitting), read)
-        if not fitting:
+        if read and not fitting:
             raise ValueError(
                 f"none of the {read} problems of {chosen.dataset}'s {split} split fits config.lengths: raise "
                 f"lengths.prompt = {config.lengths.prompt} or lengths.solution = {config.lengths.solution}."
