@@ -1,8 +1,8 @@
 """Model families: what their configurations say in our terms, and what their tensors are called.
 
 Supported are the decoders of Llama 3 and SmolLM2, Qwen2 and Qwen2.5, Qwen3, and Gemma 3, from a Hugging Face
-``config.json`` (with the rotary settings at the top, as older files have them, or under ``rope_parameters``) or from
-the metadata of a GGUF file.
+``config.json``, with the rotary settings at the top, as older files have them, or under ``rope_parameters``; those of a
+GGUF file are read in `gguf_config.py`.
 """
 
 import contextlib
@@ -106,8 +106,8 @@ def from_hugging_face(raw: Mapping[str, Any], where: str) -> ModelConfig:
     for name in ("attention_bias", "mlp_bias", "attn_logit_softcapping", "final_logit_softcapping"):
         if raw.get(name):
             raise PretrainedError(f"{where} sets {name} = {raw[name]!r}, which this decoder does not have.")
-    with _described_by(where, "field"):
-        heads, layers = int(raw["num_attention_heads"]), _few(int(raw["num_hidden_layers"]))
+    with described_by(where, "field"):
+        heads, layers = int(raw["num_attention_heads"]), few(int(raw["num_hidden_layers"]))
         rope = _rope(raw, where)
         slides = _sliding_layers(raw, family, layers)
         return ModelConfig(
@@ -124,7 +124,7 @@ def from_hugging_face(raw: Mapping[str, Any], where: str) -> ModelConfig:
             sliding_window=raw.get("sliding_window") if any(slides) else None,
             sliding_layers=slides if any(slides) else (),
             **rope,
-            **_of_family(family, raw["hidden_size"], raw.get("query_pre_attn_scalar")),
+            **of_family(family, raw["hidden_size"], raw.get("query_pre_attn_scalar")),
         )
 
 
@@ -168,58 +168,6 @@ def to_hugging_face(config: ModelConfig) -> dict[str, Any]:
     return raw
 
 
-def from_gguf(metadata: Mapping[str, Any], vocab_size: int, tied: bool, where: str) -> ModelConfig:
-    """The metadata of a GGUF file in our terms.
-
-    Args:
-      metadata: all fields by their names.
-      vocab_size: V, as the embedding has it.
-      tied: whether the file has no output matrix of its own.
-      where: what to call it in an error.
-
-    Raises:
-      PretrainedError: as `from_hugging_face`.
-    """
-    family = metadata.get("general.architecture")
-    if family not in SWITCHES:
-        raise PretrainedError(f"{where} is of architecture {family!r}; supported are {', '.join(SWITCHES)}.")
-    with _described_by(where, "metadata field"):
-
-        def field(name: str) -> Any:
-            return metadata[f"{family}.{name}"]
-
-        def optional(name: str, default: Any = None) -> Any:
-            return metadata.get(f"{family}.{name}", default)
-
-        if optional("rope.scaling.type", "none") not in ("none", "linear"):
-            raise PretrainedError(
-                f"{where} stretches its context by {optional('rope.scaling.type')!r}; supported is linear."
-            )
-        width, heads = field("embedding_length"), int(field("attention.head_count"))
-        layers = _few(int(field("block_count")))
-        # GGUF has Gemma's pattern in the program that reads it: every sixth layer sees everything.
-        slides = tuple(family == "gemma3" and (i + 1) % 6 != 0 for i in range(layers))
-        factor = optional("rope.scaling.factor")
-        return ModelConfig(
-            vocab_size=vocab_size,
-            width=width,
-            layers=layers,
-            heads=heads,
-            kv_heads=optional("attention.head_count_kv", heads),
-            head_dim=optional("attention.key_length", width // heads),
-            mlp_width=field("feed_forward_length"),
-            context=field("context_length"),
-            norm_eps=field("attention.layer_norm_rms_epsilon"),
-            tie_embeddings=tied,
-            rope_theta=optional("rope.freq_base", 1e6 if family == "gemma3" else 10_000.0),
-            rope_scaling=None if factor is None else RopeScaling("linear", factor),
-            sliding_window=optional("attention.sliding_window") if any(slides) else None,
-            sliding_layers=slides if any(slides) else (),
-            local_rope_theta=10_000.0 if any(slides) else None,
-            **_of_family(family, width, None),
-        )
-
-
 def family_of(config: ModelConfig) -> str:
     """The family whose switches ``config`` has.
 
@@ -235,7 +183,7 @@ def family_of(config: ModelConfig) -> str:
 
 
 @contextlib.contextmanager
-def _described_by(where: str, kind: str) -> Iterator[None]:
+def described_by(where: str, kind: str) -> Iterator[None]:
     """What goes wrong while a description is read, as a sentence about ``where``."""
     try:
         yield
@@ -247,13 +195,15 @@ def _described_by(where: str, kind: str) -> Iterator[None]:
         raise PretrainedError(f"{where} describes a model that cannot be ({error}): get it again.") from None
 
 
-def _few(layers: int) -> int:
+def few(layers: int) -> int:
+    """``layers``, or a ValueError where no model has so many."""
     if layers > MOST_LAYERS:
         raise ValueError(f"it has {layers} layers")
     return layers
 
 
-def _of_family(family: str, width: int, query_scalar: float | None) -> dict[str, Any]:
+def of_family(family: str, width: int, query_scalar: float | None) -> dict[str, Any]:
+    """The fields of `ModelConfig` that a family sets."""
     extra = {} if query_scalar is None else {"query_scale": query_scalar**-0.5}
     return SWITCHES[family] | extra | ({"embed_scale": float(width**0.5)} if family == "gemma3" else {})
 

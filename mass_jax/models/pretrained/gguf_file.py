@@ -14,7 +14,7 @@ from typing import Any
 import gguf
 import numpy as np
 
-from mass_jax.models.pretrained import families, folder
+from mass_jax.models.pretrained import families, folder, gguf_config
 from mass_jax.models.pretrained.errors import PretrainedError
 from mass_jax.models.transformer import ModelConfig
 from mass_jax.types import Params
@@ -61,7 +61,7 @@ class GGUF:
                 "GGUF: use the safetensors checkpoint."
             )
         tied = "output.weight" not in self._tensors
-        self.config = families.from_gguf(self.metadata, int(embed.shape[-1]), tied, str(self.path))
+        self.config = gguf_config.from_gguf(self.metadata, int(embed.shape[-1]), tied, str(self.path))
 
     def read(self, config: ModelConfig | None = None) -> Params:
         """The parameters, dequantised to float32; see `folder.read`."""

