@@ -26,7 +26,7 @@ TEST_WORKERS ?= 2
 TEST_ENV = JAX_PLATFORMS=cpu XLA_FLAGS="--xla_cpu_multi_thread_eigen=false $(QUICK)" OMP_NUM_THREADS=1 MPLBACKEND=Agg
 PYTEST := -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup demo smoke demo-llm reproduce-llm estimators estimators-gpt2 plan pod-local hyper-cleaning bench-sampling peers report test test-fast test-lower lint format typecheck tensorboard clean distclean
+.PHONY: help setup demo smoke demo-llm reproduce-llm estimators estimators-gpt2 plan pod-local hyper-cleaning bench-sampling fuzz peers report test test-fast test-lower lint format typecheck tensorboard clean distclean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | \
@@ -91,6 +91,9 @@ hyper-cleaning: $(VENV)/.stamp  ## find wrong labels with every estimator, into 
 
 bench-sampling: $(VENV)/.parity  ## tokens a second against transformers on SmolLM2-135M, into runs/sampling
 	$(BIN)/python -m experiments.sampling_speed --workdir=runs/sampling
+
+fuzz: $(VENV)/.stamp  ## read 10,000 damaged model files; those that end in no sentence go to runs/fuzz
+	$(BIN)/python -m experiments.fuzz --seed=0 --count=10000 --workdir=runs/fuzz
 
 peers: .venv-bench/.stamp  ## time and memory against torch.autograd, higher and TorchOpt, into runs/peers
 	.venv-bench/bin/python -m experiments.peers --workdir=runs/peers
