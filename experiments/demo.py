@@ -5,7 +5,6 @@
 The same command continues a run that was stopped; what is finished is not done again.
 """
 
-import json
 import time
 from collections.abc import Callable
 from functools import partial
@@ -14,8 +13,9 @@ from typing import TypeVar
 
 from ml_collections import ConfigDict
 
-from experiments.evaluate import base_state, trained_state, write_results
+from experiments.evaluate import base_state, made_with, trained_state, write_results
 from experiments.gate import gate
+from mass_jax import records
 from mass_jax.models import processes
 from mass_jax.reporting.report import write_report
 from mass_jax.training import config as command_line
@@ -31,14 +31,14 @@ def main(config: ConfigDict, workdir: Path) -> None:
     enable_compilation_cache(workdir.parent / ".jax_cache")
     clock = Clock(workdir / "timing.json")
     study = clock.time("pretrain", lambda: open_study(config, workdir))
-    opened, passed = None, study.workdir / "gate.json"
-    if passed.exists():
-        opened = json.loads(passed.read_text())
-    elif study.domain.task.privileged:  # without a hidden family there is no oracle, and no headroom to measure
-        opened = clock.time("gate", lambda: gate(study))
-        if processes.first():
-            write_atomically(passed, json.dumps(opened, indent=2))
     states = {"base": base_state(study)}
+    opened, passed, origin = None, study.workdir / "gate.json", made_with(study, states["base"])
+    if study.domain.task.privileged:  # without a hidden family there is no oracle, and no headroom to measure
+        opened = records.read(passed, origin)
+        if processes.largest(opened is None):
+            opened = clock.time("gate", lambda: gate(study))
+            if processes.first():
+                write_atomically(passed, records.dumps(opened, origin, indent=2))
     for name in config.arms:
         states[name] = clock.time(f"train/{name}", partial(trained_state, study, name))
     write_results(study, states, {"gate": opened, "timing": clock.seconds})
@@ -52,7 +52,7 @@ class Clock:
     def __init__(self, path: Path):
         """Continue with what ``path`` holds."""
         self._path = path
-        self.seconds: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
+        self.seconds: dict[str, float] = records.read(path) or {}
 
     def time(self, phase: str, work: Callable[[], T]) -> T:
         """Do the work, and add its time."""
@@ -60,7 +60,7 @@ class Clock:
         result = work()
         self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - start
         if processes.first():
-            write_atomically(self._path, json.dumps(self.seconds, indent=2))
+            write_atomically(self._path, records.dumps(self.seconds, indent=2))
         return result
 
 

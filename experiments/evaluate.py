@@ -18,15 +18,18 @@ from ml_collections import ConfigDict
 
 from experiments.evaluator import Evaluator
 from experiments.views import attribution_check, examples, or_none, scorer_view, synthesis_quality
+from mass_jax import records
 from mass_jax.mass.arms import CONTROLS, METHODS, Arm
 from mass_jax.mass.outer import TrainState
 from mass_jax.models import processes
 from mass_jax.reporting import stats
+from mass_jax.training import array_tree
 from mass_jax.training import config as command_line
+from mass_jax.training.checksum import checksums
 from mass_jax.training.compilation import enable_compilation_cache
 from mass_jax.training.progress import Progress
 from mass_jax.training.study import Study, open_study, train_arm
-from mass_jax.training.workdir import write_atomically
+from mass_jax.training.workdir import fingerprint, write_atomically
 
 
 def evaluate(study: Study, states: dict[str, TrainState], evaluator: Evaluator) -> tuple[dict, dict[str, np.ndarray]]:
@@ -74,8 +77,11 @@ def evaluate(study: Study, states: dict[str, TrainState], evaluator: Evaluator) 
 
 def _measured(path: Path, evaluator: Evaluator, arm: Arm, state: TrainState) -> dict[str, Any]:
     """What one arm did on every problem; from ``path`` where an interrupted evaluation has left it, else into it."""
-    if path.exists():
-        return json.loads(path.read_text(encoding="utf-8"))
+    origin = made_with(evaluator.study, state)
+    found = records.read(path, origin)
+    if not processes.largest(found is None):  # all processes compute, or none does
+        assert found is not None
+        return found
     start = time.perf_counter()
     outcomes = evaluator.run(arm, state.params, state.eta)
     row = {
@@ -86,8 +92,18 @@ def _measured(path: Path, evaluator: Evaluator, arm: Arm, state: TrainState) -> 
     }
     if processes.first():
         path.parent.mkdir(exist_ok=True)
-        write_atomically(path, json.dumps(row))
+        write_atomically(path, records.dumps(row, origin))
     return row
+
+
+def made_with(study: Study, state: TrainState) -> dict[str, str]:
+    """What an arm's answers depend on: the config, the model's parameters, and the code of the method."""
+    leaves = checksums(array_tree.encode((state.params, state.eta)))
+    return {
+        "config": fingerprint(study.config),
+        "parameters": records.checksum(leaves),
+        "code": records.method_version(),
+    }
 
 
 def write_results(study: Study, states: dict[str, TrainState], extra: dict) -> Path:
@@ -118,8 +134,8 @@ def write_results(study: Study, states: dict[str, TrainState], extra: dict) -> P
     results["timing"] = {"total_seconds": sum(phases.values()), "phases": phases}
     shown = examples(study, mass, trained, evaluator)
     for name, text in (
-        ("results.json", json.dumps(results, indent=2)),
-        ("scorer.json", json.dumps(view)),
+        ("results.json", records.dumps(results, indent=2)),
+        ("scorer.json", records.dumps(view)),
         ("examples.jsonl", "\n".join(map(json.dumps, shown)) + "\n"),
     ):
         if processes.first():

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mass_jax import records
+
 
 @dataclass(frozen=True)
 class Run:
@@ -90,14 +92,10 @@ def _read_object(path: Path, missing: dict[str, str]) -> dict[str, Any]:
         missing[path.name] = f"{path.name} is not in this run: the step that writes it has not finished."
         return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return records.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        missing[path.name] = f"{path.name} is not valid JSON ({error}): run the step that writes it again."
+        missing[path.name] = f"{path.name} is damaged ({error}): run the step that writes it again."
         return {}
-    if not isinstance(content, dict):
-        missing[path.name] = f"{path.name} holds a {type(content).__name__}, not an object."
-        return {}
-    return content
 
 
 def _read_lines(path: Path, root: Path, missing: dict[str, str]) -> list[dict[str, Any]]:

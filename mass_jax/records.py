@@ -1,0 +1,86 @@
+"""JSON records of a run: a changed byte, a cut and another origin are noticed when one is read."""
+
+import contextlib
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from absl import logging
+
+CHECKSUM = "checksum"
+MADE_WITH = "made_with"
+METHOD = ("mass", "metagrad", "models", "tasks", "types.py")
+"""The parts of the package that decide what a model answers."""
+
+
+def checksum(value: Any) -> str:
+    """Returns 8 hexadecimal digits of ``value``, which JSON can hold: equal after a round trip through JSON."""
+    canonical = json.dumps(json.loads(json.dumps(value)), sort_keys=True)
+    return f"{zlib.crc32(canonical.encode()):08x}"
+
+
+def dumps(values: Mapping[str, Any], made_with: Mapping[str, Any] | None = None, indent: int | None = None) -> str:
+    """Returns the text of a record.
+
+    Args:
+      values: what JSON can hold, by name.
+      made_with: what the values depend on, for `read` to compare.
+      indent: as of ``json.dumps``.
+    """
+    body = dict(values) if made_with is None else dict(values) | {MADE_WITH: dict(made_with)}
+    return json.dumps(body | {CHECKSUM: checksum(body)}, indent=indent)
+
+
+def loads(text: str) -> dict[str, Any]:
+    """Returns what `dumps` was given, ``made_with`` under its name; a record without a checksum is an old one.
+
+    Raises:
+      ValueError: the text is damaged; the message says how.
+    """
+    found = json.loads(text)
+    if not isinstance(found, dict):
+        raise ValueError(f"it holds a {type(found).__name__}, not an object")
+    written = found.pop(CHECKSUM, None)
+    if written is not None and written != checksum(found):
+        raise ValueError("its checksum does not fit its content")
+    return found
+
+
+def read(path: Path, made_with: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
+    """Returns the values of the record at ``path``, or None where there is none that can be used, which is said.
+
+    A damaged one is moved aside, to ``<path>.damaged``; a stale one is left for its successor to replace.
+
+    Args:
+      path: the file.
+      made_with: what a record must have been made with to be used; None for anything.
+    """
+    try:
+        found = loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        aside = path.with_name(f"{path.name}.damaged")
+        with contextlib.suppress(OSError):  # of several processes another one was faster
+            os.replace(path, aside)
+        logging.warning("'%s' is damaged (%s): it is moved to '%s' and made again.", path, error, aside.name)
+        return None
+    before = found.pop(MADE_WITH, None) or {}
+    if made_with is not None and (stale := [name for name in made_with if before.get(name) != made_with[name]]):
+        reasons = ", ".join(f"{name} {before.get(name, 'not written down')}, now {made_with[name]}" for name in stale)
+        logging.warning("'%s' is of another origin (%s): it is made again.", path, reasons)
+        return None
+    return found
+
+
+def method_version() -> str:
+    """Returns 16 hexadecimal digits of all source files that decide what a model answers: other code, other digits."""
+    root, digest = Path(__file__).parent, hashlib.sha256()
+    files = [file for part in METHOD for file in ([root / part] if part.endswith(".py") else (root / part).rglob("*"))]
+    for file in sorted(file for file in files if file.suffix in (".py", ".md")):
+        digest.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]

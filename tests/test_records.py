@@ -1,0 +1,68 @@
+"""A damaged record is not used, nor one of another origin; both are said."""
+
+import json
+import logging
+import math
+from pathlib import Path
+
+import pytest
+
+from mass_jax import records
+
+VALUES = {"correct": [True, False], "seconds": 1e-17 / 3, "text": "\ud83d é", "bad": [math.inf, None], "by": {"a": 1}}
+ORIGIN = {"config": "0123", "parameters": "4567"}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "mass.json"
+    path.write_text(records.dumps(VALUES, ORIGIN))
+    return path
+
+
+def test_what_is_written_is_read(path: Path):
+    assert records.read(path) == records.read(path, ORIGIN) == records.read(path, {"config": "0123"}) == VALUES
+    path.write_text(records.dumps({1: 2}, indent=2))
+    assert records.read(path) == {"1": 2}
+    path.write_text(json.dumps({"old": 1}))
+    assert records.read(path) == {"old": 1}, "written before there were checksums"
+    assert records.read(path.with_name("none.json")) is None
+
+
+def test_no_byte_changes_unnoticed(path: Path, caplog: pytest.LogCaptureFixture):
+    text, found = path.read_bytes(), []
+    for place in range(len(text)):
+        for bit in (1, 8, 128):
+            damaged = text[:place] + bytes([text[place] ^ bit]) + text[place + 1 :]
+            path.write_bytes(damaged)
+            read = records.read(path, ORIGIN)
+            # A flip in the name of the checksum makes an old record of it, whose values are untouched.
+            assert read in (None, VALUES) or {k: v for k, v in read.items() if k in VALUES} == VALUES, damaged
+            found.append(read is None)
+    assert sum(found) > 0.9 * len(found)
+    assert "is damaged" in caplog.text
+
+
+@pytest.mark.parametrize("content", [b"", b"[1]", b"{", b'{"a": \xff}', b'{"a": 1, "checksum": "00000000"}'])
+def test_a_damaged_record_is_moved_aside(path: Path, content: bytes, caplog: pytest.LogCaptureFixture):
+    path.write_bytes(content)
+    with caplog.at_level(logging.WARNING):
+        assert records.read(path) is None
+    assert not path.exists() and path.with_name("mass.json.damaged").read_bytes() == content
+    assert f"'{path}' is damaged" in caplog.text and "made again" in caplog.text
+
+
+def test_a_record_of_another_origin_is_not_used(path: Path, caplog: pytest.LogCaptureFixture):
+    with caplog.at_level(logging.WARNING):
+        assert records.read(path, ORIGIN | {"parameters": "89ab"}) is None
+    assert f"'{path}' is of another origin (parameters 4567, now 89ab): it is made again" in caplog.text
+    path.write_text(records.dumps(VALUES))
+    assert records.read(path, ORIGIN) is None
+    assert "config not written down" in caplog.text
+
+
+def test_other_code_is_another_version(monkeypatch: pytest.MonkeyPatch):
+    before = records.method_version()
+    assert before == records.method_version() and len(before) == 16
+    monkeypatch.setattr(records, "METHOD", records.METHOD[1:])
+    assert records.method_version() != before
