@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from configs import gsm8k_smollm2
 from experiments.evaluate import base_state, write_results
+from mass_jax import records
 from mass_jax.reporting.report import write_report
 from mass_jax.tasks.mathematics import fetch
 from mass_jax.training.errors import InputError
@@ -101,13 +102,16 @@ def test_the_whole_study_runs(config: ConfigDict, tmp_path: Path, caplog: pytest
     results = json.loads(write_results(study, states, {}).read_text())
     assert {"base", "base_ttt", "ttt_nn", "tt_ss", "mass_gold"} <= set(results["methods"])
     assert results["controls"] == {}, "nobody knows a hidden family, and no problem shows examples"
-    # Of an evaluation that is done again only what is not there yet is done, and the numbers are the same.
+    # Of an evaluation that is done again only what is not there, damaged or stale is done, and the numbers are the same.
     kept = study.workdir / "evaluation"
     assert {path.stem for path in kept.glob("*.json")} == set(results["methods"])
-    (kept / "tt_ss.json").unlink()
-    before = {path: path.stat().st_mtime_ns for path in kept.glob("*.json")}
+    (kept / "tt_ss.json").write_text((kept / "tt_ss.json").read_text().replace('"seconds": ', '"seconds": 1'))
+    stale = kept / "base.json"
+    stale.write_text(records.dumps(records.loads(stale.read_text()) | {"correct": [True] * 5}, {"parameters": "other"}))
+    before = {path: path.stat().st_mtime_ns for path in kept.glob("*.json") if path.stem not in ("tt_ss", "base")}
     again = json.loads(write_results(study, states, {}).read_text())
     assert {path: path.stat().st_mtime_ns for path in before} == before and (kept / "tt_ss.json").exists()
+    assert "tt_ss.json' is damaged" in caplog.text and "base.json' is of another origin" in caplog.text
     assert all(again[part] == results[part] for part in ("methods", "paired", "log_likelihood"))
     # Updating on other training problems moves the likelihood of the reference; the un-adapted arms do not.
     likelihood = results["log_likelihood"]
