@@ -102,7 +102,7 @@ def test_the_whole_study_runs(config: ConfigDict, tmp_path: Path, caplog: pytest
     results = json.loads(write_results(study, states, {}).read_text())
     assert {"base", "base_ttt", "ttt_nn", "tt_ss", "mass_gold"} <= set(results["methods"])
     assert results["controls"] == {}, "nobody knows a hidden family, and no problem shows examples"
-    # Of an evaluation that is done again only what is not there, damaged or stale is done, and the numbers are the same.
+    # Of a second evaluation only what is not there, damaged or stale is done, and the numbers are the same.
     kept = study.workdir / "evaluation"
     assert {path.stem for path in kept.glob("*.json")} == set(results["methods"])
     (kept / "tt_ss.json").write_text((kept / "tt_ss.json").read_text().replace('"seconds": ', '"seconds": 1'))
