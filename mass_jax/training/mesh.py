@@ -73,17 +73,21 @@ def make(wanted: Mapping[str, int], devices: Sequence[jax.Device] | None = None)
     return jax.make_mesh(tuple(found.values()), AXES, axis_types=(AxisType.Auto,) * 3, devices=devices)
 
 
-def template(start: Callable[[], T], shardings: Shardings = partition.shardings) -> T:
-    """The shapes of what ``start`` makes, and where its leaves are to lie, whatever devices they were saved from."""
-    shapes = jax.eval_shape(start)
+def template(start: Callable[..., T], *given: PyTree, shardings: Shardings = partition.shardings) -> T:
+    """The shapes of what ``start(*given)`` makes, and where its leaves are to lie, wherever they were saved from."""
+    shapes = jax.eval_shape(start, *given)
     if not partition.active():
         return shapes
     places = shardings(jax.sharding.get_mesh(), shapes)
     return jax.tree.map(lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), shapes, places)
 
 
-def placed(start: Callable[[], T], shardings: Shardings = partition.shardings) -> T:
-    """What ``start`` makes, made where it is to lie."""
+def placed(start: Callable[..., T], *given: PyTree, shardings: Shardings = partition.shardings) -> T:
+    """What ``start(*given)`` makes, made where it is to lie.
+
+    Arrays on the devices are ``given``, not closed over: no process could write those that span several into a program.
+    """
     if not partition.active():
-        return start()
-    return jax.jit(start, out_shardings=shardings(jax.sharding.get_mesh(), jax.eval_shape(start)))()
+        return start(*given)
+    places = shardings(jax.sharding.get_mesh(), jax.eval_shape(start, *given))
+    return jax.jit(start, out_shardings=places)(*given)

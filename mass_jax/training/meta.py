@@ -71,13 +71,17 @@ def meta_train(
     spikes = (train.spike_factor, train.spike_window, train.spike_patience)
     watch = Watch(*spikes)
     checks = len(domain.task.check_names)
-    start = partial(outer.init_state, method, config, base, checks, jax.random.key(seed))
+    key = jax.random.key(seed)
+
+    def start(base: Params) -> TrainState:
+        return outer.init_state(method, config, base, checks, key)
+
     batches = pipeline.problem_batches(problems, batch_size=train.problems, seed=seed)
     with Checkpointer(workdir / "checkpoints", keep=2) as checkpointer:
         if checkpointer.latest_step() is None:
-            done, state = 0, mesh.placed(start, outer.shardings)
+            done, state = 0, mesh.placed(start, base, shardings=outer.shardings)
         else:
-            restored = checkpointer.restore(mesh.template(start, outer.shardings))
+            restored = checkpointer.restore(mesh.template(start, base, shardings=outer.shardings))
             done, state = restored.step, restored.state
             batches.set_state(restored.data["problems"])
             documents.set_state(restored.data["documents"])

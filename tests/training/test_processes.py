@@ -100,7 +100,7 @@ def start(folder: Path, devices: int, mesh: tuple[int, int, int], runs: list, pr
 def test_two_processes_do_what_one_does(tmp_path: Path):
     # They save, and read what they saved, on the way; and one process goes on where they stopped. They go over their
     # problems in two parts.
-    first, second = start(tmp_path, 2, (2, 2, 1), [("two", 1, 2), ("two", 2, 2)], processes=2)
+    first, second = start(tmp_path, 2, (1, 4, 1), [("two", 1, 2), ("two", 2, 2)], processes=2)
     (alone,) = start(tmp_path, 1, (1, 1, 1), [("one", 2, 1), ("two", 2, 2), ("one", 3, 1), ("two", 3, 2)])
     assert first["leaves"][1] == alone["leaves"][1], "what they saved, bit for bit"
     assert sorted(first["mine"] + second["mine"]) == sorted(alone["mine"]), "no problem twice, none lost"
