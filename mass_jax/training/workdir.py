@@ -134,17 +134,28 @@ def open_workdir(path: str | os.PathLike[str], config: Config, may_differ: Seque
 
 
 def write_atomically(file: Path, text: str) -> None:
-    """Writes ``text`` so that a reader, or a run after a kill, finds the old file or the new one, never a part."""
-    handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    """Writes ``text`` so that a reader, or a run after a kill, finds the old file or the new one, never a part.
+
+    Raises:
+      WorkdirError: it cannot be written, as on a full disk; the old file is as it was.
+    """
+    temporary = None
     try:
+        handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
         with os.fdopen(handle, "w") as f:
             f.write(text)
             f.flush()
             os.fsync(f.fileno())
         os.chmod(temporary, 0o644)  # mkstemp hides its files from other users, who may want to read a run
         os.replace(temporary, file)
-    except BaseException:
-        os.unlink(temporary)
+    except BaseException as e:
+        if temporary is not None:
+            os.unlink(temporary)
+        if isinstance(e, OSError):
+            raise WorkdirError(
+                f"'{file}' cannot be written ({e.strerror or e}). Make room, or make its directory writable, and give "
+                "the same command again: what is finished is not done again."
+            ) from e
         raise
 
 

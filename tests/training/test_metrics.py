@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import time
 
 import jax
@@ -113,6 +114,38 @@ def test_progress_without_a_terminal_prints_few_plain_lines():
 def test_progress_on_a_terminal_is_a_bar():
     text = progress_text(True)
     assert "━" in text and "10/10" in text and "0:00 left" in text and "hidden" not in text
+
+
+@pytest.mark.parametrize("width", [40, 80, 120, 200])
+@pytest.mark.parametrize("label", ["mass_gold", "v5e:4x4 1x4x4, 16 problems, mass_gold, adjoint, block remat"])
+def test_a_terminal_shows_the_step_and_the_total_first_then_what_fits(width, label):
+    console = Console(file=io.StringIO(), force_terminal=True, color_system=None, width=width)
+    metrics = {"outer/loss_pre": 0.1234, "outer/loss_post": 0.2345, "solve/accuracy": 0.5}
+    with Progress(500, label=label, show=list(metrics), console=console) as progress:
+        progress.update(123, metrics)
+    text = re.sub(r"\x1b\[[?0-9;]*[a-zA-Z]", "", console.file.getvalue())
+    last = [line for line in re.split(r"[\r\n]", text) if line.strip()][-1]
+    assert last.startswith("123/500 ") and len(last) <= width
+    shown = re.findall(r"(\S+ 0\.[\d…]*)", last)
+    assert shown == [f"{name} {value}" for name, value in metrics.items()][: len(shown)], "each is whole"
+    assert len(shown) >= {80: 1, 120: 1, 200: 3}.get(width, 0) - (len(label) > 9 and width < 200)
+
+
+def test_the_clock_goes_on_while_a_step_takes_its_time(monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    console = Console(file=io.StringIO(), force_terminal=True, color_system=None, width=80)
+    with Progress(10, console=console) as progress:
+        progress.update(0)
+        now = 65.0  # nothing is reported in the meantime
+        progress._bar.refresh()
+        assert "1:05 gone" in console.file.getvalue()
+        progress.update(5)
+        now = 75.0
+        assert progress.clock() == "1:15 gone, 0:55 left"
+        progress.doing("attribution check")
+        progress._bar.refresh()
+    assert "attribution check" in console.file.getvalue()
 
 
 def test_time_left_counts_only_the_steps_of_this_run(monkeypatch):
