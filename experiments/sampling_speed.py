@@ -28,7 +28,6 @@ from mass_jax.models.sampling import sample
 from mass_jax.training.compilation import enable_compilation_cache
 from mass_jax.training.progress import Progress
 
-NO_STOP = -1
 STAGES = (("q_proj", "k_proj", "v_proj"), ("o_proj",), ("gate_proj", "up_proj"), ("down_proj",))
 """The projections of a layer that can be made at the same time, in order."""
 
@@ -99,7 +98,7 @@ def _our_systems(model: source.Pretrained, prompts: np.ndarray, new: int, rank: 
                 samples=1,
                 max_new_tokens=new,
                 temperature=0.0,
-                stop_id=NO_STOP,
+                stop_ids=(),
                 adapter_per_problem=per_problem,
             )
         )

@@ -51,12 +51,14 @@ class Tokenizer(Protocol):
     Attributes:
       pad_id: fills sequences on the right; it may be a token with a meaning, for nothing is told by its value.
       bos_id: what a sequence starts with, or None where the model expects nothing.
-      eos_id: ends a completion.
+      eos_id: what a text or a turn is ended with.
+      stop_ids: each of them ends a completion; `eos_id` is one.
     """
 
     pad_id: int
     bos_id: int | None
     eos_id: int
+    stop_ids: tuple[int, ...]
 
     @property
     def vocab_size(self) -> int:
@@ -66,7 +68,7 @@ class Tokenizer(Protocol):
         """The ids of a text, without BOS and EOS."""
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
-        """The text up to the first EOS."""
+        """The text up to the first token that ends a completion."""
 
 
 class InnerOptimizer(NamedTuple):

@@ -90,7 +90,7 @@ def complete(
         samples=samples,
         max_new_tokens=max_new_tokens,
         temperature=temperature,
-        stop_id=domain.tokenizer.eos_id,
+        stop_ids=domain.tokenizer.stop_ids,
         pad_id=domain.tokenizer.pad_id,
         adapter_per_problem=adapter_per_problem,
         top_p=top_p,

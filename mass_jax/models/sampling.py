@@ -69,7 +69,7 @@ def sample(
     samples: int,
     max_new_tokens: int,
     temperature: float,
-    stop_id: int,
+    stop_ids: Sequence[int],
     pad_id: int = 0,
     adapter_per_problem: bool,
     top_p: float = 1.0,
@@ -90,7 +90,7 @@ def sample(
       samples: S.
       max_new_tokens: the most tokens a completion may have.
       temperature: 0 is greedy.
-      stop_id: ends a completion.
+      stop_ids: each of them ends a completion.
       pad_id: fills what follows the stop.
       adapter_per_problem: see ``adapter``.
       top_p: only the likeliest tokens that together have this probability are drawn.
@@ -117,7 +117,7 @@ def sample(
     every = max_new_tokens if stops is None else STOP_EVERY
     for limit in range(every, max_new_tokens + every, every):
         until = processes.put(np.int32(min(limit, max_new_tokens)))
-        state = decode(*settings, until, stop_id, pad_id, top_p, state)
+        state = decode(*settings, until, tuple(stop_ids), pad_id, top_p, state)
         if stops is not None:
             state, finished = _cut(state, stops, limit - every, pad_id)
             if finished:
@@ -180,14 +180,14 @@ def prefill(
     return _spread(State(step, token, log_prob, done, lengths, key_B, cache, out))
 
 
-@partial(jax.jit, static_argnames=("config", "stop_id", "pad_id", "top_p"), donate_argnames="state")
+@partial(jax.jit, static_argnames=("config", "stop_ids", "pad_id", "top_p"), donate_argnames="state")
 def decode(
     config: ModelConfig,
     params: Params,
     adapter: PyTree,
     temperature: Array,
     limit: Array,
-    stop_id: int,
+    stop_ids: tuple[int, ...],
     pad_id: int,
     top_p: float,
     state: State,
@@ -206,7 +206,8 @@ def decode(
             write(state.out.log_probs_PxSxT, jnp.where(done, 0.0, state.log_prob_B)),
             write(state.out.mask_PxSxT, ~done),
         )
-        done = done | (state.token_B == stop_id)
+        for stop in stop_ids:
+            done = done | (state.token_B == stop)
         hidden, cache = transformer.forward(
             config,
             params,

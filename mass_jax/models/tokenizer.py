@@ -17,6 +17,7 @@ class WordTokenizer:
             raise ValueError(f"the vocabulary has repeated words: {self.words}.")
         self.pad_id, self.eos_id = 0, 2
         self.bos_id: int | None = 1
+        self.stop_ids: tuple[int, ...] = (self.eos_id,)
 
     @property
     def vocab_size(self) -> int:

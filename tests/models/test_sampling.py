@@ -8,7 +8,6 @@ from mass_jax.models import sampling
 from tests.models.tiny import CONFIG, log_probs, make_adapter, make_params, make_tokens, stack, variant
 from tests.models.tiny import token_log_probs as score
 
-NEVER = -1
 LENGTHS = np.array([3, 8, 1, 5])
 PROBLEMS, SAMPLES, NEW = len(LENGTHS), 3, 8
 PARAMS = make_params()
@@ -17,7 +16,7 @@ TOKENS = np.where(np.arange(8) < LENGTHS[:, None], make_tokens(PROBLEMS, 8, seed
 
 
 def draw(adapter=None, tokens=TOKENS, lengths=LENGTHS, temperature=0.0, key=0, config=CONFIG, **options):
-    static = {"samples": SAMPLES, "max_new_tokens": NEW, "stop_id": NEVER, "pad_id": 0, "adapter_per_problem": True}
+    static = {"samples": SAMPLES, "max_new_tokens": NEW, "stop_ids": (), "pad_id": 0, "adapter_per_problem": True}
     drawn = sampling.sample(
         config, PARAMS, adapter, tokens, lengths, jax.random.key(key), temperature=temperature, **static | options
     )
@@ -89,13 +88,16 @@ def test_what_stands_in_the_padding_does_not_matter():
 
 
 def test_the_stop_token_ends_a_completion_and_changes_nothing_before():
-    stop = int(draw(stack(OWN)).tokens_PxSxT[0, 0, 0])
-    ends = []
+    drawn = draw(stack(OWN)).tokens_PxSxT
+    stop, second = int(drawn[0, 0, 0]), int(drawn[-1, -1, 1])
+    assert stop != second
+    ends, enders = [], []
     for temperature in (0.0, 1.0, 3.0):
         free = draw(stack(OWN), temperature=temperature)
-        stopped = draw(stack(OWN), temperature=temperature, stop_id=stop, pad_id=17)
+        stopped = draw(stack(OWN), temperature=temperature, stop_ids=(stop, second), pad_id=17)
         for place in np.ndindex(PROBLEMS, SAMPLES):
-            found = np.flatnonzero(free.tokens_PxSxT[place] == stop)
+            found = np.flatnonzero(np.isin(free.tokens_PxSxT[place], (stop, second)))
+            enders += free.tokens_PxSxT[place][found[:1]].tolist()
             length = found[0] + 1 if len(found) else NEW
             ends.append(length)
             np.testing.assert_array_equal(stopped.mask_PxSxT[place], np.arange(NEW) < length)
@@ -106,9 +108,10 @@ def test_the_stop_token_ends_a_completion_and_changes_nothing_before():
             )
             assert not np.any(stopped.log_probs_PxSxT[place][length:])
     assert {1, NEW} < set(ends)  # at once, never, and in between
+    assert {stop, second} == set(enders), "either ends a completion"
     # All stop at once: nothing more is written.
     tokens, lengths = np.repeat(TOKENS[:1], PROBLEMS, axis=0), np.repeat(LENGTHS[:1], PROBLEMS)
-    out = draw(stack(OWN[:1] * PROBLEMS), tokens, lengths, stop_id=stop, pad_id=17)
+    out = draw(stack(OWN[:1] * PROBLEMS), tokens, lengths, stop_ids=(stop,), pad_id=17)
     assert np.all(out.tokens_PxSxT == [stop] + [17] * (NEW - 1))
     assert np.all(out.mask_PxSxT == (np.arange(NEW) < 1))
 
@@ -176,7 +179,7 @@ def test_prompt_and_completion_must_fit_the_context():
                 samples=1,
                 max_new_tokens=new,
                 temperature=0.0,
-                stop_id=NEVER,
+                stop_ids=(),
                 adapter_per_problem=False,
             )
         )

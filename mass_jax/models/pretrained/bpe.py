@@ -28,6 +28,7 @@ class BpeTokenizer:
       pad_id: see `mass_jax.types.Tokenizer`.
       bos_id: likewise.
       eos_id: what ends an assistant's turn where the model is one for chats; else the end of a text.
+      stop_ids: that, and whatever else ``generation_config.json`` says ends a completion.
       vocab_size: one more than the highest id; a model's embedding may have more rows.
       special_tokens: strings that are read as one special token wherever they stand in a text.
     """
@@ -41,11 +42,13 @@ class BpeTokenizer:
         eos_id: int,
         template: str | None,
         names: dict[str, str],
+        ends: Sequence[int] = (),
     ):
         """Args are as `from_folder` finds them; ``names`` are the tokens that a template may mention."""
         self._tokenizer = tokenizer
         self.pad_id = eos_id if pad_id is None else pad_id
         self.bos_id, self.eos_id = bos_id, eos_id
+        self.stop_ids = tuple(dict.fromkeys((eos_id, *ends)))
         self.vocab_size = 1 + max(tokenizer.get_vocab().values())
         added = sorted(tokenizer.get_added_tokens_decoder().items())
         self.special_tokens = tuple(token.content for _, token in added if token.special)
@@ -61,11 +64,10 @@ class BpeTokenizer:
         return self._tokenizer.encode(text, add_special_tokens=False).ids
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
-        """The text up to the first EOS; special tokens are dropped."""
+        """The text up to the first token that ends a completion; special tokens are dropped."""
         listed = np.asarray(ids).tolist()  # at once: one by one, each would be a transfer from the device
-        if self.eos_id in listed:
-            listed = listed[: listed.index(self.eos_id)]
-        return self._tokenizer.decode(listed, skip_special_tokens=True)
+        end = next((place for place, i in enumerate(listed) if i in self.stop_ids), None)
+        return self._tokenizer.decode(listed[:end], skip_special_tokens=True)
 
     def chat(self, messages: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
         """Messages as the model was taught to read them, without the BOS token.
@@ -104,7 +106,7 @@ class BpeTokenizer:
         if len(ids) != 1:
             raise PretrainedError(f"{text!r} is {len(ids)} tokens of this model: a completion must end with one token.")
         other = copy.copy(self)
-        other.eos_id = ids[0]
+        other.eos_id, other.stop_ids = ids[0], (ids[0],)
         return other
 
     def save(self, folder: str | os.PathLike[str]) -> None:
@@ -118,7 +120,7 @@ class BpeTokenizer:
         }
         raw: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
         raw |= named | ({} if self._template is None else {"chat_template": self._template})
-        ends = {"eos_token_id": self.eos_id, "pad_token_id": self.pad_id}
+        ends = {"eos_token_id": list(self.stop_ids), "pad_token_id": self.pad_id}
         for name, content in (("tokenizer_config.json", raw), ("generation_config.json", ends)):
             (folder / name).write_text(json.dumps(content, indent=2), encoding="utf-8")
 
@@ -206,7 +208,7 @@ def finish(
             f"{where} names no end-of-text token that it has (eos_token: {names.get('eos_token')!r}): set eos_token in "
             "tokenizer_config.json."
         )
-    return BpeTokenizer(tokenizer, pad_id=pad, bos_id=bos, eos_id=eos, template=template, names=names)
+    return BpeTokenizer(tokenizer, pad_id=pad, bos_id=bos, eos_id=eos, template=template, names=names, ends=ends)
 
 
 def _folder_template(folder: Path, raw: dict[str, Any]) -> str | None:

@@ -263,6 +263,12 @@ def test_what_ends_a_generation_decides_whether_turns_end(folder: Path):
     for ends, expected in (([1, 2], 1), ([2], 2), (2, 2), (None, 1)):
         (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": ends}))
         assert bpe.from_folder(folder).eos_id == expected
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [3, 1, 2]}))
+    several = bpe.from_folder(folder)
+    assert (several.eos_id, several.stop_ids) == (1, (1, 3, 2)), "the turn's end is written, each of them ends"
+    for end in several.stop_ids:
+        assert several.decode([4, 5, end, 6]) == "b c"
+    assert several.ending_with("d").stop_ids == (6,)
     change(folder, chat_template=None, eos_token=None)
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [1, 2]}))
     assert bpe.from_folder(folder).eos_id == 1
@@ -287,7 +293,7 @@ def test_what_is_saved_is_read_back(folder: Path, tmp_path: Path, first: bool, e
     before = bpe.from_folder(folder)
     before.save(tmp_path / "again")
     after = bpe.from_folder(tmp_path / "again")
-    for name in ("bos_id", "eos_id", "pad_id", "vocab_size", "special_tokens"):
+    for name in ("bos_id", "eos_id", "stop_ids", "pad_id", "vocab_size", "special_tokens"):
         assert getattr(after, name) == getattr(before, name)
     assert after.encode("abc<s>a") == before.encode("abc<s>a")
     assert after.chat(CHAT) == before.chat(CHAT)
@@ -298,7 +304,7 @@ def test_what_a_gguf_file_says_is_saved_too(tmp_path: Path):
     before = gguf_tokenizer.from_gguf(metadata, "x")
     before.save(tmp_path)
     after = bpe.from_folder(tmp_path)
-    for name in ("bos_id", "eos_id", "pad_id", "vocab_size", "special_tokens"):
+    for name in ("bos_id", "eos_id", "stop_ids", "pad_id", "vocab_size", "special_tokens"):
         assert getattr(after, name) == getattr(before, name)
     for text in ("1234 abc<s>", "é don't"):
         assert after.encode(text) == before.encode(text)

@@ -50,7 +50,7 @@ def test_real_weights_say_what_transformers_says(name: str):
         samples=1,
         max_new_tokens=NEW,
         temperature=0.0,
-        stop_id=-1,
+        stop_ids=(),
         adapter_per_problem=False,
     )
     logits = our_logits(ours.config, ours.params, tokens)
