@@ -2,15 +2,20 @@
 
     pip install -e '.[eval]'
     python -m experiments.harness --config=configs/smollm2_135m.py --workdir=runs/smollm2_135m --arm=mass
-    python -m experiments.harness ... --arm=base --tasks=path/to/task.yaml,path/to/another.yaml
+    python -m experiments.harness ... --arm=base --tasks=path/to/task.yaml,arc_easy
 
-Without ``--tasks`` the study's own test split is written as a local JSON task and evaluated. What the harness calls a
-context is taken as a problem: the study's domain puts its own prompt around it, so a task is to give the bare problem,
-without examples and without a chat template. Results are in ``<workdir>/harness-<arm>.json``.
+Without ``--tasks`` the study's own test split is written as a local JSON task, judged by the domain's grader, and
+evaluated. What the harness calls a context is taken as a problem: the study's domain puts its own prompt around it, in
+the place of a chat template, so a task is to give the bare problem. Results are in ``<workdir>/harness-<arm>.json``.
+
+Requests are treated as the harness's own ``hf`` model treats them. A problem that the study's lengths do not hold, or
+that the domain cannot write practice for, is answered without an update, from a prompt that is cut from the left.
 """
 
+import bisect
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,29 +25,47 @@ import jax.numpy as jnp
 import lm_eval
 import numpy as np
 import yaml
-from absl import flags
+from absl import flags, logging
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
+from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, postprocess_generated_text
 from lm_eval.tasks import TaskManager
 from ml_collections import ConfigDict
 
 from experiments.evaluate import Evaluator, base_state
-from mass_jax.mass import inner
-from mass_jax.mass.arms import CONTROLS, METHODS, Arm
-from mass_jax.mass.method import Method
+from mass_jax.mass import arms, inner
+from mass_jax.mass.arms import CONTROLS, METHODS, Arm, Ready
+from mass_jax.mass.method import LengthConfig, Method
 from mass_jax.mass.outer import TrainState
-from mass_jax.mass.packing import pack
+from mass_jax.mass.packing import encode_prompt, fits
 from mass_jax.models import transformer
 from mass_jax.models.sampling import bucket
+from mass_jax.tasks.base import Problem
 from mass_jax.training import config as command_line
 from mass_jax.training.compilation import enable_compilation_cache
 from mass_jax.training.errors import InputError
 from mass_jax.training.study import Study, open_study, train_arm
+from mass_jax.training.workdir import nearest, to_json
 from mass_jax.types import Array, Params, PyTree, Sequences
+
+Adapted = Iterator[tuple[list[Problem], Ready]]
+
+JUDGE = '''"""Judges answers by the grader of the study that this task was written for."""
+
+from pathlib import Path
+
+from mass_jax.training.judging import judge
+
+process_results = judge(Path(__file__).with_name("config.json"))
+'''
+"""What stands beside a task's YAML file: anything that runs the harness, such as its ``hf`` model, is judged alike."""
 
 
 class AdaptedLM(LM):
     """A study's model for the harness. All of it is deterministic by the study's seed."""
+
+    tokenizer_name = ""
+    """The harness keeps requests under it; here they are bare problems, whatever the tokenizer."""
 
     def __init__(self, study: Study, state: TrainState, arm: str):
         """Take one row of the table.
@@ -58,50 +81,137 @@ class AdaptedLM(LM):
         super().__init__()
         self.study, self.state, self.arm = study, state, named_arm(arm)
 
-    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
-        """Greedy answers of up to ``config.lengths.solution`` tokens, cut before any of the ``until`` strings."""
-        contexts, settings = zip(*(request.args for request in requests), strict=True)
-        if any(each.get("do_sample") or each.get("temperature") for each in settings):
+    def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
+        """The problem that a chat is about: the domain's prompt takes the place of a template.
+
+        Raises:
+          InputError: the task begins the answer (``gen_prefix``), which is no part of a problem.
+        """
+        if not add_generation_prompt:
             raise InputError(
-                "the task asks for sampled answers, but adapted models answer greedily: set do_sample off."
+                f"the task begins every answer ({chat_history[-1]['content']!r}), but the domain's prompt stands "
+                "between problem and answer: leave its gen_prefix out."
             )
-        evaluator = self._evaluator(contexts)
-        outcomes = evaluator.run(self.arm, self.state.params, self.state.eta)
-        texts = [text for outcome in outcomes for text in outcome.texts]
-        return [_cut(text, each.get("until", [])) for text, each in zip(texts, settings, strict=False)]
+        return "\n\n".join(message["content"] for message in chat_history)
+
+    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
+        """Greedy answers, cut before any of the ``until`` strings.
+
+        They have up to ``max_gen_toks`` tokens, or ``config.lengths.solution`` where the task does not say.
+
+        Raises:
+          InputError: the task asks for samples, or for longer answers than the model's context holds.
+        """
+        found: dict[tuple[str, int], str] = {}
+        asked = [self._asked(*request.args) for request in requests]
+        for tokens in sorted({tokens for _, tokens, _ in asked}):
+            method = self._answering(tokens)
+            contexts = list(dict.fromkeys(context for context, each, _ in asked if each == tokens))
+            for problems, ready in self._adapted(contexts, method, method.model.context - tokens):
+                texts = arms.solve(self.study.domain, method, self.state.params, ready)
+                answered = {(p.prompt, tokens): text for p, text in zip(problems, texts, strict=True)}
+                found = answered | found  # the last batch is filled up with problems that are answered already
+        return [postprocess_generated_text(found[context, tokens], until, None) for context, tokens, until in asked]
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """Of every continuation after its context: the log-probability, and whether it is the greedy one."""
+        pairs = [(_readable(request.args[0]), _readable(request.args[1])) for request in requests]
         asked: dict[str, list[str]] = {}
-        for request in requests:
-            asked.setdefault(request.args[0], []).append(request.args[1])
-        width = max(map(len, asked.values()))
-        evaluator, method = self._evaluator(list(asked)), self.study.method
+        for context, continuation in dict.fromkeys(pairs):
+            asked.setdefault(context, []).append(continuation)
+        width = max(map(len, asked.values()), default=0)
+        method, pad_id = self.study.method, self.study.domain.tokenizer.pad_id
+        limit = method.model.context + 1  # the last token is predicted, not read
         found: dict[tuple[str, str], tuple[float, bool]] = {}
-        for problems, ready in evaluator.adapted(self.arm, self.state.params, self.state.eta, method):
-            rows = [asked[problem.prompt] for problem in problems]
-            pairs = [
-                (prompt, row[i] if i < len(row) else "")
-                for prompt, row in zip(ready.prompts, rows, strict=True)
-                for i in range(width)
+        for problems, ready in self._adapted(list(asked), method, method.model.context):
+            rows = [
+                [self._split(prompt, text, limit) for text in asked[problem.prompt]]
+                for problem, prompt in zip(problems, ready.prompts, strict=True)
             ]
-            encode, context = self.study.domain.tokenizer.encode, method.model.context
-            length = bucket(max(len(encode(before)) + len(encode(text)) + 1 for before, text in pairs), context)
-            packed = pack(self.study.domain.tokenizer, pairs, length, "model.context", end=False)
-            sequences = Sequences(*(leaf.reshape(len(rows), width, length) for leaf in packed))
+            length = bucket(max(len(head) + len(tail) for row in rows for head, tail in row), limit)
+            sequences = _packed(rows, (len(rows), width, length), pad_id)
             scores = _continuations(method, self.state.params, ready.adapters, sequences)
-            for problem, row, totals, greedy in zip(problems, rows, *map(np.asarray, scores), strict=True):
-                for text, total, likeliest in zip(row, totals, greedy, strict=False):
-                    found[problem.prompt, text] = float(total), bool(likeliest)
-        return [found[request.args] for request in requests]
+            for problem, totals, greedy in zip(problems, *map(np.asarray, scores), strict=True):
+                for text, total, likeliest in zip(asked[problem.prompt], totals, greedy, strict=False):
+                    found.setdefault((problem.prompt, text), (float(total), bool(likeliest)))
+        return [found[pair] for pair in pairs]
 
     def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
         """Not available: a text without a problem is nothing to adapt to."""
         raise InputError("the task asks for the perplexity of whole texts, but there is no problem to adapt to.")
 
-    def _evaluator(self, contexts: Sequence[str]) -> Evaluator:
-        problems = [self.study.domain.task.problem(context) for context in contexts]
-        return Evaluator(self.study, problems, self.study.config.seed + 1)
+    def _asked(self, context: str, settings: dict[str, Any]) -> tuple[str, int, list[str]]:
+        """A request's context, the most tokens of its answer, and what ends it."""
+        settings = normalize_gen_kwargs(settings | {"until": settings.get("until") or []}, self._lengths.solution)
+        if settings["do_sample"]:
+            raise InputError(
+                "the task asks for sampled answers, but adapted models answer greedily: set do_sample off."
+            )
+        return _readable(context), settings["max_gen_toks"], handle_stop_sequences(settings["until"], eos=None)
+
+    def _answering(self, tokens: int) -> Method:
+        """The method with answers of up to ``tokens`` tokens."""
+        most = self.study.method.model.context - self._lengths.prompt
+        if not 1 <= tokens <= most:
+            raise InputError(
+                f"the task asks for answers of max_gen_toks = {tokens} tokens, but beside lengths.prompt = "
+                f"{self._lengths.prompt} the model's context of {self.study.method.model.context} holds 1 to {most}: "
+                "change the task's generation_kwargs, or a length."
+            )
+        return replace(self.study.method, lengths=replace(self._lengths, solution=tokens))
+
+    def _adapted(self, contexts: Sequence[str], method: Method, limit: int) -> Adapted:
+        """Every context as a problem, with a model adapted to it where that can be done; the others last."""
+        able = [context for context in contexts if self._can_adapt_to(context)]
+        if able:
+            problems = [self.study.domain.task.problem(context) for context in able]
+            evaluator = Evaluator(self.study, problems, self.study.config.seed + 1)
+            yield from evaluator.adapted(self.arm, self.state.params, self.state.eta, method)
+        rest = [context for context in contexts if context not in set(able)]
+        if rest:
+            logging.warning(
+                "%d of %d requests are longer than config.lengths.prompt = %d, or no problem of this domain: they are "
+                "answered without an update.",
+                *(len(rest), len(contexts), self._lengths.prompt),
+            )
+        size = self.study.config.evaluate.batch
+        for start in range(0, len(rest), size):
+            # Filled up, so that one shape is compiled.
+            batch = [rest[i % len(rest)] for i in range(start, start + size)]
+            prompts = [self._cut_from_the_left(self.study.domain.task.solve_prompt(each), limit) for each in batch]
+            yield [Problem(each, "", (), -1, -1) for each in batch], Ready(prompts, limit, None, None)
+
+    def _can_adapt_to(self, context: str) -> bool:
+        """Whether the domain reads the problem, and what is written for it fits the study's lengths."""
+        task, tokenizer = self.study.domain.task, self.study.domain.tokenizer
+        try:
+            prompts = [task.solve_prompt(context), task.synthesis_prompt(task.problem(context))]
+        except (ValueError, LookupError):  # a domain of a fixed form meets a text of another
+            return False
+        return all(fits(tokenizer, prompt, "", self._lengths.prompt, end=False) for prompt in prompts)
+
+    def _cut_from_the_left(self, text: str, limit: int) -> str:
+        """The longest end of a prompt that takes at most ``limit`` tokens."""
+        start = bisect.bisect_left(
+            range(len(text)), True, key=lambda i: len(encode_prompt(self.study.domain.tokenizer, text[i:])) <= limit
+        )
+        return text[start:]
+
+    def _split(self, prompt: str, continuation: str, limit: int) -> tuple[list[int], list[int]]:
+        """Ids of prompt and continuation, cut from the left; white space between them counts to the continuation."""
+        tokenizer = self.study.domain.tokenizer
+        stem = encode_prompt(tokenizer, prompt.rstrip())
+        head, tail = stem or [tokenizer.eos_id], encode_prompt(tokenizer, prompt + continuation)[len(stem) :]
+        if len(tail) >= limit:
+            raise InputError(
+                f"a continuation of {len(tail)} tokens leaves no room for a problem in model.context = {limit - 1}: "
+                f"{continuation[:80]!r}."
+            )
+        return head[max(0, len(head) + len(tail) - limit) :], tail
+
+    @property
+    def _lengths(self) -> LengthConfig:
+        return self.study.method.lengths
 
 
 def named_arm(name: str) -> Arm:
@@ -133,12 +243,23 @@ def _continuations(method: Method, params: Params, adapters: PyTree, sequences_P
     return inner.over_problems(method.inner, one, adapters, sequences_PxSxT)
 
 
+def _packed(rows: list[list[tuple[list[int], list[int]]]], shape: tuple[int, int, int], pad_id: int) -> Sequences:
+    """Pairs of ids as arrays of the given shape [P, S, T]; rows with fewer than S pairs are filled with padding."""
+    tokens, target = np.full(shape, pad_id, np.int32), np.zeros(shape, bool)
+    for i, row in enumerate(rows):
+        for j, (head, tail) in enumerate(row):
+            tokens[i, j, : len(head) + len(tail)] = head + tail
+            target[i, j, len(head) : len(head) + len(tail)] = True
+    return Sequences(tokens, target)
+
+
 def write_task(study: Study, folder: Path) -> Path:
-    """The study's test split as a local JSON task; the path of its YAML file."""
+    """The study's test split as a local JSON task that the domain's own grader judges; the path of its YAML file."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = folder / "test.jsonl"
-    lines = (json.dumps({"prompt": p.prompt, "solution": p.solution}) for p in study.splits.test)
-    rows.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    rows.write_text("".join(f"{json.dumps(asdict(problem))}\n" for problem in study.splits.test), encoding="utf-8")
+    (folder / "config.json").write_text(to_json(study.config), encoding="utf-8")
+    (folder / "judge.py").write_text(JUDGE, encoding="utf-8")
     task = {
         "task": f"{study.config.task.name}_test",
         "dataset_path": "json",
@@ -147,23 +268,51 @@ def write_task(study: Study, folder: Path) -> Path:
         "output_type": "generate_until",
         "doc_to_text": "{{prompt}}",
         "doc_to_target": "{{solution}}",
-        "generation_kwargs": {"until": ["\n"], "do_sample": False},
+        "generation_kwargs": {"until": [], "do_sample": False, "max_gen_toks": study.method.lengths.solution},
         "metric_list": [{"metric": "exact_match", "aggregation": "mean", "higher_is_better": True}],
     }
     path = folder / "test.yaml"
-    path.write_text(yaml.safe_dump(task), encoding="utf-8")
+    # The tag is the harness's own, which YAML's writer does not know.
+    path.write_text(f"{yaml.safe_dump(task)}process_results: !function judge.process_results\n", encoding="utf-8")
     return path
 
 
 def evaluate(study: Study, state: TrainState, arm: str, tasks: Sequence[str]) -> dict[str, Any]:
-    """The harness's results of every task, by task name."""
-    named, manager = [], TaskManager()
-    for path in map(Path, tasks):
-        if not path.is_file():
-            raise InputError(f"there is no task file {path}: give --tasks YAML files of the harness's form.")
-        named.append(yaml.safe_load(path.read_text(encoding="utf-8")))
+    """The harness's results of every task, by task name.
+
+    Args:
+      study: the study.
+      state: the trained model and scorer that the arm uses.
+      arm: the row of the table that answers.
+      tasks: YAML files, or names of the harness's own tasks.
+
+    Raises:
+      InputError: there is no such task, or its file cannot be read.
+    """
+    # The harness's own tasks are thousands of files: they are looked through where one of them is named.
+    manager = TaskManager(include_defaults=not all(Path(task).is_file() for task in tasks))
+    loaded: list[Any] = []
+    for task in tasks:
+        if task in manager.all_tasks:
+            loaded.append(task)
+            continue
+        if not Path(task).is_file():
+            near = nearest(task, manager.all_tasks)
+            raise InputError(
+                f"there is no task file {task}, nor a task of the harness of that name: give --tasks YAML files of the "
+                f"harness's form, or names of its tasks{f', such as {near[0]}' if near else ''}."
+            )
+        try:
+            loaded += manager.load(task)["tasks"].values()
+        except Exception as error:  # noqa: BLE001 (the file names functions of its own)
+            raise InputError(f"the task file {task} cannot be loaded: {error}") from None
     found = lm_eval.simple_evaluate(
-        model=AdaptedLM(study, state, arm), tasks=named, task_manager=manager, bootstrap_iters=0
+        model=AdaptedLM(study, state, arm),
+        tasks=loaded,
+        task_manager=manager,
+        bootstrap_iters=0,
+        apply_chat_template=True,
+        fewshot_as_multiturn=False,
     )
     assert found is not None, "there is one process"
     return found["results"]
@@ -182,9 +331,9 @@ def main(config: ConfigDict, workdir: Path) -> None:
     print(f"{json.dumps(results, indent=2, default=str)}\nThese results are in {path}")
 
 
-def _cut(text: str, until: str | Sequence[str]) -> str:
-    stops = [until] if isinstance(until, str) else until
-    return text[: min((place for stop in stops if stop and (place := text.find(stop)) >= 0), default=None)]
+def _readable(text: str) -> str:
+    """The text with each half of a surrogate pair that stands alone replaced: no tokenizer takes one."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def define_flags() -> None:

@@ -228,8 +228,8 @@ def adapt(
     return Ready(prompts, method.lengths.prompt, adapters, scores)
 
 
-def answer(domain: Domain, method: Method, params: Params, problems: Sequence[Problem], ready: Ready) -> Outcome:
-    """Answer every problem greedily with the model that was adapted to it."""
+def solve(domain: Domain, method: Method, params: Params, ready: Ready) -> list[str]:
+    """A greedy answer to every problem by the model that was adapted to it."""
     texts, _, _ = complete(
         domain,
         method,
@@ -243,7 +243,12 @@ def answer(domain: Domain, method: Method, params: Params, problems: Sequence[Pr
         adapter_per_problem=ready.adapters is not None,
         prompt_limit=ready.prompt_limit,
     )
-    answers = [row[0] for row in texts]
+    return [row[0] for row in texts]
+
+
+def answer(domain: Domain, method: Method, params: Params, problems: Sequence[Problem], ready: Ready) -> Outcome:
+    """`solve`, graded, and how likely the references are."""
+    answers = solve(domain, method, params, ready)
     correct = np.array([verdict.correct for verdict in domain.task.grade(problems, answers)])
     gold = attribution.references(domain, method, problems, ready.prompts)
     asked = processes.share((gold.sequences, gold.coefficients_PxS))

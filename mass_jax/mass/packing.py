@@ -48,7 +48,7 @@ def fits(tokenizer: Tokenizer, context: str, continuation: str, length: int, *, 
 
 def pack_prompts(tokenizer: Tokenizer, prompts: Sequence[str], limit: int) -> tuple[np.ndarray, np.ndarray]:
     """Prompts to int32 [B, T] and their lengths [B]; T is the smallest `bucket` that holds them. Errors as `pack`."""
-    lengths = np.array([len(_encode(tokenizer, prompt, "", False)[0]) for prompt in prompts], np.int32)
+    lengths = np.array([len(encode_prompt(tokenizer, prompt)) for prompt in prompts], np.int32)
     length = min(bucket(processes.largest(lengths.max()), limit), limit)
     packed = pack(tokenizer, [(prompt, "") for prompt in prompts], length, "lengths.prompt", end=False)
     return np.asarray(packed.tokens), lengths
@@ -79,6 +79,10 @@ def mean_log_probs(config: ModelConfig, params: Params, adapter: PyTree, sequenc
     return total / jnp.maximum(count, 1)
 
 
+def encode_prompt(tokenizer: Tokenizer, text: str) -> list[int]:
+    """The ids of what a model reads: BOS (if there is one), and the text."""
+    return ([] if tokenizer.bos_id is None else [tokenizer.bos_id]) + tokenizer.encode(text)
+
+
 def _encode(tokenizer: Tokenizer, context: str, continuation: str, end: bool) -> tuple[list[int], list[int]]:
-    start = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
-    return start + tokenizer.encode(context), tokenizer.encode(continuation) + [tokenizer.eos_id] * end
+    return encode_prompt(tokenizer, context), tokenizer.encode(continuation) + [tokenizer.eos_id] * end

@@ -8,9 +8,10 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs import smollm2_135m
-from experiments.evaluate import Evaluator
+from experiments.evaluate import Evaluator, base_state
 from mass_jax.mass.arms import METHODS
 from mass_jax.mass.outer import TrainState
+from mass_jax.tasks.base import Problem
 from mass_jax.training.errors import InputError
 from mass_jax.training.study import Study, open_study, train_arm
 from tests.models.pretrained import byte_model
@@ -116,10 +117,37 @@ def test_a_local_json_task(study: Study, state: TrainState, tmp_path: Path):
     rows = [json.loads(line) for line in (path.parent / "test.jsonl").read_text().splitlines()]
     assert [row["prompt"] for row in rows] == [p.prompt for p in study.splits.test]
     for row, text in list(zip(rows, texts, strict=True))[:2]:
-        row["solution"] = text
+        row["solution"] = text.strip()
     (path.parent / "test.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
     results = harness.evaluate(study, state, "mass_gold", [str(path)])
     assert results["operators_test"]["exact_match,none"] == 0.4
+
+
+def test_references_score_one(study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    # GSM8K: solutions of several lines, judged by what they end in.
+    config = study.config.copy_and_resolve_references()
+    with config.unlocked():
+        config.task = {"name": "mathematics", "prompts": "gsm8k", "dataset": "gsm8k", "shots": 0}
+    problems = [
+        Problem(f"How many are {n} and {n}?", f"Add them.\n{n} + {n} = {2 * n}\n#### {2 * n}", (), 0, -1)
+        for n in (1, 2)
+    ]
+    mathematics = study._replace(config=config, splits=study.splits._replace(test=problems))
+    path = harness.write_task(mathematics, tmp_path / "task")
+    told = ["They are\n\nboth 1, so \\boxed{2}.", problems[1].solution]
+
+    class Reference(harness.LM):
+        loglikelihood = loglikelihood_rolling = None
+
+        def generate_until(self, requests, disable_tqdm=False):
+            return told
+
+    monkeypatch.setattr(harness, "AdaptedLM", lambda *_: Reference())
+    monkeypatch.setattr(Reference, "apply_chat_template", AdaptedLM.apply_chat_template, raising=False)
+    monkeypatch.setattr(Reference, "tokenizer_name", "", raising=False)
+    assert harness.evaluate(mathematics, None, "base", [str(path)])["mathematics_test"]["exact_match,none"] == 1.0
+    told[1] = "#### 5"
+    assert harness.evaluate(mathematics, None, "base", [str(path)])["mathematics_test"]["exact_match,none"] == 0.5
 
 
 @pytest.mark.parametrize("arm", ["oracle_gold_family", "oracle_filter", "mass_other_problem", "nobody"])
@@ -135,5 +163,113 @@ def test_what_cannot_be_done_is_a_sentence(study: Study, state: TrainState):
         model.generate_until(requests("generate_until", [(prompt, {"do_sample": True})]))
     with pytest.raises(InputError, match="perplexity"):
         model.loglikelihood_rolling(requests("loglikelihood_rolling", [(prompt,)]))
-    with pytest.raises(InputError, match="there is no task file nowhere.yaml"):
-        harness.evaluate(study, state, "base", ["nowhere.yaml"])
+    for tokens in (0, 49):
+        with pytest.raises(InputError, match=f"max_gen_toks = {tokens} tokens, but .* 128 holds 1 to 48"):
+            model.generate_until(requests("generate_until", [(prompt, {"max_gen_toks": tokens})]))
+    with pytest.raises(InputError, match="of 129 tokens leaves no room"):
+        model.loglikelihood(requests("loglikelihood", [(prompt, "1" * 129)]))
+    with pytest.raises(InputError, match="begins every answer \\('The'\\)"):
+        model.apply_chat_template([{"role": "assistant", "content": "The"}], add_generation_prompt=False)
+
+
+def test_a_task_that_cannot_be_loaded_is_a_sentence(
+    study: Study, state: TrainState, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("task: x\nprocess_results: !function nowhere.judge\n")
+    with pytest.raises(InputError, match="broken.yaml cannot be loaded: .*nowhere"):
+        harness.evaluate(study, state, "base", [str(broken)])
+    # The harness's own tasks take ten seconds to look through: one stands for them.
+    (tmp_path / "arc_easy.yaml").write_text("task: arc_easy\n")
+    manager = harness.TaskManager
+    monkeypatch.setattr(harness, "TaskManager", lambda include_defaults: manager(None, str(tmp_path), False))
+    with pytest.raises(InputError, match="there is no task file arc_eazy, .* such as arc_easy"):
+        harness.evaluate(study, state, "base", ["arc_eazy"])
+
+
+@pytest.fixture(scope="module")
+def hf(config: ConfigDict):
+    """The harness's own model, of the same weights."""
+    pytest.importorskip("transformers")
+    from lm_eval.models.huggingface import HFLM
+
+    return HFLM(pretrained=config.model.source, device="cpu", dtype="float32", batch_size=1, max_length=128)
+
+
+@pytest.fixture(scope="module")
+def base(study: Study) -> AdaptedLM:
+    return AdaptedLM(study, base_state(study), "base")
+
+
+def test_answers_are_those_of_hf(study: Study, base: AdaptedLM, hf):
+    prompt, long = study.splits.test[0].prompt, "7@7=49\n" * 20
+    rows = [
+        (prompt, {"until": None}),
+        (prompt, {"until": [], "max_gen_toks": 9}),
+        (long, {"max_gen_toks": 9}),  # 140 tokens, of which the context holds 128 - 9
+        (prompt, {"until": "\ufffd", "max_new_tokens": 20}),
+    ]
+    ours = base.generate_until(requests("generate_until", rows))
+    rows[0][1]["max_gen_toks"] = study.method.lengths.solution
+    settings = [each | {"until": [*(each.get("until") or []), "\n"]} for _, each in rows]
+    told = [(context, each) for (context, _), each in zip(rows, settings, strict=True)]
+    assert ours == hf.generate_until(requests("generate_until", told)) and len({*ours}) > 1
+
+
+def test_likelihoods_are_those_of_hf(study: Study, base: AdaptedLM, hf):
+    prompt = study.splits.test[0].prompt
+    rows = [
+        (prompt, "12"),
+        (prompt, " 12"),
+        (f"{prompt} \n", "7"),
+        ("7@7=49\n" * 20, "3"),
+        (prompt, "é"),
+    ]
+    ours = base.loglikelihood(requests("loglikelihood", rows))
+    theirs = hf.loglikelihood(requests("loglikelihood", rows))
+    np.testing.assert_allclose([x for x, _ in ours], [x for x, _ in theirs], rtol=1e-5)
+    assert [greedy for _, greedy in ours] == [greedy for _, greedy in theirs]
+
+
+def test_nothing_asked(base: AdaptedLM):
+    assert base.generate_until([]) == base.loglikelihood([]) == []
+
+
+def test_a_request_out_of_bounds_does_not_end_the_others(study: Study, state: TrainState):
+    model, prompts = AdaptedLM(study, state, "mass_gold"), [p.prompt for p in study.splits.test]
+    odd = ["7@7=49\n" * 20, "no operator at all", "half \ud83d a pair", ""]
+    asked = [(prompt, {}) for prompt in prompts]
+    texts = model.generate_until(requests("generate_until", [*asked, *((each, {}) for each in odd)]))
+    assert texts[: len(prompts)] == model.generate_until(requests("generate_until", asked)) and len(texts) == 9
+    found = model.loglikelihood(requests("loglikelihood", [(each, "1\ud83d") for each in odd]))
+    assert np.isfinite([total for total, _ in found]).all()
+
+
+def test_longer_answers_where_the_task_asks_for_them(study: Study, state: TrainState):
+    asked = [(p.prompt, {"max_gen_toks": n}) for p in study.splits.test for n in (2, 6)]
+    texts = AdaptedLM(study, state, "base").generate_until(requests("generate_until", asked))
+    assert all(long.startswith(short.rstrip("\ufffd")) for short, long in zip(texts[::2], texts[1::2], strict=True))
+    assert any(len(long) > 2 for long in texts[1::2])
+
+
+def test_no_delimiter_stands_between_prompt_and_choices(study: Study, state: TrainState, tmp_path: Path):
+    rows = [{"prompt": p.prompt, "choices": ["1", "2"]} for p in study.splits.test[:1]]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "parts.py").write_text("def choices(document):\n    return document['choices']\n")
+    (tmp_path / "common.yaml").write_text(
+        "dataset_path: json\ntest_split: test\noutput_type: multiple_choice\ndoc_to_text: '{{prompt}}'\n"
+        f"dataset_kwargs: {{data_files: {{test: {tmp_path / 'rows.jsonl'}}}}}\n"
+        "doc_to_target: 0\ndoc_to_choice: !function parts.choices\n"
+    )
+    (tmp_path / "task.yaml").write_text("include: common.yaml\ntask: choice\n")
+    asked: list[tuple[str, str]] = []
+
+    class Spy(AdaptedLM):
+        def loglikelihood(self, requests, disable_tqdm=False):
+            asked.extend(request.args for request in requests)
+            return super().loglikelihood(requests)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(harness, "AdaptedLM", Spy)
+        results = harness.evaluate(study, state, "base", [str(tmp_path / "task.yaml")])
+    assert asked == [(rows[0]["prompt"], "1"), (rows[0]["prompt"], "2")] and "acc,none" in results["choice"]
