@@ -32,7 +32,8 @@ from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, po
 from lm_eval.tasks import TaskManager
 from ml_collections import ConfigDict
 
-from experiments.evaluate import Evaluator, base_state
+from experiments.evaluate import base_state
+from experiments.evaluator import Evaluator
 from mass_jax.mass import arms, inner
 from mass_jax.mass.arms import CONTROLS, METHODS, Arm, Ready
 from mass_jax.mass.method import LengthConfig, Method
@@ -45,7 +46,7 @@ from mass_jax.training import config as command_line
 from mass_jax.training.compilation import enable_compilation_cache
 from mass_jax.training.errors import InputError
 from mass_jax.training.study import Study, open_study, train_arm
-from mass_jax.training.workdir import nearest, to_json
+from mass_jax.training.workdir import nearest, to_json, write_atomically
 from mass_jax.types import Array, Params, PyTree, Sequences
 
 Adapted = Iterator[tuple[list[Problem], Ready]]
@@ -327,7 +328,7 @@ def main(config: ConfigDict, workdir: Path) -> None:
     tasks = flags.FLAGS.tasks or [str(write_task(study, workdir / "harness"))]
     results = evaluate(study, state, flags.FLAGS.arm, tasks)
     path = workdir / f"harness-{flags.FLAGS.arm}.json"
-    path.write_text(json.dumps(results, indent=2, default=str), encoding="utf-8")
+    write_atomically(path, json.dumps(results, indent=2, default=str))
     print(f"{json.dumps(results, indent=2, default=str)}\nThese results are in {path}")
 
 

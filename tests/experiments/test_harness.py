@@ -8,7 +8,8 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs import smollm2_135m
-from experiments.evaluate import Evaluator, base_state
+from experiments.evaluate import base_state
+from experiments.evaluator import Evaluator
 from mass_jax.mass.arms import METHODS
 from mass_jax.mass.outer import TrainState
 from mass_jax.tasks.base import Problem
