@@ -5,63 +5,56 @@
 The same command continues a run that was stopped; what is finished is not done again.
 """
 
-import time
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 from ml_collections import ConfigDict
 
-from experiments.evaluate import base_state, made_with, trained_state, write_results
-from experiments.gate import gate
-from mass_jax import records
+from experiments.evaluate import base_state, for_answers, write_results
+from experiments.gate import opened
 from mass_jax.models import processes
 from mass_jax.reporting.report import write_report
 from mass_jax.training import config as command_line
+from mass_jax.training.clock import Clock
 from mass_jax.training.compilation import enable_compilation_cache
-from mass_jax.training.study import open_study
-from mass_jax.training.workdir import write_atomically
-
-T = TypeVar("T")
+from mass_jax.training.errors import InputError
+from mass_jax.training.progress import Progress
+from mass_jax.training.results import merge
+from mass_jax.training.study import open_study, train_arm
 
 
 def main(config: ConfigDict, workdir: Path) -> None:
     """Run everything that is not done yet."""
     enable_compilation_cache(workdir.parent / ".jax_cache")
-    clock = Clock(workdir / "timing.json")
-    study = clock.time("pretrain", lambda: open_study(config, workdir))
-    states = {"base": base_state(study)}
-    opened, passed, origin = None, study.workdir / "gate.json", made_with(study, states["base"])
-    if study.domain.task.privileged:  # without a hidden family there is no oracle, and no headroom to measure
-        opened = records.read(passed, origin)
-        if processes.largest(opened is None):
-            opened = clock.time("gate", lambda: gate(study))
-            if processes.first():
-                write_atomically(passed, records.dumps(opened, origin, indent=2))
-    for name in config.arms:
-        states[name] = clock.time(f"train/{name}", partial(trained_state, study, name))
-    write_results(study, states, {"gate": opened, "timing": clock.seconds})
-    if processes.first():
-        print(f"The report is in {write_report(workdir)}")
-
-
-class Clock:
-    """Seconds of every phase, added up over the runs that a study took."""
-
-    def __init__(self, path: Path):
-        """Continue with what ``path`` holds."""
-        self._path = path
-        self.seconds: dict[str, float] = records.read(path) or {}
-
-    def time(self, phase: str, work: Callable[[], T]) -> T:
-        """Do the work, and add its time."""
-        start = time.perf_counter()
-        result = work()
-        self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - start
+    with Clock(workdir, "demo") as clock:
+        clock.phase("pretrain")
+        study = open_study(config, workdir)
+        states = {"base": base_state(study)}
+        if study.domain.task.privileged:  # without a hidden family there is no oracle, and no headroom to measure
+            clock.phase("gate")
+            opened(study)
+        for name in config.arms:
+            clock.phase(f"train/{name}")
+            states[name] = for_answers(train_arm(study, name))
+        clock.phase("evaluate")
+        write_results(study, states)
+        clock.phase("report")
+        merge(workdir, timing=clock.timing())
         if processes.first():
-            write_atomically(self._path, records.dumps(self.seconds, indent=2))
-        return result
+            with Progress(1, label="report") as progress:
+                progress.update(0)
+                path = _reported(workdir)
+                progress.update(1)
+            print(f"The report is in {path}")
+
+
+def _reported(workdir: Path) -> Path:
+    try:
+        return write_report(workdir)
+    except OSError as error:
+        raise InputError(
+            f"The report cannot be written ({error}). All results are in '{workdir}': make room, and then write it by "
+            f"python -m mass_jax.reporting.report --workdir={workdir}."
+        ) from error
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Answers arms on problems, and keeps what they have in common, so that their differences are paired."""
 
+import dataclasses
 from collections.abc import Iterator
 
 import jax
@@ -7,11 +8,13 @@ import numpy as np
 
 from mass_jax.mass import arms, attribution
 from mass_jax.mass.arms import Arm, Outcome, Ready, WrittenPractice
+from mass_jax.mass.generator import Domain
 from mass_jax.mass.method import Method
 from mass_jax.mass.outer import TrainState
 from mass_jax.models import processes
 from mass_jax.tasks.base import Problem
-from mass_jax.training.study import Study
+from mass_jax.training import setup
+from mass_jax.training.study import Study, arm_config
 from mass_jax.types import Params
 
 
@@ -25,7 +28,17 @@ class Evaluator:
         self._key = jax.random.key(seed)
         self._practice: dict[tuple[str, str, Method], list[WrittenPractice]] = {}
         self._outcomes: dict[tuple[Arm, Method], list[Outcome]] = {}
+        self._methods: dict[str, Method] = {}
         self._attributions: dict[str, list[np.ndarray]] = {}
+
+    def method(self, model: str) -> Method:
+        """What a model is tested with: the study's method, and the scorer that the model was trained with."""
+        if model not in self._methods:
+            self._methods[model] = self.study.method
+            if model in self.study.config.arms:
+                own = setup.make_method(arm_config(self.study.config, model), self.study.domain)
+                self._methods[model] = dataclasses.replace(self.study.method, scorer=own.scorer)
+        return self._methods[model]
 
     def batches(self) -> list[list[Problem]]:
         """The problems in equal batches, so that every phase compiles once; the last is filled up from the front.
@@ -60,7 +73,7 @@ class Evaluator:
 
     def run(self, arm: Arm, params: Params, eta: Params, method: Method | None = None) -> list[Outcome]:
         """One arm on every batch, on all processes' problems; kept, for an arm's name says which model it has."""
-        method = method or self.study.method
+        method = method or self.method(arm.model)
         if (arm, method) not in self._outcomes:
             self._outcomes[arm, method] = [
                 _whole(arms.answer(self.study.domain, method, params, batch, ready))
@@ -71,9 +84,10 @@ class Evaluator:
     def attributions(self, model: str, state: TrainState) -> list[np.ndarray]:
         """What the gold outer loss says of a model's own practice, tau [P, M] of every batch."""
         if model not in self._attributions:
-            sets = self.practice(model, state.params, "own", self.study.method)
+            method = self.method(model)
+            sets = self.practice(model, state.params, "own", method)
             self._attributions[model] = [
-                _attributions(self.study, state, batch, practice)
+                _attributions(self.study.domain, method, state, batch, practice)
                 for batch, practice in zip(self.batches(), sets, strict=True)
             ]
         return self._attributions[model]
@@ -92,13 +106,13 @@ def _whole(outcome: Outcome) -> Outcome:
     return Outcome(processes.whole_list(outcome.texts), *processes.whole(tuple(outcome[1:])))
 
 
-def _attributions(study: Study, state: TrainState, batch: list[Problem], practice: WrittenPractice) -> np.ndarray:
-    adapter, sets = attribution.fresh_adapter(study.method, state.params, jax.random.key(0)), practice.sets
-    gold = attribution.references(study.domain, study.method, batch)
+def _attributions(
+    domain: Domain, method: Method, state: TrainState, batch: list[Problem], practice: WrittenPractice
+) -> np.ndarray:
+    adapter, sets = attribution.fresh_adapter(method, state.params, jax.random.key(0)), practice.sets
+    gold = attribution.references(domain, method, batch)
     written, checks, trained_on, valid, *asked = processes.share(
         (practice.written, sets.checks, sets.sequences, sets.valid_PxM, gold.sequences, gold.coefficients_PxS)
     )
-    adapted = attribution.score_and_adapt(
-        study.method, state.params, state.eta, adapter, written, checks, trained_on, valid
-    )
-    return processes.local(attribution.attribute(study.method, state.params, adapted, trained_on, *asked).tau_PxM)
+    adapted = attribution.score_and_adapt(method, state.params, state.eta, adapter, written, checks, trained_on, valid)
+    return processes.local(attribution.attribute(method, state.params, adapted, trained_on, *asked).tau_PxM)

@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from mass_jax import records
 from mass_jax.training.checkpoint import Checkpointer
 from mass_jax.training.metrics import METRICS_FILE, read_repeatable
 from mass_jax.training.workdir import write_atomically
@@ -159,7 +160,8 @@ def _newest(directory: Path) -> dict[str, bytes]:
 def _without_times(name: str, text: str) -> str:
     if name != "results.json":
         return text
-    return json.dumps({key: value for key, value in json.loads(text).items() if key not in ("timing", "cost")})
+    own = ("timing", "cost", "environment", records.CHECKSUM)
+    return json.dumps({key: value for key, value in json.loads(text).items() if key not in own})
 
 
 def main() -> None:

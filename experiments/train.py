@@ -11,6 +11,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from mass_jax.training import config as command_line
+from mass_jax.training.clock import Clock
 from mass_jax.training.compilation import enable_compilation_cache
 from mass_jax.training.study import arm_config, open_study, train_arm
 
@@ -21,7 +22,11 @@ def main(config: ConfigDict, workdir: Path) -> None:
     """Pretrain the base if there is none, then train the arm."""
     arm_config(config, _ARM.value)  # a mistyped arm is refused before anything is computed
     enable_compilation_cache(workdir.parent / ".jax_cache")
-    train_arm(open_study(config, workdir), _ARM.value)
+    with Clock(workdir, "train") as clock:
+        clock.phase("pretrain")
+        study = open_study(config, workdir)
+        clock.phase(f"train/{_ARM.value}")
+        train_arm(study, _ARM.value)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ SHOWN = 5
 def scorer_view(study: Study, state: TrainState, model: str, evaluator: Evaluator) -> dict[str, list]:
     """Scores, weights, attributions and correctness of every practice example on the evaluator's problems."""
     columns: dict[str, list] = {name: [] for name in ("scores", "weights", "attributions", "correct", "task")}
-    own = evaluator.practice(model, state.params, "own", study.method)
+    own = evaluator.practice(model, state.params, "own", evaluator.method(model))
     outcomes = evaluator.run(Arm(model, "own", "scorer"), state.params, state.eta)
     found = evaluator.attributions(model, state)
     for i, (batch, practice, outcome, tau) in enumerate(zip(evaluator.batches(), own, outcomes, found, strict=True)):
@@ -49,7 +49,7 @@ def scorer_view(study: Study, state: TrainState, model: str, evaluator: Evaluato
 def examples(study: Study, state: TrainState, model: str, evaluator: Evaluator) -> list[dict]:
     """A few problems with their practice, weights and answers before and after."""
     batch = evaluator.batches()[0]
-    practice = evaluator.practice(model, state.params, "own", study.method)[0]
+    practice = evaluator.practice(model, state.params, "own", evaluator.method(model))[0]
     before = evaluator.run(Arm(model, "none"), state.params, state.eta)[0]
     after = evaluator.run(Arm(model, "own", "scorer"), state.params, state.eta)[0]
     tau = processes.whole(evaluator.attributions(model, state)[0])
@@ -92,7 +92,7 @@ def examples(study: Study, state: TrainState, model: str, evaluator: Evaluator) 
 def synthesis_quality(study: Study, params: Params, model: str, evaluator: Evaluator) -> dict[str, float]:
     """Shares of well-formed, on-family, correct and leaking examples among the practice that a model writes."""
     task = study.domain.task
-    own = evaluator.practice(model, params, "own", study.method)
+    own = evaluator.practice(model, params, "own", evaluator.method(model))
     pairs = list(zip(evaluator.batches(), own, strict=True))
     predicates = {"leak": task.leaks}
     if task.privileged:
@@ -106,15 +106,16 @@ def attribution_check(study: Study, state: TrainState, model: str, evaluator: Ev
     """Correlation of exact attributions with float64 central differences on the trained model, SGD and Adam."""
     count = len(processes.rows(study.config.evaluate.checked))  # of every process's problems the first
     batch = evaluator.batches()[0][:count]
-    own = evaluator.practice(model, state.params, "own", study.method)[0]
+    base = evaluator.method(model)
+    own = evaluator.practice(model, state.params, "own", base)[0]
     written, checks, practice = jax.tree.map(
         lambda leaf: leaf[:count], (own.written, own.sets.checks, own.sets.sequences)
     )
     valid = own.sets.valid_PxM[:count]
     found = {}
     for optimizer, rate in CHECKED_RATES.items():
-        inner = dataclasses.replace(study.method.inner, optimizer=optimizer, learning_rate=rate)
-        method = dataclasses.replace(study.method, inner=inner)
+        inner = dataclasses.replace(base.inner, optimizer=optimizer, learning_rate=rate)
+        method = dataclasses.replace(base, inner=inner)
         tau, oracle = attribution.compare_with_differences(
             study.domain, method, state.params, state.eta, batch, written, checks, practice, valid
         )

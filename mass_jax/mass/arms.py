@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -77,6 +77,8 @@ METHODS = {
     "mass_gold": Arm("mass_gold", "own", "scorer"),
     "mass": Arm("mass", "own", "scorer"),
 }
+TAKEN = ("pretrain", "evaluation", "harness")
+"""Folders of a run that are no arm's."""
 CONTROLS = {
     "mass_no_update": Arm("mass", "none"),
     "mass_uniform_weights": Arm("mass", "own", "uniform"),
@@ -90,6 +92,28 @@ CONTROLS = {
     "first_order": Arm("first_order", "own", "scorer"),
     "mass_in_prompt": Arm("mass", "own", use="prompt"),
 }
+
+
+def methods(trained: Mapping[str, bool]) -> dict[str, Arm]:
+    """`METHODS`, and a row for every trained arm that neither table has.
+
+    Args:
+      trained: the trained arms by name, and whether each writes practice: one that does is adapted on its own practice
+        by its own scorer's weights, one that does not answers directly.
+
+    Raises:
+      ValueError: a name is taken, or none.
+    """
+    known, untrained = METHODS | CONTROLS, ("base", *TAKEN)
+    own = {}
+    for name, writes in trained.items():
+        if not name.isidentifier():
+            raise ValueError(f"config.arms has the name {name!r}: give one of letters, digits and underscores.")
+        if name in untrained or (name in known and known[name].model != name):
+            raise ValueError(f"config.arms.{name}: the name is taken by something that is not trained; give another.")
+        if name not in known:
+            own[name] = Arm(name, "own", "scorer") if writes else Arm(name, "none")
+    return METHODS | own
 
 
 class WrittenPractice(NamedTuple):

@@ -16,7 +16,7 @@ from mass_jax import metagrad
 from mass_jax.mass import cost, outer
 from mass_jax.mass.generator import Domain
 from mass_jax.mass.method import Method
-from mass_jax.mass.outer import TrainState
+from mass_jax.mass.outer import OuterConfig, TrainState
 from mass_jax.models import processes
 from mass_jax.tasks import pipeline
 from mass_jax.tasks.base import Problem
@@ -27,7 +27,7 @@ from mass_jax.training.guard import Watch
 from mass_jax.training.metrics import MACHINE, MetricsWriter, PhaseTimer, peak_bytes, throughput
 from mass_jax.training.preemption import Notice, Preempted
 from mass_jax.training.progress import Progress
-from mass_jax.types import Params
+from mass_jax.types import Array, Params
 
 WARM_UP = 2
 """Steps after a start in which every program is met: a restored state may lie elsewhere than an updated one."""
@@ -71,11 +71,7 @@ def meta_train(
     spikes = (train.spike_factor, train.spike_window, train.spike_patience)
     watch = Watch(*spikes)
     checks = len(domain.task.check_names)
-    key = jax.random.key(seed)
-
-    def start(base: Params) -> TrainState:
-        return outer.init_state(method, config, base, checks, key)
-
+    start = partial(_start, method, config, checks, jax.random.key(seed))
     batches = pipeline.problem_batches(problems, batch_size=train.problems, seed=seed)
     with Checkpointer(workdir / "checkpoints", keep=2) as checkpointer:
         if checkpointer.latest_step() is None:
@@ -86,6 +82,8 @@ def meta_train(
             batches.set_state(restored.data["problems"])
             documents.set_state(restored.data["documents"])
             watch = Watch(*spikes, restored.extra["watch"])
+        if done == train.steps:
+            return state
         timer = PhaseTimer()
         programs_compiled()  # what came before is not this loop's
         with (
@@ -155,3 +153,21 @@ def meta_train(
                     save(step + 1, position())
                     watch.stop_if_hopeless()
     return state
+
+
+def load_trained(
+    train: ml_collections.ConfigDict, seed: int, domain: Domain, method: Method, base: Params, workdir: Path
+) -> TrainState:
+    """The newest state of an arm, only read; the arguments are those of `meta_train`.
+
+    Raises:
+      CheckpointError: there is none, or it cannot be read.
+    """
+    start = partial(_start, method, setup.make_outer(train), len(domain.task.check_names), jax.random.key(seed))
+    with Checkpointer(workdir / "checkpoints") as checkpointer:
+        template = mesh.template(start, base, shardings=outer.shardings)
+        return checkpointer.restore(template, checkpointer.latest_step()).state
+
+
+def _start(method: Method, config: OuterConfig, checks: int, key: Array, base: Params) -> TrainState:
+    return outer.init_state(method, config, base, checks, key)

@@ -1,14 +1,17 @@
 """A study: one config, its data, its pretrained base, and the arms that are trained from it."""
 
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import ml_collections
 from jax.sharding import Mesh
 
+from mass_jax.mass import arms
+from mass_jax.mass.arms import Arm
 from mass_jax.mass.generator import Domain
 from mass_jax.mass.method import Method
 from mass_jax.mass.outer import TrainState
@@ -18,11 +21,12 @@ from mass_jax.models.transformer import ModelConfig
 from mass_jax.tasks.arithmetic.documents import KINDS
 from mass_jax.training import mesh as meshes
 from mass_jax.training import setup
+from mass_jax.training.checkpoint import Checkpointer
 from mass_jax.training.errors import InputError
-from mass_jax.training.meta import meta_train
+from mass_jax.training.meta import load_trained, meta_train
 from mass_jax.training.pretrain import identity, pretrain
 from mass_jax.training.setup import Splits
-from mass_jax.training.workdir import fingerprint, open_workdir
+from mass_jax.training.workdir import fingerprint, flatten, open_workdir
 from mass_jax.types import Params
 
 
@@ -58,6 +62,7 @@ def open_study(config: ml_collections.ConfigDict, workdir: Path) -> Study:
     workdir = open_workdir(workdir, config)
     try:
         domain = setup.make_domain(config)
+        methods(config)
         method = setup.make_method(config, domain)
         for name in config.arms:
             setup.make_method(arm_config(config, name), domain)
@@ -129,7 +134,7 @@ def open_mesh(config: ml_collections.ConfigDict, model: ModelConfig) -> Mesh | N
 
 
 def arm_config(config: ml_collections.ConfigDict, name: str) -> ml_collections.ConfigDict:
-    """The config with the overrides of ``config.arms.<name>``.
+    """The config with the overrides of ``config.arms.<name>``, whose ``label`` is what the tables call it.
 
     Raises:
       InputError: if there is no such arm, or it overrides a field that does not exist.
@@ -138,16 +143,66 @@ def arm_config(config: ml_collections.ConfigDict, name: str) -> ml_collections.C
         raise InputError(f"there is no arm {name!r} in config.arms: choose from {', '.join(sorted(config.arms))}.")
     merged = ml_collections.ConfigDict(config.to_dict())
     merged.lock()
+    overrides = config.arms[name].to_dict()
+    overrides.pop("label", None)
     try:
-        merged.update(config.arms[name].to_dict())
+        merged.update(overrides)
     except (AttributeError, KeyError) as error:
         raise InputError(f"config.arms.{name} overrides a field that does not exist: {error}.") from None
     return merged
 
 
+def overrides(config: ml_collections.ConfigDict, name: str) -> dict[str, Any]:
+    """The fields that ``config.arms.<name>`` names, dotted, each with the value that the arm is trained with."""
+    resolved = flatten(arm_config(config, name))
+    return {field: resolved[field] for field in flatten(config.arms[name]) if field in resolved}
+
+
+def methods(config: ml_collections.ConfigDict) -> dict[str, Arm]:
+    """The methods of the table: those of the paper, and a row for every arm of one's own.
+
+    Raises:
+      InputError: an arm has a name that is taken.
+    """
+    try:
+        return arms.methods({name: arm_config(config, name).train.practice for name in config.arms})
+    except ValueError as error:
+        raise InputError(str(error)) from None
+
+
+def check_trained(config: ml_collections.ConfigDict, workdir: Path, name: str) -> None:
+    """Looks whether the training of an arm is finished.
+
+    Raises:
+      InputError: it is not, or there is no such arm.
+    """
+    steps = arm_config(config, name).train.steps
+    with Checkpointer(workdir / name / "checkpoints") as checkpointer:
+        done = checkpointer.latest_step() or 0
+    if done < steps:
+        raise InputError(
+            f"The arm {name!r} of '{workdir}' is not trained: {done} of {steps} steps are done. Train it first, by "
+            f"python -m experiments.train --arm={name} with the same --config and --workdir."
+        )
+
+
+def load_arm(study: Study, name: str) -> TrainState:
+    """A trained arm, only read: nothing is trained, and nothing written.
+
+    Raises:
+      InputError: its training is not finished, or there is no such arm.
+    """
+    check_trained(study.config, study.workdir, name)
+    config = arm_config(study.config, name)
+    method = setup.make_method(config, study.domain)
+    return load_trained(config.train, config.seed, study.domain, method, study.base, study.workdir / name)
+
+
 def train_arm(study: Study, name: str) -> TrainState:
     """Meta-train one arm, or finish its training; its files are in ``<workdir>/<name>``."""
     config = arm_config(study.config, name)
+    if processes.first() and (own := overrides(study.config, name)):
+        print(f"{name}: {', '.join(f'{field} = {value!r}' for field, value in own.items())}", file=sys.stderr)
     length, batch = config.lengths.long_document, config.train.replay_batch
     documents = setup.make_documents(config, study.domain, study.splits, KINDS, length, batch, config.seed + 1)
     return meta_train(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mass_jax.mass import arms
-from mass_jax.mass.arms import CONTROLS, METHODS, Arm, Outcome, WrittenPractice
+from mass_jax.mass.arms import CONTROLS, METHODS, Arm, Outcome, WrittenPractice, methods
 from mass_jax.mass.generator import share
 from mass_jax.mass.packing import pack
 from mass_jax.models import transformer
@@ -213,3 +213,23 @@ def test_the_majority_is_the_most_common_readable_solution(monkeypatch: pytest.M
 def test_an_unknown_arm_is_refused(field: str, words: str):
     with pytest.raises(ValueError, match=words):
         Arm(**{"model": "base", "practice": "own", field: "x"})
+
+
+def test_an_arm_of_ones_own_has_a_row():
+    known = {"mass": True, "solver_grpo": False, "first_order": True}
+    assert methods(known) == METHODS
+    own = methods(known | {"mine": True, "no_practice": False})
+    assert list(own) == [*METHODS, "mine", "no_practice"]
+    assert own["mine"] == Arm("mine", "own", "scorer") and own["no_practice"] == Arm("no_practice", "none")
+
+
+@pytest.mark.parametrize("name", ["base", "tt_ss", "oracle_strict", "mass_no_update", "pretrain", "evaluation"])
+def test_the_name_of_something_untrained_is_taken(name: str):
+    with pytest.raises(ValueError, match=f"config.arms.{name}: the name is taken by something that is not trained"):
+        methods({name: True})
+
+
+@pytest.mark.parametrize("name", ["a-b", "a/b", "", "1"])
+def test_a_name_that_no_pair_or_folder_can_have_is_refused(name: str):
+    with pytest.raises(ValueError, match="give one of letters, digits and underscores"):
+        methods({name: True})

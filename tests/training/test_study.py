@@ -11,11 +11,13 @@ from ml_collections import ConfigDict
 
 from configs import gsm8k_smollm2
 from experiments.evaluate import base_state, write_results
+from experiments.evaluator import Evaluator
 from mass_jax import records
 from mass_jax.reporting.report import write_report
 from mass_jax.tasks.mathematics import fetch
 from mass_jax.training.errors import InputError
-from mass_jax.training.study import open_study, train_arm
+from mass_jax.training.results import merge
+from mass_jax.training.study import load_arm, open_study, train_arm
 from tests.models.pretrained import byte_model
 
 # With single bytes as tokens, the data set's own prompts would be most of the test's time.
@@ -91,16 +93,44 @@ def config(model: Path, data: Path, tmp_path: Path) -> ConfigDict:
     return config.lock()
 
 
+def files(folder: Path) -> dict[Path, int]:
+    """All files, and when each was written."""
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
 def test_the_whole_study_runs(config: ConfigDict, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    with config.unlocked():
+        config.arms.mine = {"label": "My own", "train": {"mode": "gold", "kl_weight": 0.0}}
+        config.arms.linear = {"scorer": {"kind": "linear"}, "train": {"practice": False}}
     study = open_study(config, tmp_path / "run")
     assert (len(study.splits.train), len(study.splits.test)) == (8, 5)
     assert study.method.model.width == 16
     assert study.domain.task.stops, "no chat template: prompted as a base model"
-    states = {"base": base_state(study), "mass_gold": train_arm(study, "mass_gold")}
+    before = files(study.workdir)
+    with pytest.raises(InputError, match="'mass_gold' of .* is not trained: 0 of 2 steps are done. Train it first, by"):
+        load_arm(study, "mass_gold")
+    assert files(study.workdir) == before
+    state = train_arm(study, "mass_gold")
+    before = files(study.workdir)
+    for again in (load_arm(study, "mass_gold"), train_arm(study, "mass_gold")):
+        assert all(jax.tree.leaves(jax.tree.map(np.array_equal, again.params, state.params)))
+    assert files(study.workdir) == before, "a trained arm is only read"
+    states = {"base": base_state(study), "mass_gold": state, "mine": state}
     changed = jax.tree.map(lambda a, b: np.any(np.asarray(a) != b), states["mass_gold"].params, study.base)
     assert any(jax.tree.leaves(changed))
-    results = json.loads(write_results(study, states, {}).read_text())
+    merge(study.workdir, gate={"passed": True}, timing={"total_seconds": 1.0})
+    results = json.loads(write_results(study, states).read_text())
+    assert results["gate"] == {"passed": True} and results["timing"] == {"total_seconds": 1.0}, "others' parts"
     assert {"base", "base_ttt", "ttt_nn", "tt_ss", "mass_gold"} <= set(results["methods"])
+    # An arm of one's own has its row, its name, what it overrides, and is compared.
+    assert results["methods"]["mine"] == results["methods"]["mass_gold"]
+    assert {"mine-base", "mine-tt_ss"} <= set(results["paired"])
+    assert results["labels"]["mine"] == "My own" and results["labels"]["mass_gold"] == "MASS-gold"
+    assert results["arms"]["mine"] == {"overrides": {"train.mode": "gold", "train.kl_weight": 0.0}}
+    assert results["headline"] == "mass_gold" and results["commit"] == results["environment"]["commit"]
+    evaluator = Evaluator(study, [], 0)
+    assert evaluator.method("mine") == evaluator.method("base") == study.method
+    assert evaluator.method("linear").scorer.kind == "linear", "the scorer that it was trained with"
     assert results["controls"] == {}, "nobody knows a hidden family, and no problem shows examples"
     # Of a second evaluation only what is not there, damaged or stale is done, and the numbers are the same.
     kept = study.workdir / "evaluation"
@@ -109,7 +139,7 @@ def test_the_whole_study_runs(config: ConfigDict, tmp_path: Path, caplog: pytest
     stale = kept / "base.json"
     stale.write_text(records.dumps(records.loads(stale.read_text()) | {"correct": [True] * 5}, {"parameters": "other"}))
     before = {path: path.stat().st_mtime_ns for path in kept.glob("*.json") if path.stem not in ("tt_ss", "base")}
-    again = json.loads(write_results(study, states, {}).read_text())
+    again = json.loads(write_results(study, states).read_text())
     assert {path: path.stat().st_mtime_ns for path in before} == before and (kept / "tt_ss.json").exists()
     assert "tt_ss.json' is damaged" in caplog.text and "base.json' is of another origin" in caplog.text
     assert all(again[part] == results[part] for part in ("methods", "paired", "log_likelihood"))
@@ -120,7 +150,12 @@ def test_the_whole_study_runs(config: ConfigDict, tmp_path: Path, caplog: pytest
     gain = results["paired_log_likelihood"]["base_ttt-base"]["diff"]
     assert gain == pytest.approx(likelihood["base_ttt"] - likelihood["base"])
     page = write_report(study.workdir).read_text()
-    assert "TTT-NN" in page and "Log-likelihood of the reference solutions" in page and "MASS-gold solves" in page
+    assert (
+        "My own" in page
+        and "TTT-NN" in page
+        and "Log-likelihood of the reference solutions" in page
+        and "MASS-gold solves" in page
+    )
 
 
 def test_data_or_weights_that_cannot_be_had_are_a_sentence(

@@ -1,0 +1,30 @@
+"""``results.json``: each program writes its own part, and leaves the others' as they are."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from mass_jax import records
+from mass_jax.models import processes
+from mass_jax.training.workdir import write_atomically
+
+RESULTS_FILE = "results.json"
+
+
+def merge(workdir: Path, **parts: Any) -> Path:
+    """Replaces the given parts of the results, atomically; of several processes the first one does.
+
+    Args:
+      workdir: of the run.
+      **parts: what JSON can hold, by name. The gate owns ``gate``, the clock ``timing``, the evaluation all others.
+
+    Returns:
+      The path of the file.
+
+    Raises:
+      WorkdirError: it cannot be written.
+    """
+    path = workdir / RESULTS_FILE
+    if processes.first():
+        write_atomically(path, json.dumps((records.read(path) or {}) | parts, indent=2))
+    return path
