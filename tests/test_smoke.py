@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from configs import smoke
+from mass_jax import records
 from mass_jax.mass.arms import CONTROLS, METHODS
 
 ROOT = Path(__file__).parents[1]
@@ -43,8 +44,14 @@ def test_results_have_every_method_control_and_check(workdir: Path):
     assert set(results["checks"]["attribution_fd_correlation"]) == {"sgd", "adam"}
     for when in ("before", "after"):
         assert all(0 <= share <= 1 for share in results["synthesis"][when].values())
-    assert results["gate"] == json.loads((workdir / "gate.json").read_text())
+    gate = records.loads((workdir / "gate.json").read_text())
+    assert gate.pop(records.MADE_WITH) and results["gate"] == gate
     assert results["timing"]["total_seconds"] == pytest.approx(sum(results["timing"]["phases"].values()))
+    assert {"pretrain", "gate", "train/mass", "evaluate", "report"} <= set(results["timing"]["phases"])
+    assert [row["program"] for row in results["timing"]["invocations"]] == ["demo"]
+    assert set(results["labels"]) == set(results["methods"] | results["controls"])
+    assert set(results["arms"]) == set(smoke.get_config().arms) and results["headline"] == "mass"
+    assert results["environment"]["packages"]["jax"]
 
 
 def test_every_arm_has_its_metrics_and_every_view_its_file(workdir: Path):
