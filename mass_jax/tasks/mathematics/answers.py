@@ -2,11 +2,18 @@ r"""The final answer in a completion.
 
 Looked for in the order of how plainly it is marked: the last ``\boxed{...}``, GSM8K's ``#### ...``, "the answer is",
 then the mathematics of the last line, the last number, and the last line itself. Of several boxes the last one counts,
-as in Hendrycks et al., 2021 (https://arxiv.org/abs/2103.03874). Only the solver's own words about its own problem are
-read: not an echo of the prompt, not its hidden reasoning, not a further problem that a base model goes on to write.
+as in Hendrycks et al., 2021 (https://arxiv.org/abs/2103.03874); boxes that nothing but "and", "or" or a comma joins are
+one list. What is denied ("not 5") is no answer. Only the solver's own words about its own problem are read: not an echo
+of the prompt, not its hidden reasoning, not a further problem that a base model goes on to write.
 """
 
 import re
+from collections.abc import Sequence
+
+from mass_jax.tasks.mathematics import exact
+from mass_jax.tasks.mathematics.normal_form import normal_form
+from mass_jax.tasks.mathematics.unicode import RAISED
+from mass_jax.tasks.mathematics.units import MAGNITUDE
 
 LONGEST = 100_000
 """Characters that are read, from the end: of an endless repetition no more is needed."""
@@ -18,13 +25,16 @@ HEADING = (
 """What a problem is announced by, in lower case."""
 
 # Runs of spaces are bounded wherever a pattern may begin anew at each of them: a search stays linear in hostile text.
+_THOUGHT = re.compile(r"<(/?)think(?:ing)?>", re.I)
 _NEXT_PROBLEM = re.compile(
     rf"\n[ \t]{{0,8}}[#*_]{{0,6}}[ \t]{{0,8}}{HEADING}[ \t]{{0,8}}[*_]{{0,3}}[ \t]{{0,8}}:", re.I
 )
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![a-zA-Z])[ \t]*")
 _GSM8K = re.compile(r"####[ \t]{0,8}([-+\u2212]?[\d.$\\(][^\n]*)")  # "#### Step 2" is a heading
 _STATED = re.compile(
-    r"\banswer[ \t]{0,8}[*_]{0,3}[ \t]{0,8}(?:\bis\b[ \t]{0,8}:?|(:))|\banswer to [^\n.]{0,80}? is\b", re.I
+    r"(?P<doubted>n['\u2019]t (?:think|believe)[ \t]{1,8}(?:that[ \t]{1,8})?(?:the[ \t]{1,8})?(?:final[ \t]{1,8})?)?"
+    r"(?:\banswer[ \t]{0,8}[*_]{0,3}[ \t]{0,8}(?:\bis\b[ \t]{0,8}:?|(?P<headed>:))|\banswer to [^\n.]{0,80}? is\b)",
+    re.I,
 )
 _HEADED = 8
 """Words of a line that may follow "Answer:" for the line to be the answer; a longer one begins the worked solution."""
@@ -33,11 +43,31 @@ _LONGEST_LINE = 2000
 _MATHEMATICS = re.compile(
     r"\$\$([^$]+)\$\$|(?<!\\)\$(?=\S)((?:\\\$|[^$\n])+?)(?<![\\\s])\$(?!\d)|\\\(([^\n]+?)\\\)|\\\[([^\n]+?)\\\]"
 )
-_NUMBER = re.compile(
-    r"(?<![\w.])[-+\u2212]?(?:\\?[$\u20ac\u00a3\u00a5][ \t]?)?[-\u2212]?(?:\d[\d,]*(?:\.\d+)?|\.\d+)"
-    r"(?:/\d+)?(?:[ \t]?\\?%)?"
+_DIGITS = (
+    r"(?<![\w.^\u221a])(?<!sqrt[({ ])[-+\u2212]?(?:\\?[$\u20ac\u00a3\u00a5][ \t]?)?[-\u2212]?\u221a?"
+    r"(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:/\d+)?"
 )
+_NUMBER = re.compile(
+    rf"{_DIGITS}(?:\^\{{?-?\d+\}}?|[{RAISED}]+)?(?:[ \t]?\\?%|(?:[ \t-]?{MAGNITUDE})+|[kK](?![A-Za-z]))?"
+)
+_VALUE = rf"(?:{_MATHEMATICS.pattern}|\\boxed\{{[^{{}}\n]*\}}|{_NUMBER.pattern})"
+_NOT = r"(?:\bnot|n['\u2019]t|\bcannot|\bneither|\bnor|\brather than|\binstead of)"
+_DENIED = re.compile(
+    rf"{_NOT}[ \t]{{1,8}}(?:(?:be|equal|exactly|simply|just|to|(?:think|believe)[^.\n]{{0,40}}? is)[ \t]{{1,8}}){{0,3}}"
+    rf"[*_]{{0,3}}{_VALUE}|(?>{_DIGITS})(?=[*_]{{0,3}}[ \t]{{1,8}}(?:is|was)(?:n['\u2019]t| not| wrong| incorrect)\b)",
+    re.I,
+)
+_DENIED_BOX = re.compile(rf"{_NOT}[ \t]{{1,8}}(?:equal[ \t]{{1,8}}to[ \t]{{1,8}})?[$\\(\[*]{{0,3}}\Z", re.I)
+_JOINT = re.compile(r"(?:[\s$,;]|\\[()\[\], ;]|\\text\s*\{|\}|\b(?:and|or)\b){0,40}", re.I)
+"""What joins two values into one list."""
+_EXPRESSION = re.compile(r"[-+\d\\($\[{.\u2212\u221a]")
 _SENTENCE_END = re.compile(r"[.;!?](?=\s|$)")
+_REASON = re.compile(
+    r"(?:,|\s[-\u2013\u2014])?\s+(?:because|since|as|so|which|where|when|if|but|given|after|before|for|from|while|at|"
+    r"meaning)\b(?<=.)|,\s*(?:not\b|$)|\s\((?=[A-Za-z]{2})",
+    re.I,
+)
+"""What follows it says why, or for what, and has numbers of its own."""
 
 
 def final_answer(text: str, prompt: str = "") -> str:
@@ -49,14 +79,7 @@ def final_answer(text: str, prompt: str = "") -> str:
     """
     text = own_words(text, prompt)
     marked = marked_answer(text)
-    if marked is not None:
-        return marked
-    last = text.rpartition("\n")[2]
-    if found := _mathematics(last):
-        return found[-1]
-    if numbers := _NUMBER.findall(text):
-        return numbers[-1].strip().rstrip(",")
-    return last.strip()
+    return _unmarked(text) if marked is None else marked
 
 
 def boxed(answer: str) -> str:
@@ -66,14 +89,18 @@ def boxed(answer: str) -> str:
 
 def marked_answer(text: str) -> str | None:
     """What stands in the last box, after ``####`` or after "the answer is"; None where nothing of this occurs."""
-    if boxes := list(_BOX.finditer(text)):
-        return _boxed(text, boxes[-1].end())[0]
+    if boxes := [
+        box for box in _BOX.finditer(text) if not _DENIED_BOX.search(text, max(0, box.start() - 60), box.start())
+    ]:
+        return _last_boxes(text, boxes)
     if marked := _GSM8K.findall(text):
         return marked[-1].strip()
     for stated in reversed(list(_STATED.finditer(text))):
         line = next(filter(None, map(str.strip, text[stated.end() :].split("\n"))), "")
-        if stated[1] is None or len(line.split()) <= _HEADED:
-            return _stated(line)
+        if stated["doubted"] or (stated["headed"] and len(line.split()) > _HEADED):
+            continue
+        if (answer := _stated(line)) is not None:
+            return answer
     return None
 
 
@@ -83,9 +110,20 @@ def has_open_box(text: str) -> bool:
     return bool(boxes) and not _boxed(text, boxes[-1].end())[1]
 
 
+def said(text: str) -> str:
+    """``text`` without hidden reasoning; a thought that is never closed hides all that follows."""
+    end, hidden = 0, len(text)
+    for tag in _THOUGHT.finditer(text):
+        if tag[1]:
+            end, hidden = tag.end(), len(text)
+        else:
+            hidden = min(hidden, tag.start())
+    return text[end:hidden]
+
+
 def own_words(text: str, prompt: str = "") -> str:
     """``text`` without hidden reasoning, an echo of ``prompt``, and the problems that follow the answer."""
-    text = text[-LONGEST:].rpartition("</think>")[2].strip()
+    text = said(text)[-LONGEST:].strip()
     words = prompt.split()
     if words and " ".join(words) in " ".join(text.split()):  # most texts have no echo: this is quicker
         echo = re.search(r"\s+".join(map(re.escape, words)), text)
@@ -93,8 +131,34 @@ def own_words(text: str, prompt: str = "") -> str:
             answered = any(mark.search(text, 0, echo.start()) for mark in (_BOX, _GSM8K, _STATED))
             text = text[: echo.start()] if answered else text[echo.end() :]
     text = text.strip()
-    following = _NEXT_PROBLEM.search(text)
-    return (text[: following.start()] if following else text).strip()
+    return text[: _answered(text)].strip()
+
+
+def _answered(text: str) -> int:
+    """Where the first problem begins that stands behind an answer: a marked one, or the number of the line before."""
+    marks = [mark.start() for pattern in (_BOX, _GSM8K, _STATED) if (mark := pattern.search(text))]
+    for i, heading in enumerate(_NEXT_PROBLEM.finditer(text)):
+        before = text[: heading.start()].rstrip() if i == 0 else ""
+        line = before.rpartition("\n")[2]
+        if min(marks, default=len(text)) < heading.start() or (
+            not line.endswith((":", "?")) and (_NUMBER.search(line) or _mathematics(line))
+        ):
+            return heading.start()
+    return len(text)
+
+
+def _last_boxes(text: str, boxes: Sequence[re.Match[str]]) -> str:
+    """The content of the last box, and of those that are joined to it by nothing but "and", "or" or a comma."""
+    found = [_boxed(text, boxes[-1].end())[0]]
+    for box, following in zip(boxes[-2::-1], boxes[:0:-1], strict=False):
+        content, closed = _boxed(text, box.end())
+        end = text.find("}", box.end() + len(content)) + 1
+        if not closed or not end or not _JOINT.fullmatch(text, end, max(end, following.start())):
+            break
+        found.insert(0, content)
+    first, *others = map(normal_form, found)
+    same = all((verdict := exact.compare(first, other)) and verdict.correct for other in others)
+    return found[-1] if same else ", ".join(found)
 
 
 def _boxed(text: str, start: int) -> tuple[str, bool]:
@@ -110,18 +174,55 @@ def _boxed(text: str, start: int) -> tuple[str, bool]:
     return text[start + 1 :].partition("\n")[0].strip().rstrip("$.").strip(), False
 
 
-def _stated(line: str) -> str:
-    """The answer that a sentence states: its mathematics, the sentence if it begins with it, or its last number."""
-    line = line.replace("**", "").strip()
-    if found := _mathematics(line):
-        return found[0]
-    end = _SENTENCE_END.search(line)
-    sentence = line[: end.start()] if end else line
-    numbers = _NUMBER.findall(sentence)
-    if numbers and not re.match(r"[-+\d\\($\[{.\u2212]", sentence):
-        return numbers[-1].strip().rstrip(",")
+def _stated(line: str) -> str | None:
+    """The answer that a sentence states: what it begins with, its mathematics or its last number, else the sentence.
+
+    None where it only says what the answer is not.
+    """
+    line = line.replace("**", "").strip()[:_LONGEST_LINE]
+    affirmed = _DENIED.sub(" ", line)
+    if affirmed != line:
+        affirmed = re.sub(r"^[\s,;.]*(?:but|it is|it's|rather)?\s*|\(\s*\)", "", affirmed)
+        if not any(map(str.isalnum, affirmed)):
+            return None
+    end = _SENTENCE_END.search(affirmed)
+    sentence = affirmed[: end.start()] if end else affirmed
+    mathematics = _MATHEMATICS.search(affirmed)
+    if mathematics and (mathematics.start() == 0 or not _EXPRESSION.match(sentence)):
+        return _mathematics(affirmed)[0]
+    reason = _REASON.search(sentence)
+    if reason and any(map(str.isalnum, sentence[: reason.start()])):
+        sentence = sentence[: reason.start()]
+    if not _EXPRESSION.match(sentence) and (number := _last_number(sentence)):
+        return number
     return sentence.strip()
 
 
+def _unmarked(text: str) -> str:
+    """The mathematics of the last line, or the last number of the text, or the last line."""
+    tail = _DENIED.sub(" ", text[-_LONGEST_LINE:])
+    last = tail.rpartition("\n")[2]
+    if found := _mathematics(last):
+        return found[-1]
+    return _last_number(tail) or _last_number(text[:-_LONGEST_LINE]) or last.strip()
+
+
+def _last_number(text: str) -> str:
+    """The last number, with the one before it where "or" joins them; an empty string if there is none."""
+    numbers = list(_NUMBER.finditer(text))
+    joined = numbers[1:] and re.fullmatch(r"\s+or\s+", text[numbers[-2].end() : numbers[-1].start()])
+    return " or ".join(number[0].strip().rstrip(",") for number in numbers[-2 if joined else -1 :])
+
+
 def _mathematics(line: str) -> list[str]:
-    return [next(filter(None, groups)).strip() for groups in _MATHEMATICS.findall(line[-_LONGEST_LINE:])]
+    """The mathematics of a line; pieces that only "and", "or" or a comma joins are one."""
+    found: list[str] = []
+    line, end = line[-_LONGEST_LINE:], None
+    for match in _MATHEMATICS.finditer(line):
+        content = next(filter(None, match.groups())).strip()
+        if end is not None and _JOINT.fullmatch(line, end, match.start()) and line[end : match.start()].strip():
+            found[-1] += f", {content}"
+        else:
+            found.append(content)
+        end = match.end()
+    return found

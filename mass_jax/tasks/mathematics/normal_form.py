@@ -1,51 +1,45 @@
 r"""One way to write an answer: ASCII LaTeX without what does not change its value.
 
 Removed are wrappers, spacing commands, units after a number, currency signs, degrees and thousands separators, as is
-the field's habit: "$18", "18 dollars" and ``18\text{ dollars}`` are one answer.
+the field's habit: "$18", "18 dollars" and ``18\text{ dollars}`` are one answer. Words of magnitude are multiplied in.
 """
 
 import re
-import unicodedata
 
-_SYMBOLS = {
-    "\u2212": "-", "\u2013": "-", "\u2014": "-", "\u2010": "-", "\u2011": "-", "\u00d7": r"\times ",
-    "\u00b7": r"\cdot ", "\u22c5": r"\cdot ", "\u2219": r"\cdot ", "\u00f7": "/", "\u2044": "/", "\u2215": "/",
-    "\u03c0": r"\pi ", "\u03b8": r"\theta ", "\u03b1": r"\alpha ", "\u03b2": r"\beta ", "\u221a": r"\sqrt ",
-    "\u221e": r"\infty ", "\u2264": r"\le ", "\u2265": r"\ge ", "\u2260": r"\ne ", "\u2248": r"\approx ",
-    "\u00b1": r"\pm ", "\u222a": r"\cup ", "\u2229": r"\cap ", "\u2208": r"\in ", "\u2205": r"\emptyset ",
-    "\u00b0": r"^\circ ", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u20ac": "$", "\u00a3": "$", "\u00a5": "$",
-    "\u20b9": "$", "\u00b2": "^2", "\u00b3": "^3",
-}  # fmt: skip
+from mass_jax.tasks.mathematics import units
+from mass_jax.tasks.mathematics.unicode import to_ascii
+
 _GROUPED = r"(?<![\d.,_^])(\d{1,3})((?:%s\d{3})+)(?![\d,])"
 _COMMA_GROUPS, _SPACE_GROUPS = re.compile(_GROUPED % ","), re.compile(_GROUPED % " ")
-_SHORT_UNIT = "mm|cm|km|kg|mg|ft|lbs?|oz|ml|mL|mph|mins?|hrs?|am|pm|USD"
-_UNIT = rf"(?:{_SHORT_UNIT}|m|in|yd|mi|g|L|s|h|km/h|m/s|[A-Za-z']{{3,}})"
-_SUFFIX = r"(?:\s*\^\s*\{?[23]\}?)?\s*"
-_TEXT_UNIT = re.compile(rf"(?<=[\d\w}})\]%])\s*\\text\s*\{{[^{{}}\d]*\}}{_SUFFIX}$")
-_NUMERAL = r"-?\s*\$?(?:[\d.,]+(?:\s*/\s*\d+)?|(?:\d+\s*)?\\frac\s*\{\d+\}\s*\{\d+\})\s*%?"
-# A unit of one or two letters is one only where it is known; "3 xy" and "2x" are not measures.
-_PLAIN_UNIT = re.compile(rf"({_NUMERAL})(?:\s*(?:{_SHORT_UNIT})|\s+{_UNIT}(?:[\s/.-]+[A-Za-z']+)*){_SUFFIX}")
 _WRAPPERS = (
     ("**", "**"),
     ("__", "__"),
+    ("*", "*"),
     ("$$", "$$"),
     ("$", "$"),
     (r"\(", r"\)"),
     (r"\[", r"\]"),
     ("`", "`"),
     ('"', '"'),
+    ("{", "}"),
 )
+_FUNCTION = r"(?:arc)?(?:sin|cos|tan)h?|ln|log|exp|cot|sec|csc"
 _REWRITES = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
-        (r"(?<!\\)\\(?:!|,(?=\d{3}(?!\d)))", ""),
+        (r"(?<!\\)\\!|(?<!\\)\\,(?=\d{3}(?!\d))", ""),
         (r"(?<!\\)\\(?:[,;:> ]|q?quad(?![a-zA-Z]))|~", " "),
         (r"\\(?:left|right|[bB]igg?[lr]?)(?![a-zA-Z])\s*", ""),
-        (r"\\(?:displaystyle|textstyle|limits|rm)(?![a-zA-Z])", ""),
-        (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
+        (r"\\(?:displaystyle|textstyle|limits|rm|bf|it|large)(?![a-zA-Z])", ""),
+        (r"\\(?:mathbf|boldsymbol|bm|mathit|mathsf|underline)\s*\{([^{}]*)\}", r"\1"),
+        (r"\\(?:[dtcs]|nice)frac(?![a-zA-Z])", r"\\frac"),
         (r"\\(?:leq|geq|neq)(?![a-zA-Z])", lambda m: m[0][:-1]),
+        (r"<=|>=|!=", lambda m: {"<": r"\le ", ">": r"\ge ", "!": r"\ne "}[m[0][0]]),
         (r"\\(?:lbrace|rbrace)(?![a-zA-Z])", lambda m: r"\{" if "l" in m[0] else r"\}"),
-        (r"\\(?:mathrm|textrm|textnormal|textbf|textit|mbox)(?![a-zA-Z])", r"\\text"),
+        (r"\\(?:mathrm|operatorname|textrm|textnormal|textbf|textit|mbox)(?![a-zA-Z])\*?", r"\\text"),
+        # Upright letters: those that are no unit are letters wherever they stand, and i and e are numbers.
+        (r"\\text\s*\{\s*([ie])\s*\}|(?<=[^\s])\s*\\text\s*\{\s*([abcdfj-kn-rtu-zKk])\s*\}", lambda m: m[1] or m[2]),
+        (rf"\\text\s*\{{\s*({_FUNCTION})\s*\}}", r"\\\1 "),
         (r"\\text\s*\{\s*(?:and|or|,)\s*\}|(?<=[\d})])\s+(?:and|or)\s+(?=[\d({\\$-])", ", "),
         (r"\\text\s*\{([^{}\\]*\d[^{}\\]*)\}", r"\1"),
         (r"\{\s*,\s*\}(?=\d{3}(?!\d))", ""),
@@ -53,31 +47,24 @@ _REWRITES = tuple(
         (r"\\\$", "$"),
         (r"(?<=\$)\s+(?=[\d.])|(?<=-)\s*\$\s*|\$(?=\s*-?[\d.\\])|(?<=[\d}])\s*\$", ""),
         (r"\*\*\s*(\w+)", r"^{\1}"),
+        (r"(?<=\d)\s+[xX]\s+(?=\d)", r"\\times "),
         (r"(?<![a-zA-Z\\])(pi|sqrt|infinity|infty)(?![a-zA-Z])", lambda m: "\\" + m[1].replace("inity", "ty")),
-        (r"\\(?:sqrt|frac)\s+(?=[\w({])", lambda m: m[0].rstrip()),
-        (r"\\sqrt(?:\(([^()]*)\)|(\d+))", lambda m: rf"\sqrt{{{m[1] or m[2]}}}"),
-        (r"\^\s*\{?\s*\\(?:circ|degree)\s*\}?\s*$|\\degree\s*$|\s+degrees?(?:\s+(?:Celsius|Fahrenheit))?\s*$", ""),
-        (r"^(?:\\approx|approximately|about|exactly|only|is|=)\s*(?=\S)", ""),
+        (r"(?<![a-zA-Z\\])log(\d+)(?=\()", r"\\log_{\1}"),
+        (rf"(?<![a-zA-Z\\])({_FUNCTION})(?=\s*(?:[\d({{\\^_]|[a-zA-Z](?![a-zA-Z])))", r"\\\1"),
+        (r"\\(?:sqrt|frac)\s+(?=[\d({])", lambda m: m[0].rstrip()),
+        (r"\\sqrt(\[\d+\])?\s*(?:(\d+)|([a-zA-Z])(?![a-zA-Z]))", lambda m: rf"\sqrt{m[1] or ''}{{{m[2] or m[3]}}}"),
+        (
+            r"\^\s*\{?\s*\\(?:circ|degree)\s*\}?(?:\s*(?:\\text\s*\{\s*)?[CF](?![a-zA-Z])\s*\}?)?\s*$|\\degree\s*$|"
+            r"\s+deg(?:rees?)?(?:\s+(?:Celsius|Fahrenheit|C|F))?\s*$",
+            "",
+        ),
+        (r"^(?:\\approx|(?:approximately|about|exactly|only|is)(?![a-zA-Z])|=)\s*(?=\S)", ""),
+        (r"^(?:negative|minus)\s+(?=[\d.])", "-"),
+        (r"(\^|_)\{\s*(\w)\s*\}", r"\1\2"),
     )
 )
-
-
-def to_ascii(text: str) -> str:
-    """Digits of any script, operators, Greek letters and fractions of Unicode, as LaTeX would have them."""
-    return text if text.isascii() else "".join(map(_to_ascii, text))
-
-
-def _to_ascii(character: str) -> str:
-    if character.isascii():
-        return character
-    if character in _SYMBOLS:
-        return _SYMBOLS[character]
-    if (digit := unicodedata.decimal(character, None)) is not None:
-        return str(digit)
-    folded = unicodedata.normalize("NFKC", character)
-    if "\u2044" in folded:  # one half in one character; after an integer it is a mixed number
-        return " " + folded.replace("\u2044", "/")
-    return "" if unicodedata.category(character) in ("Cf", "Mn") else folded
+_TIME = re.compile(r"(\d{1,2}:\d\d)\s*([ap])\.?\s*m\.?", re.I)
+_MIXED = re.compile(r"(-?\d+)\s*\((\d+)\)/\((\d+)\)")
 
 
 def normal_form(answer: str) -> str:
@@ -85,14 +72,35 @@ def normal_form(answer: str) -> str:
     text = _unwrap(to_ascii(answer))
     for pattern, replacement in _REWRITES:
         text = pattern.sub(replacement, text)
-    text = _unwrap(text)
+    text = _unwrap(_braced(text))
     if not any(bracket in text for bracket in "([{"):  # (1,234) is a point, 1,234 a number
         text = _COMMA_GROUPS.sub(lambda m: m[1] + m[2].replace(",", ""), text)
     text = _SPACE_GROUPS.sub(lambda m: m[1] + m[2].replace(" ", ""), text)
-    text = _TEXT_UNIT.sub("", text)
-    if measure := _PLAIN_UNIT.fullmatch(text):
-        text = measure[1].strip()
-    return re.sub(r"\s*([^\w\s])\s*", r"\1", " ".join(text.split()))
+    if time := _TIME.fullmatch(text):
+        return f"{time[1]}{time[2].lower()}m"
+    head, equals, last = text.rpartition("=")
+    text = head + equals + units.value(last.strip())
+    if (mixed := _MIXED.fullmatch(text)) and int(mixed[2]) < int(mixed[3]):
+        text = f"{mixed[1]} {mixed[2]}/{mixed[3]}"
+    text = re.sub(r"\s*([^\w\s,])\s*", r"\1", " ".join(text.split()))
+    # 100, 200 is a list; 100,200 would be a number.
+    return re.sub(r"\s*,\s*(?!\s*\d{3}(?!\d))|\s*,(?=\S)", ",", text)
+
+
+def _braced(text: str) -> str:
+    r"""``\sqrt(...)`` and ``^(...)`` with braces in place of the brackets."""
+    for opening in (r"\sqrt(", "^("):
+        start = text.find(opening)
+        while start >= 0:
+            start += len(opening) - 1
+            depth = 0
+            for i in range(start, len(text)):
+                depth += (text[i] == "(") - (text[i] == ")")
+                if depth == 0:
+                    text = f"{text[:start]}{{{text[start + 1 : i]}}}{text[i + 1 :]}"
+                    break
+            start = text.find(opening, start)
+    return text
 
 
 def _unwrap(text: str) -> str:

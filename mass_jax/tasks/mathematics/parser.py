@@ -38,7 +38,7 @@ def parse_practice(text: str) -> Practice:
     Where the completion has no heading for the problem, as after a base model's prompt, it begins with the problem. The
     solution of what is returned always has its answer in a box.
     """
-    text = text.rpartition("</think>")[2][:LONGEST].replace("\r\n", "\n")
+    text = answers.said(text)[:LONGEST].replace("\r\n", "\n")
     solution = _first(_SOLUTION, text) or _first(_ANSWER, text)
     if solution is None:
         return MALFORMED

@@ -10,6 +10,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import resource
 import signal
 import sys
@@ -20,6 +21,18 @@ MEMORY = 4 << 30
 
 def equivalent(reference: str, answer: str) -> bool:
     """Whether two answers in normal form are the same mathematics. It may take forever, or all memory."""
+    return all(_equal(reference, side) for side in sides(reference, answer))
+
+
+def sides(reference: str, answer: str) -> list[str]:
+    """What must equal the reference: of an equation where it is none, the last side and all that have no variable."""
+    *others, last = answer.split("=") if "=" not in reference and "," not in answer else [answer]
+    if others and re.fullmatch("[A-Za-z]", last):  # 5=x
+        *others, last = others
+    return [last, *(side for side in others if not re.search("[A-Za-z]", re.sub(r"\\[A-Za-z]+", "", side)))]
+
+
+def _equal(reference: str, answer: str) -> bool:
     from latex2sympy2_extended import NormalizationConfig
     from math_verify import parse, verify
     from math_verify.parser import LatexExtractionConfig
@@ -29,7 +42,24 @@ def equivalent(reference: str, answer: str) -> bool:
     normalization = NormalizationConfig(basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="all")
     targets = [LatexExtractionConfig(boxed_match_priority=0, normalization_config=normalization)]
     expressions = [parse(rf"\boxed{{{text}}}", targets, parsing_timeout=None) for text in (reference, answer)]
+    if small := _small(*(each[0] if each else None for each in expressions)):
+        expressions = [[small[0]], [small[1]]]
     return verify(*expressions, allow_set_relation_comp=True, timeout_seconds=None)
+
+
+def _small(reference: object, answer: object) -> tuple[object, object] | None:
+    """Two numbers times the power of ten that lifts the reference to 1: math-verify compares absolute differences."""
+    import sympy
+
+    if not isinstance(reference, sympy.Expr) or not isinstance(answer, sympy.Expr):
+        return None
+    if reference.has(sympy.UnevaluatedExpr) or answer.has(sympy.UnevaluatedExpr):  # a percent sign
+        return None
+    size = abs(reference.doit().evalf(15)) if not (reference.free_symbols | answer.free_symbols) else None
+    if size is None or not size.is_Float or not 0 < size < sympy.Rational(1, 1000):
+        return None
+    scale = sympy.Integer(10) ** -sympy.floor(sympy.log(size, 10))
+    return reference.doit() * scale, answer.doit() * scale
 
 
 def main() -> None:

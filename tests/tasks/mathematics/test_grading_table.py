@@ -1,8 +1,12 @@
 r"""What counts as right: a reference answer, a completion, and the field's verdict.
 
 A completion without any mark of its answer is written in a box by the test. `KNOWN` are the pairs where the verdict is
-not what a mathematician would say; they stand here so that a change of it is noticed.
+not what a mathematician would say; they stand here so that a change of it is noticed. `grading.jsonl` has whole
+completions, each with its reason.
 """
+
+import json
+from pathlib import Path
 
 import pytest
 
@@ -186,6 +190,9 @@ KNOWN = [
 ]
 
 
+ROWS = [json.loads(line) for line in Path(__file__).with_name("grading.jsonl").read_text("utf-8").splitlines()]
+
+
 def completion(text: str) -> str:
     marked = any(mark in text for mark in ("boxed", "####", "answer", "Answer", "is", "makes", "know", "Hence"))
     return text if marked or not text else rf"\boxed{{{text}}}"
@@ -217,3 +224,13 @@ def test_known_disagreements_have_not_changed(verdicts, reference, text, right):
 def test_every_reference_equals_itself(grader):
     references = [reference for reference, *_ in TABLE if reference]
     assert all(verdict.correct for verdict in grader.grade_many([(r, r) for r in references]))
+
+
+@pytest.fixture(scope="module")
+def row_verdicts(grader):
+    return grader.grade_many([(row["reference"], final_answer(row["completion"])) for row in ROWS])
+
+
+@pytest.mark.parametrize("i", range(len(ROWS)), ids=[f"{row['reference']}|{row['completion']}" for row in ROWS])
+def test_row(row_verdicts, i):
+    assert row_verdicts[i].correct is ROWS[i]["correct"], f"{ROWS[i]['why']}: {row_verdicts[i].reason}"

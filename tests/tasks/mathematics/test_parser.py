@@ -70,6 +70,7 @@ def test_other_marks_of_the_answer_become_a_box(solution, read):
         f"Problem: {BODY}",
         f"Problem: {BODY}\nSolution:",
         f"Problem: {BODY}\nSolution: He has 3.",
+        f"<thinking>Problem: {BODY}\nSolution: {STEPS}",
         f"Problem: {BODY}\nSolution: He has \\boxed{{}}.",
         f"Problem: {BODY}\nSolution: He has \\boxed{{3",
         f"Problem: {BODY}\nSolution: The answer is ...",
