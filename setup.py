@@ -25,6 +25,7 @@ REQUIREMENTS = [
     "gguf>=0.19.0",  # reads and dequantises GGUF files
     "jinja2>=3.1.6",  # chat templates
     "huggingface_hub>=2.4.0",  # models and datasets by their hub id
+    "pydantic>=2.14.4",  # schemas of other people's JSON: types, ranges, unknown fields
     "math-verify>=0.9.0",  # equivalence of mathematical answers
 ]
 

@@ -40,11 +40,16 @@ class RopeScaling:
 
     Attributes:
       kind: ``linear`` divides all frequencies by ``factor``; ``llama3`` only those of long waves, with a smooth
-        passage (Llama 3.1's).
+        passage (Llama 3.1's); ``yarn`` likewise, with a passage that is straight in the channel (Peng et al. 2023,
+        arXiv 2309.00071).
       factor: the stretch.
       low_freq_factor: llama3: waves longer than ``original_context / low_freq_factor`` are stretched in full.
       high_freq_factor: llama3: waves shorter than ``original_context / high_freq_factor`` are left alone.
-      original_context: llama3: the context of pretraining in tokens.
+      original_context: llama3, yarn: the context of pretraining in tokens.
+      beta_fast: yarn: waves that turn at least so often in the original context are left alone.
+      beta_slow: yarn: waves that turn at most so often in it are stretched in full.
+      truncate: yarn: the passage begins and ends at whole channels.
+      attention_factor: yarn: what cosines and sines are multiplied by.
     """
 
     kind: str
@@ -52,19 +57,38 @@ class RopeScaling:
     low_freq_factor: float = 1.0
     high_freq_factor: float = 4.0
     original_context: int = 8192
+    beta_fast: float = 32.0
+    beta_slow: float = 1.0
+    truncate: bool = True
+    attention_factor: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.kind not in ("linear", "llama3"):
-            raise ValueError(f"rope_scaling.kind = {self.kind!r} is not one of linear, llama3.")
+        if self.kind not in ("linear", "llama3", "yarn"):
+            raise ValueError(f"rope_scaling.kind = {self.kind!r} is not one of linear, llama3, yarn.")
 
-    def __call__(self, frequencies: Array) -> Array:
-        """The stretched frequencies, of the shape given."""
+    def __call__(self, frequencies: Array, theta: float) -> Array:
+        """The stretched frequencies, of the shape given; ``theta`` is their base."""
         if self.kind == "linear":
             return frequencies / self.factor
+        if self.kind == "yarn":
+            kept = 1 - self._passage(len(frequencies), theta).astype(frequencies.dtype)
+            return frequencies * (kept + (1 - kept) / self.factor)
         waves_in_context = self.original_context * frequencies / (2 * math.pi)
         kept = (waves_in_context - self.low_freq_factor) / (self.high_freq_factor - self.low_freq_factor)
         kept = jnp.clip(kept, 0.0, 1.0)
         return frequencies * (kept + (1 - kept) / self.factor)
+
+    def _passage(self, half: int, theta: float) -> Array:
+        """How far each of yarn's frequencies is stretched, 0 to 1."""
+
+        def channel(turns: float) -> float:
+            return half * math.log(self.original_context / (turns * 2 * math.pi)) / math.log(theta)
+
+        low, high = channel(self.beta_fast), channel(self.beta_slow)
+        if self.truncate:
+            low, high = math.floor(low), math.ceil(high)
+        low, high = max(low, 0), min(high, 2 * half - 1)
+        return jnp.clip((jnp.arange(half) - low) / (high - low or 0.001), 0, 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,10 +121,10 @@ class ModelConfig:
       post_norms: each half's output is normalised once more before it is added to the residual stream (Gemma).
       embed_scale: what embeddings are multiplied by on the way in (Gemma: sqrt(width)).
       query_scale: what queries are multiplied by; None for head_dim ** -0.5.
-      rope_scaling: of the layers that see everything.
+      rope_scaling: of the layers that see everything, and of sliding ones that have no ``local_rope_theta``.
       sliding_window: how many tokens a sliding layer sees, the current one included.
       sliding_layers: for every layer, whether it slides; empty where none does.
-      local_rope_theta: ``rope_theta`` of sliding layers; None for the same.
+      local_rope_theta: ``rope_theta`` of sliding layers, which are then not stretched; None for the others' settings.
       loss_chunk: positions whose logits are alive at once in `token_log_probs` and its derivatives; None for all.
       dtype: of the activations and products; None for the parameters'. Norms and log-probabilities are float32 at
         least.
@@ -207,9 +231,12 @@ def rotation(
     half = channels // 2
     frequencies = theta ** (-jnp.arange(half, dtype=dtype) / half)
     if scaling is not None:
-        frequencies = scaling(frequencies)
+        frequencies = scaling(frequencies, theta)
     angles = positions_BxT[..., None, None].astype(dtype) * frequencies
-    return jnp.cos(angles), jnp.sin(angles)
+    cos, sin = jnp.cos(angles), jnp.sin(angles)
+    if scaling is not None and scaling.attention_factor != 1.0:
+        cos, sin = cos * scaling.attention_factor, sin * scaling.attention_factor
+    return cos, sin
 
 
 def rotate(x_BxTxHxC: Array, cos: Array, sin: Array) -> Array:
@@ -493,7 +520,9 @@ def _views(config: ModelConfig, positions_BxT: Array, seen_BxS: Array, dtype: An
     if config.sliding_window is None or not any(config.sliding_layers):
         return (everything,)
     near = visible & (distance_BxTxS < config.sliding_window)
-    return everything, kind(config.local_rope_theta or config.rope_theta, None, near)
+    if config.local_rope_theta is None:
+        return everything, kind(config.rope_theta, config.rope_scaling, near)
+    return everything, kind(config.local_rope_theta, None, near)
 
 
 def _pick(views: tuple[_View, ...], slides: Array | bool | None) -> _View:

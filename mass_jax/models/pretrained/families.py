@@ -6,9 +6,11 @@ GGUF file are read in `gguf_config.py`.
 """
 
 import contextlib
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from mass_jax.models.pretrained import config_schema
 from mass_jax.models.pretrained.errors import PretrainedError
 from mass_jax.models.transformer import ModelConfig, RopeScaling
 
@@ -97,34 +99,38 @@ def from_hugging_face(raw: Mapping[str, Any], where: str) -> ModelConfig:
       where: what to call it in an error.
 
     Raises:
-      PretrainedError: an architecture or a setting that this decoder does not have, or a field that is missing.
+      PretrainedError: an architecture or a setting that this decoder does not have; a field that is missing, of another
+        type, or out of its range.
     """
-    architecture = (raw.get("architectures") or ["none"])[0]
-    if architecture not in ARCHITECTURES:
-        raise PretrainedError(f"{where} is a {architecture}; supported are {', '.join(ARCHITECTURES)}.")
+    listed = raw.get("architectures")
+    architecture = listed[0] if isinstance(listed, list) and listed else listed or "none"
+    if not isinstance(architecture, str) or architecture not in ARCHITECTURES:
+        raise PretrainedError(f"{where} is a {str(architecture)[:80]}; supported are {', '.join(ARCHITECTURES)}.")
     family = ARCHITECTURES[architecture]
-    for name in ("attention_bias", "mlp_bias", "attn_logit_softcapping", "final_logit_softcapping"):
-        if raw.get(name):
-            raise PretrainedError(f"{where} sets {name} = {raw[name]!r}, which this decoder does not have.")
+    found: Any = config_schema.check(config_schema.FAMILIES[family], raw, where, config_schema.HARMLESS)
+    heads, scalar = found.num_attention_heads, getattr(found, "query_pre_attn_scalar", None)
+    if found.head_dim is None and found.hidden_size % heads:
+        raise PretrainedError(
+            f"{where} has hidden_size = {found.hidden_size}, which num_attention_heads = {heads} does not divide, and "
+            "no head_dim: get the file again."
+        )
+    slides = _sliding_layers(found, where)
     with described_by(where, "field"):
-        heads, layers = int(raw["num_attention_heads"]), few(int(raw["num_hidden_layers"]))
-        rope = _rope(raw, where)
-        slides = _sliding_layers(raw, family, layers)
         return ModelConfig(
-            vocab_size=raw["vocab_size"],
-            width=raw["hidden_size"],
-            layers=layers,
+            vocab_size=found.vocab_size,
+            width=found.hidden_size,
+            layers=found.num_hidden_layers,
             heads=heads,
-            kv_heads=raw.get("num_key_value_heads") or heads,
-            head_dim=raw.get("head_dim") or raw["hidden_size"] // heads,
-            mlp_width=raw["intermediate_size"],
-            context=raw["max_position_embeddings"],
-            norm_eps=raw["rms_norm_eps"],
-            tie_embeddings=raw.get("tie_word_embeddings", family == "gemma3"),
-            sliding_window=raw.get("sliding_window") if any(slides) else None,
+            kv_heads=found.num_key_value_heads or heads,
+            head_dim=found.head_dim or found.hidden_size // heads,
+            mlp_width=found.intermediate_size,
+            context=found.max_position_embeddings,
+            norm_eps=found.rms_norm_eps,
+            tie_embeddings=found.tie_word_embeddings,
+            sliding_window=found.sliding_window if any(slides) else None,
             sliding_layers=slides if any(slides) else (),
-            **rope,
-            **of_family(family, raw["hidden_size"], raw.get("query_pre_attn_scalar")),
+            **_rope(found, where),
+            **of_family(family, found.hidden_size, scalar),
         )
 
 
@@ -148,23 +154,24 @@ def to_hugging_face(config: ModelConfig) -> dict[str, Any]:
         "rope_theta": config.rope_theta,
     }
     if config.rope_scaling is not None:
-        scaling = config.rope_scaling
-        raw["rope_scaling"] = {"rope_type": scaling.kind, "factor": scaling.factor}
-        if scaling.kind == "llama3":
-            raw["rope_scaling"] |= {
-                "low_freq_factor": scaling.low_freq_factor,
-                "high_freq_factor": scaling.high_freq_factor,
-                "original_max_position_embeddings": scaling.original_context,
-            }
-    if config.sliding_layers:
-        kinds = ["sliding_attention" if slides else "full_attention" for slides in config.sliding_layers]
-        raw |= {"use_sliding_window": True, "sliding_window": config.sliding_window, "layer_types": kinds}
+        raw["rope_scaling"] = _written(config.rope_scaling)
+    if config.sliding_layers or family == "gemma3":
+        kinds = ["sliding_attention" if i else "full_attention" for i in config.sliding_layers]
+        raw |= {
+            "sliding_window": config.sliding_window or config.context,
+            "layer_types": kinds or ["full_attention"] * config.layers,
+        }
     if family == "gemma3":
+        scalar = (config.query_scale or config.head_dim**-0.5) ** -2
         raw |= {
             "hidden_activation": raw.pop("hidden_act"),
-            "query_pre_attn_scalar": round((config.query_scale or config.head_dim**-0.5) ** -2),
-            "rope_local_base_freq": config.local_rope_theta,
+            "query_pre_attn_scalar": round(scalar) if abs(scalar - round(scalar)) < 1e-6 * scalar else scalar,
+            "rope_local_base_freq": config.local_rope_theta or config.rope_theta,
         }
+    elif config.sliding_layers and family == "llama":
+        raise PretrainedError("Llama has no sliding windows, but model.sliding_layers has: leave them out.")
+    elif config.sliding_layers:
+        raw["use_sliding_window"] = True
     return raw
 
 
@@ -208,41 +215,112 @@ def of_family(family: str, width: int, query_scalar: float | None) -> dict[str, 
     return SWITCHES[family] | extra | ({"embed_scale": float(width**0.5)} if family == "gemma3" else {})
 
 
-def _rope(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
-    parameters = raw.get("rope_parameters") or {}
-    local = parameters.get("sliding_attention") or {}
-    everywhere = parameters.get("full_attention") or parameters
-    scaling = everywhere if everywhere.get("rope_type") else raw.get("rope_scaling") or {}
-    kind = scaling.get("rope_type") or scaling.get("type") or "default"
-    gemma = str(raw.get("model_type", "")).startswith("gemma3")
-    found: dict[str, Any] = {
-        "rope_theta": float(everywhere.get("rope_theta") or raw.get("rope_theta") or (1e6 if gemma else 10_000.0))
+def _rope(found: Any, where: str) -> dict[str, Any]:
+    """The rotary fields of `ModelConfig`, with precedence and defaults as transformers has them."""
+    gemma, theta = isinstance(found, config_schema.Gemma3), found.rope_theta
+    given = found.rope_parameters or {}
+    if gemma:
+        if strange := set(given) - {"full_attention", "sliding_attention"}:
+            raise PretrainedError(
+                f"{where} has rope_parameters of {', '.join(sorted(strange))[:80]}, but a Gemma has them for "
+                "full_attention and sliding_attention: get the file again."
+            )
+        local = _rope_of(given.get("sliding_attention"), f"{where}, in rope_parameters.sliding_attention,")
+        if local.rope_type != "default":
+            raise PretrainedError(
+                f"{where} stretches its sliding layers by {local.rope_type!r}, which this decoder does not: choose "
+                "another model."
+            )
+        given = given.get("full_attention")
+    everywhere, older = (
+        _rope_of(settings, f"{where}, in its rotary settings,") for settings in (given, found.rope_scaling)
+    )
+    if found.rope_scaling and given:
+        if everywhere.model_copy(update={"rope_theta": None}) != older.model_copy(update={"rope_theta": None}):
+            raise PretrainedError(
+                f"{where} has rope_scaling beside rope_parameters, and they contradict each other: leave one of them."
+            )
+    elif found.rope_scaling:
+        everywhere = older
+    if gemma and not getattr(everywhere, "truncate", True):
+        raise PretrainedError(f"{where} sets truncate = False, which transformers ignores in a Gemma: leave it out.")
+    fields: dict[str, Any] = {
+        "rope_theta": everywhere.rope_theta or theta or (1e6 if gemma else 10_000.0),
+        "rope_scaling": _scaling(everywhere, found.max_position_embeddings),
     }
     if gemma:
-        found["local_rope_theta"] = float(local.get("rope_theta") or raw.get("rope_local_base_freq") or 10_000.0)
-    if kind == "linear":
-        found["rope_scaling"] = RopeScaling("linear", float(scaling["factor"]))
-    elif kind == "llama3":
-        found["rope_scaling"] = RopeScaling(
-            "llama3",
-            float(scaling["factor"]),
-            float(scaling["low_freq_factor"]),
-            float(scaling["high_freq_factor"]),
-            int(scaling["original_max_position_embeddings"]),
+        fields["local_rope_theta"] = local.rope_theta or found.rope_local_base_freq or 10_000.0
+    return fields
+
+
+def _rope_of(settings: Any, where: str) -> config_schema.Rope:
+    settings = {} if settings is None else settings
+    if not isinstance(settings, Mapping):
+        raise PretrainedError(f"{where} has {str(settings)[:80]!r} where an object belongs: get the file again.")
+    kind = settings.get("rope_type", settings.get("type", "default"))
+    if not isinstance(kind, str) or kind not in config_schema.ROPES:
+        raise PretrainedError(
+            f"{where} scales its rotary positions by {str(kind)[:80]!r}; supported are linear, llama3 and yarn."
         )
-    elif kind != "default":
-        raise PretrainedError(f"{where} scales its rotary positions by {kind!r}; supported are linear and llama3.")
-    return found
+    return config_schema.check(config_schema.ROPES[kind], settings, where)
 
 
-def _sliding_layers(raw: Mapping[str, Any], family: str, layers: int) -> tuple[bool, ...]:
-    if raw.get("layer_types"):
-        slides = tuple(kind == "sliding_attention" for kind in raw["layer_types"])
-    elif family == "gemma3":
-        pattern = raw.get("sliding_window_pattern") or 6
-        slides = tuple((i + 1) % pattern != 0 for i in range(layers))
-    elif raw.get("use_sliding_window"):
-        slides = tuple(i >= raw["max_window_layers"] for i in range(layers))
+def _scaling(rope: Any, context: int) -> RopeScaling | None:
+    if rope.rope_type == "default":
+        return None
+    if rope.rope_type == "linear":
+        return RopeScaling("linear", rope.factor)
+    original = rope.original_max_position_embeddings or context
+    if rope.rope_type == "llama3":
+        return RopeScaling("llama3", rope.factor, rope.low_freq_factor, rope.high_freq_factor, original)
+
+    def magnitude(scale: float = 1.0) -> float:
+        return 0.1 * scale * math.log(rope.factor) + 1.0
+
+    attention = rope.attention_factor
+    if attention is None and rope.mscale and rope.mscale_all_dim:
+        attention = magnitude(rope.mscale) / magnitude(rope.mscale_all_dim)
+    return RopeScaling(
+        "yarn",
+        rope.factor,
+        original_context=original,
+        beta_fast=rope.beta_fast or 32.0,
+        beta_slow=rope.beta_slow or 1.0,
+        truncate=rope.truncate,
+        attention_factor=magnitude() if attention is None else attention,
+    )
+
+
+def _written(scaling: RopeScaling) -> dict[str, Any]:
+    """The inverse of `_scaling`."""
+    written: dict[str, Any] = {"rope_type": scaling.kind, "factor": scaling.factor}
+    if scaling.kind == "linear":
+        return written
+    written["original_max_position_embeddings"] = scaling.original_context
+    names: tuple[str, ...] = ("low_freq_factor", "high_freq_factor")
+    if scaling.kind == "yarn":
+        names = ("beta_fast", "beta_slow", "truncate", "attention_factor")
+    return written | {name: getattr(scaling, name) for name in names}
+
+
+def _sliding_layers(found: Any, where: str) -> tuple[bool, ...]:
+    layers = found.num_hidden_layers
+    if isinstance(found, config_schema.Llama):
+        return (False,) * layers
+    gemma = isinstance(found, config_schema.Gemma3)
+    window = found.sliding_window if gemma or found.use_sliding_window else None
+    if found.layer_types is not None:
+        if len(found.layer_types) != layers:
+            raise PretrainedError(
+                f"{where} has {len(found.layer_types)} layer_types for {layers} layers: get the file again."
+            )
+        slides = tuple(kind == "sliding_attention" for kind in found.layer_types)
+    elif gemma:
+        slides = tuple((i + 1) % found.sliding_window_pattern != 0 for i in range(layers))
     else:
-        slides = (False,) * layers
-    return slides if raw.get("sliding_window") else (False,) * layers
+        slides = tuple(window is not None and i >= found.max_window_layers for i in range(layers))
+    if any(slides) and window is None:
+        raise PretrainedError(
+            f"{where} has sliding layers in layer_types, but no window: set use_sliding_window and sliding_window."
+        )
+    return slides

@@ -22,6 +22,8 @@ from mass_jax.types import Params, PyTree
 
 INDEX = "model.safetensors.index.json"
 WEIGHTS = "model.safetensors"
+HEAD, EMBED = "lm_head.weight", "model.embed_tokens.weight"
+_FLOATS = ("F64", "F32", "F16", "BF16")
 Get = Callable[[families.Tensor, int | None], np.ndarray | None]
 """A tensor of a file, of one layer, as the file has it; None where there is none."""
 
@@ -50,15 +52,8 @@ def read(
       PretrainedError: files are missing or damaged; tensors are missing, unknown, or of another shape.
     """
     folder = Path(folder)
-    files = _files(folder)
     with contextlib.ExitStack() as stack:
-        where: dict[str, Any] = {}
-        for file in files:
-            try:
-                opened = stack.enter_context(safe_open(file, framework="numpy"))
-                where |= dict.fromkeys(opened.keys(), opened)
-            except (SafetensorError, OSError) as error:
-                raise PretrainedError(f"{file} cannot be read ({error}): the download is incomplete.") from None
+        where = _open(folder, stack)
         used: set[str] = set()
 
         def get(tensor: families.Tensor, layer: int | None) -> np.ndarray | None:
@@ -66,12 +61,25 @@ def read(
             if name not in where:
                 return None
             used.add(name)
+            kind = where[name].get_slice(name).get_dtype()
+            if kind not in _FLOATS:
+                raise PretrainedError(
+                    f"{name} of {folder} is stored as {kind}; supported are {', '.join(_FLOATS)}: quantised weights "
+                    "are not read, save the model dequantised."
+                )
             return where[name].get_tensor(name)
 
         params = assemble(config, get, lambda t, layer: t.hugging_face.format(layer), dtype, sharding, str(folder))
+        if config.tie_embeddings and HEAD in where:
+            embed, head = (where[name].get_tensor(name) for name in (EMBED, HEAD))
+            if not np.array_equal(embed, head):
+                raise PretrainedError(
+                    f"{folder} ties its embeddings (tie_word_embeddings), but holds an {HEAD} that differs from them: "
+                    "set tie_word_embeddings to false in its config.json if the model was trained so."
+                )
     # Older checkpoints keep the rotary frequencies, and some an output matrix that equals the embedding.
     spare = {name for name in set(where) - used if name.endswith("rotary_emb.inv_freq")}
-    spare |= {"lm_head.weight"} if config.tie_embeddings else set()
+    spare |= {HEAD} if config.tie_embeddings else set()
     if unknown := sorted(set(where) - used - spare):
         raise PretrainedError(f"{folder} holds tensors that its architecture does not have: {_some(unknown)}.")
     return params
@@ -103,6 +111,11 @@ def assemble(
         if found is None:
             missing.append(name(tensor, layer))
             return None
+        if not _finite(found):
+            raise PretrainedError(
+                f"{name(tensor, layer)} of {where} holds a weight that is no finite number: the file is damaged, get "
+                "it again."
+            )
         found = found.T if tensor.transposed else found
         if found.shape != shape:
             raise PretrainedError(
@@ -148,7 +161,12 @@ def write(folder: str | os.PathLike[str], config: ModelConfig, params: Params) -
       folder: made where it is not there; files of the same names are replaced.
       config: the architecture.
       params: unsharded, or sharded over this process's devices.
+
+    Raises:
+      PretrainedError: the folder holds a model in shards, which would stay beside this one.
     """
+    if (Path(folder) / INDEX).exists():
+        raise PretrainedError(f"{folder} holds a model in shards ({INDEX}): write to another folder.")
     tensors: dict[str, np.ndarray] = {}
     for tensor in families.WHOLE:
         if tensor.ours[0] in params:
@@ -192,6 +210,8 @@ def read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise PretrainedError(f"{path} is missing: give a folder that holds a whole model.") from None
+    except RecursionError:
+        raise PretrainedError(f"{path} cannot be read (it is nested too deeply): get it again.") from None
     except (OSError, ValueError) as error:
         raise PretrainedError(f"{path} cannot be read ({error}): the download is incomplete.") from None
     if not isinstance(content, dict):
@@ -199,21 +219,59 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _files(folder: Path) -> list[Path]:
-    if (folder / INDEX).is_file():
-        shards = sorted(set(read_json(folder / INDEX).get("weight_map", {}).values()))
-        if absent := [name for name in shards if not (folder / name).is_file()]:
-            raise PretrainedError(f"{folder} lacks {_some(absent)} of its {len(shards)} shards: download them.")
-        return [folder / name for name in shards]
-    if (folder / WEIGHTS).is_file():
-        return [folder / WEIGHTS]
-    pickles = sorted(p.name for p in folder.glob("*") if p.suffix in (".bin", ".pt", ".pth"))
-    if pickles:
-        raise PretrainedError(
-            f"{folder} has its weights as pickles only ({_some(pickles)}), which can run code and are not opened: "
-            "convert them with transformers' save_pretrained(..., safe_serialization=True)."
-        )
-    raise PretrainedError(f"{folder} has neither {WEIGHTS} nor {INDEX}: give a folder that holds a whole model.")
+def _open(folder: Path, stack: contextlib.ExitStack) -> dict[str, Any]:
+    """The open file of every tensor by its name. A whole file comes before shards; of these, the index decides."""
+    names, listed = [WEIGHTS], None
+    if not (folder / WEIGHTS).is_file():
+        listed = _listed(folder)
+        names = sorted(set(listed.values()))
+        if absent := [name for name in names if not (folder / name).is_file()]:
+            raise PretrainedError(f"{folder} lacks {_some(absent)} of its {len(names)} shards: download them.")
+    where: dict[str, Any] = {}
+    for name in names:
+        try:
+            opened = stack.enter_context(safe_open(folder / name, framework="numpy"))
+            tensors = set(opened.keys())
+        except (SafetensorError, OSError) as error:
+            raise PretrainedError(f"{folder / name} cannot be read ({error}): the download is incomplete.") from None
+        if listed is not None:
+            if strange := sorted(tensors - set(listed)):
+                raise PretrainedError(
+                    f"{folder / name} holds {_some(strange)}, which {INDEX} does not name: get both again."
+                )
+            tensors = {tensor for tensor in tensors if listed[tensor] == name}
+        where |= dict.fromkeys(tensors, opened)
+    if listed is not None and (absent := sorted(set(listed) - set(where))):
+        raise PretrainedError(f"{folder} lacks {_some(absent)}, which {INDEX} names: get the shards again.")
+    return where
+
+
+def _listed(folder: Path) -> dict[str, str]:
+    """The shard of every tensor, as the index says."""
+    if not (folder / INDEX).is_file():
+        pickles = sorted(p.name for p in folder.glob("*") if p.suffix in (".bin", ".pt", ".pth"))
+        if pickles:
+            raise PretrainedError(
+                f"{folder} has its weights as pickles only ({_some(pickles)}), which can run code and are not opened: "
+                "convert them with transformers' save_pretrained(..., safe_serialization=True)."
+            )
+        raise PretrainedError(f"{folder} has neither {WEIGHTS} nor {INDEX}: give a folder that holds a whole model.")
+    listed = read_json(folder / INDEX).get("weight_map")
+    if not isinstance(listed, dict) or not listed:
+        raise PretrainedError(f"{folder / INDEX} has no weight_map: get it again.")
+    for tensor, name in listed.items():
+        # Nothing outside the folder.
+        if not isinstance(name, str) or "\0" in name or Path(name).name != name or not name.endswith(".safetensors"):
+            raise PretrainedError(
+                f"{folder / INDEX} has {tensor[:80]!r} in {str(name)[:80]!r}, which is no shard: get it again."
+            )
+    return listed
+
+
+def _finite(array: np.ndarray) -> bool:
+    if array.dtype == "bfloat16":  # by the bits of the exponent: numpy's way takes ten times as long
+        return not np.any(array.view(np.uint16) & 0x7F80 == 0x7F80)
+    return bool(np.isfinite(array).all())
 
 
 def _as_stored(leaf: Any, tensor: families.Tensor) -> np.ndarray:

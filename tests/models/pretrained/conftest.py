@@ -33,12 +33,21 @@ LLAMA3 = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 64,
 }
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "llama, stretched": ("Llama", {"rope_parameters": LLAMA3 | {"rope_theta": 5000.0}, "tie_word_embeddings": False}),
-    "llama, linear": ("Llama", {"rope_parameters": {"rope_type": "linear", "factor": 4.0, "rope_theta": 10_000.0}}),
+    "llama, yarn": ("Llama", {"rope_parameters": YARN | {"rope_theta": 8000.0}}),
     "smollm2": ("Llama", {"tie_word_embeddings": True, "rms_norm_eps": 1e-5}),
     "qwen2": ("Qwen2", {"tie_word_embeddings": False}),
-    "qwen2, sliding": ("Qwen2", {"use_sliding_window": True, "sliding_window": 20, "max_window_layers": 1}),
+    "qwen2, sliding": (
+        "Qwen2",
+        {
+            "use_sliding_window": True,
+            "sliding_window": 20,
+            "max_window_layers": 1,
+            "rope_parameters": {"rope_type": "linear", "factor": 3.0, "rope_theta": 10_000.0},
+        },
+    ),
     "qwen3": ("Qwen3", {"head_dim": 16, "tie_word_embeddings": True}),
     "gemma3": (
         "Gemma3",

@@ -98,9 +98,13 @@ def test_every_missing_and_unknown_tensor_is_named(saved: Path):
 
 
 def test_unknown_tensors_are_named_and_harmless_ones_are_not(saved: Path):
-    spare = {"model.layers.0.self_attn.rotary_emb.inv_freq": np.ones(4), "lm_head.weight": np.ones((61, 32))}
+    embed = load_file(saved / "model.safetensors")["model.embed_tokens.weight"]
+    spare = {"model.layers.0.self_attn.rotary_emb.inv_freq": np.ones(4), "lm_head.weight": embed}
     change_tensors(saved, **spare)
     folder.read(saved, folder.read_config(saved))
+    change_tensors(saved, **{"lm_head.weight": embed + 1})
+    refuse(saved, "ties its embeddings .* holds an lm_head.weight that differs .*: set tie_word_embeddings to false")
+    change_tensors(saved, **{"lm_head.weight": embed})
     change_tensors(saved, **{"model.layers.0.extra": np.ones(3)})
     refuse(saved, "holds tensors that its architecture does not have: model.layers.0.extra")
 
@@ -127,6 +131,60 @@ def test_a_header_that_lies_is_refused(saved: Path):
         file.write_bytes(broken)
         with contextlib.suppress(PretrainedError):  # of a name or a shape an error of ours; of padding none
             folder.read(saved, folder.read_config(saved))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_a_weight_that_is_no_number_is_refused(saved: Path, value: float, dtype: str):
+    weight = load_file(saved / "model.safetensors")["model.layers.1.mlp.up_proj.weight"].astype(dtype)
+    change_tensors(saved, **{"model.layers.1.mlp.up_proj.weight": weight})
+    folder.read(saved, folder.read_config(saved))
+    weight[3, 5] = value
+    change_tensors(saved, **{"model.layers.1.mlp.up_proj.weight": weight})
+    refuse(saved, "layers.1.mlp.up_proj.weight of .* no finite number: the file is damaged")
+
+
+@pytest.mark.parametrize(("dtype", "words"), [("float8_e4m3fn", "F8_E4M3"), ("int8", "I8")])
+def test_quantised_weights_are_refused(saved: Path, dtype: str, words: str):
+    weight = load_file(saved / "model.safetensors")["model.layers.1.mlp.up_proj.weight"].astype(dtype)
+    change_tensors(saved, **{"model.layers.1.mlp.up_proj.weight": weight})
+    refuse(saved, f"up_proj.weight of .* is stored as {words}; supported are F64, F32, F16, BF16")
+
+
+def test_the_index_decides_which_shard_counts(saved: Path, tmp_path: Path):
+    config, tensors = folder.read_config(saved), load_file(saved / "model.safetensors")
+    expected = folder.read(saved, config)
+    name = "model.norm.weight"
+    (saved / "model.safetensors").unlink()
+    save_file(tensors, saved / "b.safetensors")
+    norms = {f"{shard}.safetensors": f"model.layers.{i}.input_layernorm.weight" for i, shard in enumerate("ac")}
+    for other, norm in norms.items():  # a shard before b and one after it
+        save_file({name: tensors[name] + 1, norm: tensors[norm]}, saved / other)
+    index = {"weight_map": dict.fromkeys(tensors, "b.safetensors") | {norm: other for other, norm in norms.items()}}
+
+    def write_index() -> None:
+        (saved / folder.INDEX).write_text(json.dumps(index))
+
+    write_index()
+    jax.tree.map(np.testing.assert_array_equal, folder.read(saved, config), expected)
+    index["weight_map"]["model.layers.0.input_layernorm.weight"] = "c.safetensors"
+    write_index()
+    refuse(saved, "lacks model.layers.0.input_layernorm.weight, which model.safetensors.index.json names")
+    del index["weight_map"]["model.layers.0.input_layernorm.weight"]
+    write_index()
+    refuse(saved, "b.safetensors holds model.layers.0.input_layernorm.weight, which .* does not name")
+    for wrong in (5, "../b.safetensors", "b.bin", ""):
+        index["weight_map"]["model.layers.0.input_layernorm.weight"] = wrong
+        write_index()
+        refuse(saved, "which is no shard: get it again")
+    for content in ({}, {"weight_map": []}, {"weight_map": {}}):
+        (saved / folder.INDEX).write_text(json.dumps(content))
+        refuse(saved, "index.json has no weight_map")
+    with pytest.raises(PretrainedError, match="holds a model in shards .*: write to another folder"):
+        folder.write(saved, config, expected)
+    assert not (saved / "model.safetensors").exists()
+    save_file(tensors, saved / "model.safetensors")  # the whole file comes before a stale index
+    jax.tree.map(np.testing.assert_array_equal, folder.read(saved, config), expected)
 
 
 def test_pickles_are_not_opened(saved: Path):
@@ -158,12 +216,15 @@ def folder_config() -> Any:
         ({"architectures": None}, "is a none; supported"),
         ({"attention_bias": True}, "sets attention_bias = True, which this decoder does not have"),
         (
-            {"rope_parameters": {"rope_type": "yarn", "factor": 2}},
-            "positions by 'yarn'; supported are linear and llama3",
+            {"rope_parameters": {"rope_type": "longrope"}},
+            "positions by 'longrope'; supported are linear, llama3 and yarn",
         ),
         ({"rope_scaling": {"type": "dynamic", "factor": 2}, "rope_parameters": None}, "by 'dynamic'"),
         ({"hidden_size": None}, "has no field 'hidden_size'"),
-        ({"num_hidden_layers": 10**12}, "a model that cannot be .it has 1000000000000 layers"),
+        (
+            {"num_hidden_layers": 10**12},
+            "has num_hidden_layers = 1000000000000: Input should be less than or equal to 10000",
+        ),
     ],
 )
 def test_an_unsupported_architecture_is_named(change: dict, words: str):
