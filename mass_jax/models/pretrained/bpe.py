@@ -203,13 +203,14 @@ class _TokenizerConfig(Strict):
     chat_template: list[_Template] | str | None = None
 
 
+_Id = Annotated[int, Field(ge=0, lt=2**31)]
+
+
 class _Ends(Strict):
     """What is read of a ``generation_config.json``; how studies sample, they say themselves."""
 
     model_config = ConfigDict(extra="ignore")
-    eos_token_id: (
-        Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] | Annotated[int, Field(ge=0)] | None
-    ) = None
+    eos_token_id: Annotated[list[_Id], Field(min_length=1)] | _Id | None = None
 
 
 def from_folder(folder: str | os.PathLike[str]) -> BpeTokenizer:

@@ -314,7 +314,7 @@ def test_what_ends_a_generation_decides_whether_turns_end(folder: Path):
 
 
 @pytest.mark.parametrize("file", ["generation_config.json", "config.json"])
-@pytest.mark.parametrize("value", ["1", 1.5, -1, True, 10**9, 10**400, [], [1, None], {"a": 1}, [[1]]])
+@pytest.mark.parametrize("value", ["1", 1.5, -1, True, 10**9, 10**40, [], [1, None], {"a": 1}, [[1]]])
 def test_what_is_no_token_ends_nothing(folder: Path, file: str, value: Any):
     (folder / file).write_text(json.dumps({"eos_token_id": value}))
     with pytest.raises(PretrainedError, match=f"{file} has eos_token_id"):
