@@ -19,7 +19,10 @@ from experiments.fuzz import runner
 from mass_jax.training.progress import Progress
 
 KINDS = {
+    "config": "experiments.fuzz.config_files",
     "safetensors": "experiments.fuzz.safetensors_files",
+    "tokenizer": "experiments.fuzz.tokenizer_files",
+    "adapter": "experiments.fuzz.adapter_files",
 }
 
 
