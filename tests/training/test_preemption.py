@@ -21,8 +21,8 @@ if sys.argv[1] == "hangs":
     lock(mutex)
     threading.Timer(0.5, print, ["ready"], {"flush": True}).start()
     lock(mutex)
-print("ready", flush=True)
 try:
+    print("ready", flush=True)
     time.sleep(60)
 finally:
     print("tidied up", flush=True)
