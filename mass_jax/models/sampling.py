@@ -6,6 +6,7 @@ that what a problem gets does not depend on what else is in the batch.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -21,6 +22,8 @@ from mass_jax.types import AnyArray, Array, Params, PyTree
 STOP_EVERY = 16
 """Tokens between two looks at the text where a stop string may end it."""
 NUCLEUS_BISECTIONS = 40
+LEAST_TEMPERATURE = 1e-3
+"""Of those above 0; scores over a smaller one leave no room in float32 for the noise that is added to them."""
 
 
 class Samples(NamedTuple):
@@ -78,7 +81,8 @@ def sample(
 ) -> Samples:
     """Draw ``samples`` completions of every prompt, which are this process's where there are several.
 
-    Three programs are compiled for each shape of the prompts: one reads them, one writes tokens, one slices parameters.
+    Two programs are compiled for each shape of the prompts: one reads them, one writes tokens. Two more slice adapters,
+    and parameters where they do not lie on one CPU.
 
     Args:
       config: the architecture.
@@ -89,7 +93,7 @@ def sample(
       key: PRNG key.
       samples: S.
       max_new_tokens: the most tokens a completion may have.
-      temperature: 0 is greedy.
+      temperature: 0 is greedy; else at least `LEAST_TEMPERATURE`.
       stop_ids: each of them ends a completion.
       pad_id: fills what follows the stop.
       adapter_per_problem: see ``adapter``.
@@ -99,10 +103,11 @@ def sample(
       identities_P: int32, one a problem; completions depend on the key and on this number. 0, 1, ... where not given.
 
     Raises:
-      ValueError: if prompt and completion together exceed ``config.context``, or ``top_p`` is not in (0, 1].
+      ValueError: an argument is out of its range, which is said of prompts and lengths where they are on the host; or
+        prompt and completion together exceed ``config.context``.
     """
-    if not 0 < top_p <= 1:
-        raise ValueError(f"top_p = {top_p} is no probability: choose a number above 0, and 1 for all tokens.")
+    _check_settings(config, samples, max_new_tokens, temperature, top_p, pad_id)
+    _check_prompts(config, prompts_PxT, lengths_P)
     problems = len(prompts_PxT)
     config = dataclasses.replace(config, scan_layers=config.scan_decode)
     if adapter_per_problem:
@@ -125,11 +130,76 @@ def sample(
     return jax.tree.map(lambda leaf: leaf.reshape(problems, samples, -1), processes.local(state.out))
 
 
-@partial(jax.jit, static_argnames="config")
+def _check_settings(
+    config: ModelConfig, samples: int, max_new_tokens: int, temperature: float, top_p: float, pad_id: int
+) -> None:
+    if not 0 < top_p <= 1:
+        raise ValueError(f"top_p = {top_p} is no probability: choose a number above 0, and 1 for all tokens.")
+    if temperature != 0 and not LEAST_TEMPERATURE <= temperature < math.inf:
+        raise ValueError(
+            f"temperature = {temperature} is not in the range: choose 0 for the likeliest tokens, or a number from "
+            f"{LEAST_TEMPERATURE} on."
+        )
+    for name, count in (("samples", samples), ("max_new_tokens", max_new_tokens)):
+        if not isinstance(count, int | np.integer) or count < 1:
+            raise ValueError(f"{name} = {count!r}: choose a whole number of at least 1.")
+    if not 0 <= pad_id < config.vocab_size:
+        raise ValueError(f"pad_id = {pad_id} is none of the {config.vocab_size} tokens: choose one of them.")
+
+
+def _check_prompts(config: ModelConfig, prompts_PxT: AnyArray, lengths_P: AnyArray) -> None:
+    """Shapes of all, and values of what is on the host: for others this would have to wait for the device."""
+    if np.ndim(prompts_PxT) != 2 or np.shape(lengths_P) != np.shape(prompts_PxT)[:1]:
+        raise ValueError(
+            f"prompts of the shape {np.shape(prompts_PxT)} and lengths of the shape {np.shape(lengths_P)}: give tokens "
+            "as [problems, tokens], and one length a problem."
+        )
+    columns = np.shape(prompts_PxT)[1]
+    if isinstance(lengths_P, np.ndarray) and np.any(bad := (lengths_P < 1) | (lengths_P > columns)):
+        row = int(np.argmax(bad))
+        raise ValueError(
+            f"prompt {row} has the length {lengths_P[row]}: give at least one token, and at most the {columns} columns."
+        )
+    if isinstance(prompts_PxT, np.ndarray) and np.any(bad := (prompts_PxT < 0) | (prompts_PxT >= config.vocab_size)):
+        row, column = np.argwhere(bad)[0]
+        raise ValueError(
+            f"prompt {row} holds the token {prompts_PxT[row, column]}, but the model has those from 0 to "
+            f"{config.vocab_size - 1}: give the model's own tokenizer."
+        )
+
+
 def unstack(config: ModelConfig, params: Params, adapter: PyTree) -> tuple[Params, PyTree]:
-    """Parameters and adapter with their layers apart, for a loop over them."""
-    layers = transformer.unstack(config, {"layers": adapter})["layers"] if adapter else None
-    return transformer.unstack(config, params), layers
+    """Parameters and adapter with their layers apart, for a loop over them.
+
+    Where the parameters lie on one CPU, their layers are views of them; else they are copied once more, which
+    ``scan_decode`` avoids.
+    """
+    layers = _views(config, params["layers"]) or _slices(config, params["layers"])
+    return params | {"layers": layers}, _slices(config, adapter) if adapter else None
+
+
+@partial(jax.jit, static_argnames="config")
+def _slices(config: ModelConfig, layers: PyTree) -> tuple[PyTree, ...]:
+    return transformer.unstack(config, {"layers": layers})["layers"]
+
+
+def _views(config: ModelConfig, layers: PyTree) -> tuple[PyTree, ...] | None:
+    """The layers without a copy, or None where they do not lie on one CPU."""
+
+    def on_one_cpu(leaf: AnyArray) -> bool:
+        if isinstance(leaf, jax.core.Tracer):
+            return False
+        return isinstance(leaf, np.ndarray) or [device.platform for device in leaf.devices()] == ["cpu"]
+
+    if partition.active() or not all(map(on_one_cpu, jax.tree.leaves(layers))):
+        return None
+
+    def view(leaf: AnyArray, i: int) -> Array:
+        # Of an array on the host `device_put` makes no copy where it is aligned, as the layers of a stack mostly are.
+        where = leaf.sharding if isinstance(leaf, jax.Array) and leaf.committed else None
+        return jax.device_put(np.asarray(jax.device_get(leaf))[i], where)
+
+    return tuple(jax.tree.map(partial(view, i=i), layers) for i in range(config.layers))
 
 
 @partial(jax.jit, static_argnames=("config", "samples", "max_new_tokens", "pad_id", "top_p"))

@@ -246,7 +246,49 @@ def test_few_lengths_are_compiled():
     assert sampling.bucket(70, limit=80) == 80
 
 
-def test_a_nucleus_without_mass_is_refused():
-    for top_p in (0.0, 1.5):
-        with pytest.raises(ValueError, match=f"top_p = {top_p} is no probability"):
-            draw(stack(OWN), top_p=top_p)
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"top_p": 0.0}, "top_p = 0.0 is no probability"),
+        ({"top_p": 1.5}, "top_p = 1.5 is no probability"),
+        ({"top_p": np.nan}, "top_p = nan is no probability"),
+        ({"temperature": -1.0}, "temperature = -1.0 is not in the range: choose 0 for the likeliest tokens, or"),
+        ({"temperature": np.nan}, "temperature = nan is not in the range"),
+        ({"temperature": np.inf}, "temperature = inf is not in the range"),
+        ({"temperature": 1e-12, "top_p": 0.9}, "temperature = 1e-12 is not in the range"),
+        ({"max_new_tokens": 0}, "max_new_tokens = 0: choose a whole number of at least 1"),
+        ({"max_new_tokens": -3}, "max_new_tokens = -3: choose"),
+        ({"max_new_tokens": 2.0}, "max_new_tokens = 2.0: choose"),
+        ({"samples": 0}, "samples = 0: choose"),
+        ({"pad_id": CONFIG.vocab_size}, "pad_id = 19 is none of the 19 tokens"),
+        ({"lengths": np.array([3, 0, 1, 5])}, "prompt 1 has the length 0: give at least one token, and at most the 8"),
+        ({"lengths": np.array([3, 8, 1, 9])}, "prompt 3 has the length 9: give at least one token, and at most the 8"),
+        ({"lengths": LENGTHS[:3]}, "prompts of the shape .4, 8. and lengths of the shape .3,.: give tokens"),
+        ({"tokens": TOKENS[0]}, "prompts of the shape .8,. and lengths of the shape .4,.: give tokens"),
+        ({"tokens": TOKENS + CONFIG.vocab_size}, "prompt 0 holds the token .*, but the model has those from 0 to 18"),
+        ({"tokens": TOKENS - CONFIG.vocab_size}, "prompt 0 holds the token -.*, but the model has those from 0 to 18"),
+    ],
+)
+def test_what_cannot_be_sampled_is_refused(options, words):
+    with pytest.raises(ValueError, match=words):
+        draw(stack(OWN), **options)
+
+
+def test_the_least_temperature_is_greedy():
+    assert_equal(draw(stack(OWN), temperature=sampling.LEAST_TEMPERATURE, top_p=0.9), draw(stack(OWN)))
+
+
+def test_no_parameter_is_copied_for_writing():
+    config = variant(CONFIG, width=64, head_dim=16, mlp_width=256, layers=4)
+    params = make_params(config)
+    apart, _ = sampling.unstack(config, params, None)
+    for i, layer in enumerate(apart["layers"]):
+        for view, whole in zip(jax.tree.leaves(layer), jax.tree.leaves(params["layers"]), strict=True):
+            np.testing.assert_array_equal(view, whole[i])
+            assert view.unsafe_buffer_pointer() == whole.unsafe_buffer_pointer() + i * view.nbytes
+    read = jax.eval_shape(lambda: (np.float32(0), np.zeros((1, 8), np.int32), np.zeros(1, np.int32)))
+    key, ids = jax.eval_shape(lambda: jax.random.key(0)), read[2]
+    state = jax.eval_shape(lambda *given: sampling.prefill(config, *given, 2, 8, 0, 1.0), apart, None, *read, key, ids)
+    program = sampling.decode.lower(config, apart, None, read[0], np.int32(0), (), 0, 1.0, state).compile()
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(params))
+    assert program.memory_analysis().temp_size_in_bytes < 0.3 * size
