@@ -10,6 +10,7 @@ them.
 
 import gc
 import json
+import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
@@ -23,7 +24,7 @@ from absl import app, flags
 
 from mass_jax.models import lora
 from mass_jax.models.lora import LoraConfig
-from mass_jax.models.pretrained import source
+from mass_jax.models.pretrained import folder, source
 from mass_jax.models.sampling import sample
 from mass_jax.training.compilation import enable_compilation_cache
 from mass_jax.training.progress import Progress
@@ -48,7 +49,7 @@ def main(_: list[str]) -> None:
     options = flags.FLAGS
     workdir = Path(options.workdir)
     workdir.mkdir(parents=True, exist_ok=True)
-    enable_compilation_cache()
+    enable_compilation_cache(workdir.parent / ".jax_cache")
     if jax.default_backend() == "gpu":
         # XLA would multiply in TensorFloat-32, which torch does not unless it is asked to.
         jax.config.update("jax_default_matmul_precision", "highest")
@@ -117,7 +118,10 @@ def _transformers(name: str) -> Callable[[np.ndarray, int], object] | None:
     except ImportError:
         print("transformers is not installed: its rows are left out (make setup EXTRAS=test,parity).")
         return None
-    model = transformers.AutoModelForCausalLM.from_pretrained(source.folder_of(name), dtype=torch.float32).eval()
+    with tempfile.TemporaryDirectory() as home:
+        config = source.load_config(name)
+        folder.write(home, config, source.load_params(name, config))
+        model = transformers.AutoModelForCausalLM.from_pretrained(home, dtype=torch.float32).eval()
     model.to(_torch_device())
     model.generation_config.eos_token_id = None
 

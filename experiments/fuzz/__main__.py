@@ -19,10 +19,8 @@ from experiments.fuzz import runner
 from mass_jax.training.progress import Progress
 
 KINDS = {
-    "config": "experiments.fuzz.config_files",
+    "gguf": "experiments.fuzz.gguf_files",
     "safetensors": "experiments.fuzz.safetensors_files",
-    "tokenizer": "experiments.fuzz.tokenizer_files",
-    "adapter": "experiments.fuzz.adapter_files",
 }
 
 

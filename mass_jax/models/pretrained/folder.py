@@ -26,6 +26,8 @@ HEAD, EMBED = "lm_head.weight", "model.embed_tokens.weight"
 _FLOATS = ("F64", "F32", "F16", "BF16")
 Get = Callable[[families.Tensor, int | None], np.ndarray | None]
 """A tensor of a file, of one layer, as the file has it; None where there is none."""
+New = Callable[[tuple[str, ...], tuple[int, ...], str], np.ndarray]
+"""The array that a parameter is written to, by its path, shape and dtype."""
 
 
 def read_config(folder: str | os.PathLike[str]) -> ModelConfig:
@@ -61,7 +63,13 @@ def read(
             if name not in where:
                 return None
             used.add(name)
-            return read_tensor(where[name], name, str(folder))
+            kind = where[name].get_slice(name).get_dtype()
+            if kind not in _FLOATS:
+                raise PretrainedError(
+                    f"{name} of {folder} is stored as {kind}; supported are {', '.join(_FLOATS)}: quantised weights "
+                    "are not read, save the model dequantised."
+                )
+            return where[name].get_tensor(name)
 
         params = assemble(config, get, lambda t, layer: t.hugging_face.format(layer), dtype, sharding, str(folder))
         if config.tie_embeddings and HEAD in where:
@@ -79,30 +87,6 @@ def read(
     return params
 
 
-def read_tensor(file: Any, name: str, where: str) -> np.ndarray:
-    """A tensor of an open safetensors file.
-
-    Raises:
-      PretrainedError: it is quantised, or holds a number that is not finite.
-    """
-    kind = file.get_slice(name).get_dtype()
-    if kind not in _FLOATS:
-        raise PretrainedError(
-            f"{name} of {where} is stored as {kind}; supported are {', '.join(_FLOATS)}: quantised weights are not "
-            "read, save the model dequantised."
-        )
-    array = file.get_tensor(name)
-    if array.dtype == "bfloat16":  # by the bits of the exponent: numpy's way takes ten times as long
-        finite = not np.any(array.view(np.uint16) & 0x7F80 == 0x7F80)
-    else:
-        finite = bool(np.isfinite(array).all())
-    if not finite:
-        raise PretrainedError(
-            f"{name} of {where} holds a weight that is no finite number: the file is damaged, get it again."
-        )
-    return array
-
-
 def shapes_of(config: ModelConfig) -> Params:
     """The parameters of an architecture as ``jax.ShapeDtypeStruct``."""
     return jax.eval_shape(lambda: transformer.init(config, jax.random.key(0)))
@@ -115,8 +99,11 @@ def assemble(
     dtype: str,
     sharding: PyTree | None,
     where: str,
+    new: New | None = None,
 ) -> Params:
     """Parameters from whatever ``get`` reads; a leaf is stacked in one buffer and put on the device before the next.
+
+    Where ``new`` is given, the leaves are what it returns, and stay on the host.
 
     Raises:
       PretrainedError: names every tensor that is missing, or the first of another shape.
@@ -129,6 +116,11 @@ def assemble(
         if found is None:
             missing.append(name(tensor, layer))
             return None
+        if not _finite(found):
+            raise PretrainedError(
+                f"{name(tensor, layer)} of {where} holds a weight that is no finite number: the file is damaged, get "
+                "it again."
+            )
         found = found.T if tensor.transposed else found
         if found.shape != shape:
             raise PretrainedError(
@@ -137,19 +129,23 @@ def assemble(
             )
         return found
 
-    def leaf(tensor: families.Tensor, shape: tuple[int, ...], sharding: Any) -> jax.Array | None:
+    def leaf(tensor: families.Tensor, shape: tuple[int, ...], sharding: Any) -> jax.Array | np.ndarray | None:
+        buffer, make = None, new or (lambda path, shape, dtype: np.empty(shape, dtype))
         if tensor in families.WHOLE:
             whole = one(tensor, None, shape)
-            buffer = None if whole is None else np.ascontiguousarray(whole, np.dtype(dtype))
+            if whole is not None:
+                buffer = make(tensor.ours, shape, dtype)
+                buffer[...] = whole
         else:
-            buffer = None
             for i in range(shape[0]):
                 part = one(tensor, i, shape[1:])
                 if part is not None:
                     # Only now: a damaged config may ask for more than there is memory, but no tensor has such a shape.
-                    buffer = np.empty(shape, np.dtype(dtype)) if buffer is None else buffer
+                    buffer = make(("layers", *tensor.ours), shape, dtype) if buffer is None else buffer
                     buffer[i] = part
-        return None if buffer is None or missing else processes.place(buffer, sharding)
+        if buffer is None or missing:
+            return None
+        return buffer if new is not None else processes.place(buffer, sharding)
 
     params: dict[str, Any] = {"layers": {}}
     for tensor in families.WHOLE:
@@ -279,6 +275,12 @@ def _listed(folder: Path) -> dict[str, str]:
                 f"{folder / INDEX} has {tensor[:80]!r} in {str(name)[:80]!r}, which is no shard: get it again."
             )
     return listed
+
+
+def _finite(array: np.ndarray) -> bool:
+    if array.dtype == "bfloat16":  # by the bits of the exponent: numpy's way takes ten times as long
+        return not np.any(array.view(np.uint16) & 0x7F80 == 0x7F80)
+    return bool(np.isfinite(array).all())
 
 
 def _as_stored(leaf: Any, tensor: families.Tensor) -> np.ndarray:

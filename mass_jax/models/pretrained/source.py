@@ -65,11 +65,8 @@ def load(
 
 
 def load_config(source: str, cache_dir: str | os.PathLike[str] | None = None, **runtime: Any) -> ModelConfig:
-    """The architecture alone: no weights are read, nor anything at all of a `known` one that is no folder here.
-
-    Errors as `load`.
-    """
-    if source in known.ARCHITECTURES and not Path(source).is_dir():
+    """The architecture alone: no weights are read, nor anything at all of a `known` one. Errors as `load`."""
+    if source in known.ARCHITECTURES:
         config = families.from_hugging_face(known.ARCHITECTURES[source], source)
     else:
         config = folder.read_config(folder_of(source, cache_dir))
@@ -83,7 +80,9 @@ def load_params(
     sharding: PyTree | None = None,
 ) -> Params:
     """The parameters alone, of the architecture that `load_config` returned. Errors as `load`."""
-    return folder.read(folder_of(source, cache_dir), config, config.param_dtype, sharding)
+    home = folder_of(source, cache_dir)
+    read = gguf_cache.read if gguf_cache.holds(home) else folder.read
+    return read(home, config, config.param_dtype, sharding)
 
 
 def load_tokenizer(source: str, cache_dir: str | os.PathLike[str] | None = None) -> BpeTokenizer:
@@ -92,7 +91,10 @@ def load_tokenizer(source: str, cache_dir: str | os.PathLike[str] | None = None)
 
 
 def folder_of(source: str, cache_dir: str | os.PathLike[str] | None = None) -> Path:
-    """A folder in Hugging Face's layout: the source itself, or what was made of its GGUF file once."""
+    """The source itself where it is a folder in Hugging Face's layout, or what was made of its GGUF file once.
+
+    The config and the tokenizer are in Hugging Face's layout either way; weights of a GGUF file are not.
+    """
     path = _resolve(source, cache_dir)
     return path if path.is_dir() else gguf_cache.folder_of(path, cache_dir or CACHE)
 

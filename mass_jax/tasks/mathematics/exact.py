@@ -133,7 +133,6 @@ def _told(text: str) -> Number | None:
     """The number of a sentence that has one and says nothing else about it, such as "Tom has 18 apples"."""
     if not _SENTENCE.fullmatch(text):
         return None
-    text = re.sub(r"(?<=[A-Za-z]{2})-(?=\d)", " -", text)  # a sign, whose space the normal form has not
     words = text.casefold().replace(",", " ").replace("$", "").replace("n't", " not").split()
     places = [i for i, word in enumerate(words) if any(map(str.isdigit, word))]
     if len(places) != 1 or places[0] < 2:

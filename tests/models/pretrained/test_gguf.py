@@ -1,5 +1,7 @@
 """GGUF: damaged files end in a sentence, and a written one is read back through every family's names."""
 
+import dataclasses
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +9,7 @@ import gguf
 import numpy as np
 import pytest
 
-from mass_jax.models.pretrained import folder
+from mass_jax.models.pretrained import folder, gguf_header, source
 from mass_jax.models.pretrained.errors import PretrainedError
 from mass_jax.models.pretrained.families import WHOLE, layer_tensors
 from mass_jax.models.pretrained.gguf_file import GGUF
@@ -16,7 +18,7 @@ from tests.models.pretrained.conftest import make, our_logits, their_logits, tok
 NAMES = {"smollm2": "llama", "qwen2": "qwen2", "qwen3": "qwen3", "gemma3": "gemma3"}
 
 
-def write(name: str, model_folder: Path, path: Path, tokenizer: bool = False) -> None:
+def write(name: str, model_folder: Path, path: Path, tokenizer: bool = False, tokens: int = 61) -> None:
     """What llama.cpp's converter makes of a checkpoint: its names, its order of q and k, its norms."""
     config, family = folder.read_config(model_folder), NAMES[name]
     writer = gguf.GGUFWriter(path, family)
@@ -32,11 +34,11 @@ def write(name: str, model_folder: Path, path: Path, tokenizer: bool = False) ->
     if config.sliding_window:
         writer.add_uint32(f"{family}.attention.sliding_window", config.sliding_window)
     if tokenizer:
-        letters = [chr(97 + i % 26) + str(i // 26) for i in range(config.vocab_size)]
+        letters = [chr(97 + i % 26) + str(i // 26) for i in range(tokens)]
         writer.add_tokenizer_model("gpt2")
         writer.add_tokenizer_pre("smollm")
         writer.add_token_list(["<s>", "</s>", "<pad>", "a", "b", "ab", *letters[6:]])
-        writer.add_token_types([3, 3, 3] + [1] * (config.vocab_size - 3))
+        writer.add_token_types([3, 3, 3] + [1] * (tokens - 3))
         writer.add_token_merges(["a b"])
         writer.add_eos_token_id(1)
     state = {key: value.detach().numpy() for key, value in make(name).state_dict().items()}
@@ -73,13 +75,9 @@ def written(tmp_path: Path) -> Any:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_logits_equal_those_of_transformers(name: str, written: Any):
-    import dataclasses
-
     file = GGUF(written(name))
     config = file.config
-    if (
-        name == "gemma3"
-    ):  # the scale of queries is not in the file: every released size has the usual one, or 1/sqrt(168)
+    if name == "gemma3":  # the scale of queries is not in the file: this is none of the released sizes
         config = dataclasses.replace(config, query_scale=24**-0.5)
     np.testing.assert_allclose(
         our_logits(config, file.read(config), tokens()), their_logits(make(name), tokens()), atol=1e-4
@@ -147,3 +145,140 @@ def test_other_files_are_refused(tmp_path: Path):
     writer.close()
     with pytest.raises(PretrainedError, match="of architecture 'mamba'; supported are llama, qwen2"):
         GGUF(path)
+
+
+def header(*fields: bytes, tensors: tuple[bytes, ...] = (), data: int = 4096) -> bytes:
+    whole = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(fields)) + b"".join(fields + tensors)
+    return whole + bytes(-len(whole) % 32 + data)
+
+
+def text(value: str) -> bytes:
+    return struct.pack("<Q", len(value.encode())) + value.encode()
+
+
+def tensor(name: str, shape: tuple[int, ...], kind: int, offset: int) -> bytes:
+    return text(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, kind, offset)
+
+
+F32, Q8_0, Q8_1, I32 = 0, 8, 9, 26
+
+
+def test_fields_that_nobody_asks_for_are_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "x.gguf"
+    texts = text("texts") + struct.pack("<IIQ", 9, 8, 3) + text("ab") + text("") + text("é")
+    flags = text("flags") + struct.pack("<IIQBB", 9, 7, 2, 1, 0)
+    path.write_bytes(header(text("bytes") + struct.pack("<IIQ", 9, 0, 2_000_000) + bytes(2_000_000), texts, flags))
+    decoded, asked = gguf_header._Reader.decoded, []
+    monkeypatch.setattr(
+        gguf_header._Reader, "decoded", lambda self, name, *place: (asked.append(name), decoded(self, name, *place))[1]
+    )
+    metadata, _ = gguf_header.read(path)
+    assert (list(metadata), asked) == (["bytes", "texts", "flags"], [])
+    assert (metadata["texts"], metadata["flags"], asked) == (["ab", "", "é"], [True, False], ["texts", "flags"])
+    assert len(metadata["bytes"]) == 2_000_000
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        (header(text("a") + struct.pack("<I", 13) + bytes(8)), "a is of type 13"),
+        (header(text("a") + struct.pack("<IIQ", 9, 9, 1) + bytes(40)), "a announces 1 values of type 9"),
+        (header(text("a") + struct.pack("<IIQ", 9, 4, 2**61)), "a announces 9223372036854775808 bytes, but"),
+        (header(text("a") + struct.pack("<IIQ", 9, 8, 2**61)), "a announces 2305843009213693952 values of type 8"),
+        (header(text("a") + struct.pack("<IIQQ", 9, 8, 2, 2**62)), "a announces 2 texts, but ends before"),
+        (header(*[text("a") + struct.pack("<IB", 0, 1)] * 2), "it has the field 'a' twice"),
+        (header(text("general.alignment") + struct.pack("<II", 4, 24)), "its alignment is 24"),
+        (header(tensors=(tensor("t", (32,) * 5, F32, 0),)), "'t' has 5 dimensions"),
+        (header(tensors=(tensor("t", (32, 0), F32, 0),)), "'t' of F32, shape .0, 32., at 0 cannot be"),
+        (header(tensors=(tensor("t", (33, 1), Q8_0, 0),)), "'t' of Q8_0, shape .1, 33., at 0 cannot be"),
+        (header(tensors=(tensor("t", (32,), F32, 4),)), "'t' of F32, shape .32,., at 4 cannot be"),
+        (header(tensors=(tensor("t", (32,), 99, 0),)), "'t' is of type 99"),
+        (header(tensors=(tensor("t", (32, 1), Q8_1, 0),)), "holds t as Q8_1, which is not read: quantise"),
+        (header(tensors=(tensor("t", (32, 1), I32, 0),)), "holds t as I32, which is not read: quantise"),
+        (header(tensors=(tensor("a", (32,), F32, 0), tensor("b", (8,), F32, 96))), "'a' and 'b' overlap"),
+        (header(tensors=(tensor("a", (2**40,), F32, 0),)), "'a' ends at byte .*, but it has"),
+        (header(tensors=(tensor("a", (2**62, 2**62), F32, 0),)), "'a' ends at byte .*, but it has"),
+    ],
+)
+def test_headers_that_cannot_be(tmp_path: Path, raw: bytes, words: str):
+    (tmp_path / "x.gguf").write_bytes(raw)
+    with pytest.raises(PretrainedError, match=words):
+        gguf_header.read(tmp_path / "x.gguf")
+
+
+def test_a_field_that_is_not_of_its_type(tmp_path: Path):
+    fields = text("a") + struct.pack("<IB", 7, 2), text("b") + struct.pack("<IQ", 8, 1) + b"\xff"
+    (tmp_path / "x.gguf").write_bytes(header(*fields))
+    metadata, _ = gguf_header.read(tmp_path / "x.gguf")
+    with pytest.raises(PretrainedError, match="a is a truth value of 2"):
+        metadata["a"]
+    with pytest.raises(PretrainedError, match="b is no text"):
+        metadata["b"]
+
+
+def test_more_layers_than_tensors_are_refused_before_there_is_room_for_them(written: Any):
+    path = written("smollm2")
+    raw = path.read_bytes()
+    place = raw.index(b"llama.block_count") + len(b"llama.block_count") + 4
+    path.write_bytes(raw[:place] + struct.pack("<I", 9999) + raw[place + 4 :])
+    with pytest.raises(PretrainedError, match="lacks 29988 tensors: blk.3.attn_q.weight"):
+        GGUF(path).read(new=lambda *_: pytest.fail("room was made"))
+
+
+def test_heads_that_do_not_fit_the_tensors(written: Any):
+    path = written("smollm2")
+    raw = path.read_bytes()
+    for key, value in ((b"llama.attention.key_length", 6), (b"llama.attention.head_count", 6)):
+        place = raw.index(key) + len(key) + 4
+        path.write_bytes(raw[:place] + struct.pack("<I", value) + raw[place + 4 :])
+        with pytest.raises(PretrainedError, match="blk.0.attn_q.weight of .* has the shape"):
+            GGUF(path).read()
+
+
+def test_weights_that_are_no_numbers(written: Any):
+    path = written("smollm2")
+    raw = path.read_bytes()
+    path.write_bytes(raw[:-4] + struct.pack("<f", float("nan")))
+    with pytest.raises(PretrainedError, match="holds weights in .* that are no numbers"):
+        GGUF(path).read()
+
+
+def test_parts_are_read_together(written: Any, tmp_path: Path):
+    whole = written("qwen2")
+    paths = [tmp_path / f"m-0000{i}-of-00002.gguf" for i in (1, 2)]
+    reader = gguf.GGUFReader(whole)
+    for number, path in enumerate(paths):
+        writer = gguf.GGUFWriter(path, "qwen2")
+        writer.add_uint16("split.no", number)
+        writer.add_uint16("split.count", 2)
+        writer.add_int32("split.tensors.count", len(reader.tensors))
+        for name, field in reader.fields.items():
+            if number == 0 and name.startswith("qwen2."):
+                writer.add_key_value(name, field.contents(), field.types[0])
+        for stored in reader.tensors:
+            if (stored.name == "output.weight") == bool(number):  # without it, the model would be taken for a tied one
+                writer.add_tensor(stored.name, stored.data)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+    assert not GGUF(paths[0]).config.tie_embeddings
+    ours, theirs = GGUF(paths[0]).read(), GGUF(whole).read()
+    np.testing.assert_array_equal(ours["unembed"], theirs["unembed"])
+    np.testing.assert_array_equal(ours["embed"], theirs["embed"])
+    with pytest.raises(PretrainedError, match="is part 2 of 2: give the first"):
+        GGUF(paths[1])
+    paths[1].unlink()
+    with pytest.raises(PretrainedError, match="is part 1 of 2, and m-00002-of-00002.gguf is not beside it: get all 2"):
+        GGUF(paths[0])
+    with pytest.raises(PretrainedError, match="is part 1 of 2: give the first, named like model-00001-of-00002.gguf"):
+        GGUF(paths[0].rename(tmp_path / "renamed.gguf"))
+
+
+def test_more_tokens_than_rows_are_refused(tmp_path: Path, written: Any):
+    make("smollm2").save_pretrained(tmp_path / "m")
+    path = tmp_path / "model.gguf"
+    write("smollm2", tmp_path / "m", path, tokenizer=True, tokens=62)
+    with pytest.raises(PretrainedError, match="has 62 tokens, but an embedding of 61 rows"):
+        source.load(str(path), cache_dir=tmp_path / "cache")
+    assert not list((tmp_path / "cache").iterdir())
