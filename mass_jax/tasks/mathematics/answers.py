@@ -39,19 +39,24 @@ _STATED = re.compile(
 _HEADED = 8
 """Words of a line that may follow "Answer:" for the line to be the answer; a longer one begins the worked solution."""
 _LONGEST_LINE = 2000
+_MOST_BOXES = 50
 # Between two amounts of dollars there is no mathematics: its signs touch it, and no digit follows the second one.
 _MATHEMATICS = re.compile(
     r"\$\$([^$]+)\$\$|(?<!\\)\$(?=\S)((?:\\\$|[^$\n])+?)(?<![\\\s])\$(?!\d)|\\\(([^\n]+?)\\\)|\\\[([^\n]+?)\\\]"
 )
 _DIGITS = (
-    r"(?<![\w.^\u221a])(?<!sqrt[({ ])[-+\u2212]?(?:\\?[$\u20ac\u00a3\u00a5][ \t]?)?[-\u2212]?\u221a?"
+    r"(?<![\w.^\u221a])(?<!sqrt[({ ])(?<!\d:)[-+\u2212]?(?:\\?[$\u20ac\u00a3\u00a5][ \t]?)?[-\u2212]?\u221a?"
     r"(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:/\d+)?"
 )
 _NUMBER = re.compile(
     rf"{_DIGITS}(?:\^\{{?-?\d+\}}?|[{RAISED}]+)?(?:[ \t]?\\?%|(?:[ \t-]?{MAGNITUDE})+|[kK](?![A-Za-z]))?"
 )
+_ASKED = re.compile(rf"\b(?:how many|in)[ \t\n]{{1,8}}({MAGNITUDE})", re.I)
 _VALUE = rf"(?:{_MATHEMATICS.pattern}|\\boxed\{{[^{{}}\n]*\}}|{_NUMBER.pattern})"
-_NOT = r"(?:\bnot|n['\u2019]t|\bcannot|\bneither|\bnor|\brather than|\binstead of)"
+_NOT = (
+    r"(?:\bnot|n['\u2019]t|\bcannot|\bneither|\bnor|\brather than|\binstead of|\bat (?:least|most)|"
+    r"\b(?:more|less|fewer|greater|larger|smaller) than)"
+)
 _DENIED = re.compile(
     rf"{_NOT}[ \t]{{1,8}}(?:(?:be|equal|exactly|simply|just|to|(?:think|believe)[^.\n]{{0,40}}? is)[ \t]{{1,8}}){{0,3}}"
     rf"[*_]{{0,3}}{_VALUE}|(?>{_DIGITS})(?=[*_]{{0,3}}[ \t]{{1,8}}(?:is|was)(?:n['\u2019]t| not| wrong| incorrect)\b)",
@@ -61,10 +66,10 @@ _DENIED_BOX = re.compile(rf"{_NOT}[ \t]{{1,8}}(?:equal[ \t]{{1,8}}to[ \t]{{1,8}}
 _JOINT = re.compile(r"(?:[\s$,;]|\\[()\[\], ;]|\\text\s*\{|\}|\b(?:and|or)\b){0,40}", re.I)
 """What joins two values into one list."""
 _EXPRESSION = re.compile(r"[-+\d\\($\[{.\u2212\u221a]")
-_SENTENCE_END = re.compile(r"[.;!?](?=\s|$)")
+_SENTENCE_END = re.compile(r"[.;!?](?=\s|$)|:(?=\s+[a-zA-Z]{2})")
 _REASON = re.compile(
     r"(?:,|\s[-\u2013\u2014])?\s+(?:because|since|as|so|which|where|when|if|but|given|after|before|for|from|while|at|"
-    r"meaning)\b(?<=.)|,\s*(?:not\b|$)|\s\((?=[A-Za-z]{2})",
+    r"with|in(?!\s+\d)|out\s+of|meaning)\b|\s[-\u2013\u2014]\s+(?=[A-Za-z]{2})|,\s*(?:not\b|$)|\s\((?=[A-Za-z]{2})",
     re.I,
 )
 """What follows it says why, or for what, and has numbers of its own."""
@@ -75,11 +80,15 @@ def final_answer(text: str, prompt: str = "") -> str:
 
     Args:
       text: a completion, or a reference solution.
-      prompt: the problem; where the completion repeats it, only what follows counts.
+      prompt: the problem; where the completion repeats it, only what follows counts, and a word of magnitude that it
+        asks for ("how many dozen") is a unit.
     """
     text = own_words(text, prompt)
     marked = marked_answer(text)
-    return _unmarked(text) if marked is None else marked
+    answer = _unmarked(text) if marked is None else marked
+    if asked := _ASKED.search(prompt):  # "How many dozen eggs?": there "7 dozen" is 7
+        answer = re.sub(rf"(?<![A-Za-z]){asked[1].rstrip('s')}s?(?![A-Za-z])", "", answer, flags=re.I)
+    return answer
 
 
 def boxed(answer: str) -> str:
@@ -150,7 +159,7 @@ def _answered(text: str) -> int:
 def _last_boxes(text: str, boxes: Sequence[re.Match[str]]) -> str:
     """The content of the last box, and of those that are joined to it by nothing but "and", "or" or a comma."""
     found = [_boxed(text, boxes[-1].end())[0]]
-    for box, following in zip(boxes[-2::-1], boxes[:0:-1], strict=False):
+    for box, following in zip(boxes[-2:-_MOST_BOXES:-1], boxes[:0:-1], strict=False):
         content, closed = _boxed(text, box.end())
         end = text.find("}", box.end() + len(content)) + 1
         if not closed or not end or not _JOINT.fullmatch(text, end, max(end, following.start())):
@@ -187,6 +196,8 @@ def _stated(line: str) -> str | None:
             return None
     end = _SENTENCE_END.search(affirmed)
     sentence = affirmed[: end.start()] if end else affirmed
+    if end and end[0] == "?":
+        return None
     mathematics = _MATHEMATICS.search(affirmed)
     if mathematics and (mathematics.start() == 0 or not _EXPRESSION.match(sentence)):
         return _mathematics(affirmed)[0]

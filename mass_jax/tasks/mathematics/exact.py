@@ -1,8 +1,8 @@
 r"""Equality of answers that needs no computer algebra: identical ones, numbers, words, numerals of a base.
 
 What is decided here costs microseconds, and all of it is decided as the field does: percent signs do not count (50,
-50 % and 0.5 are one answer where either side has the sign), decimals agree to six places, and of points and intervals
-the brackets must agree.
+50 % and 0.5 are one answer where either side has the sign), decimals agree to six places, fractions exactly, and of
+points and intervals the brackets must agree.
 """
 
 import itertools
@@ -15,7 +15,7 @@ from mass_jax.tasks.base import Verdict
 from mass_jax.tasks.mathematics.worker import sides
 
 TOLERANCE = Fraction(1, 10**6)
-"""Relative below 1, absolute above: 0.333333 is a third; integers must be equal."""
+"""Of decimals, relative below 1, absolute above: 0.333333 is a third. Integers and fractions must be equal."""
 
 _LONGEST_NUMBER = 60
 _DECIMAL = r"(?:\d+(?:\.\d*)?|\.\d+)"
@@ -113,7 +113,7 @@ def _equal(reference: str, answer: str) -> bool | None:
         if right is None and _PLAIN_WORD.search(answer):
             return False
     if left and right:
-        return _equal_numbers(left, right)
+        return _equal_numbers(left, right, "." in reference + answer)
     based = _BASED.fullmatch(reference), _BASED.fullmatch(answer)
     if based[0] and based[1]:
         return based[0].groups() == based[1].groups()
@@ -133,6 +133,7 @@ def _told(text: str) -> Number | None:
     """The number of a sentence that has one and says nothing else about it, such as "Tom has 18 apples"."""
     if not _SENTENCE.fullmatch(text):
         return None
+    text = re.sub(r"(?<=[A-Za-z]{2})-(?=\d)", " -", text)  # a sign, whose space the normal form has not
     words = text.casefold().replace(",", " ").replace("$", "").replace("n't", " not").split()
     places = [i for i, word in enumerate(words) if any(map(str.isdigit, word))]
     if len(places) != 1 or places[0] < 2:
@@ -159,7 +160,7 @@ def _equal_lists(reference: str, answer: str) -> bool | None:
     numbers = [list(map(number, each.elements)) for each in (left, right)]
     if left.ends in ("", r"\{\}") and right.ends in ("", r"\{\}") and None not in numbers[0] + numbers[1]:
         return all(
-            any(_equal_numbers(one, other) for other in others if one and other)
+            any(_equal_numbers(one, other, "." in reference + answer) for other in others if one and other)
             for mine, others in (numbers, numbers[::-1])
             for one in mine
         )
@@ -192,16 +193,17 @@ def _depths(text: str) -> list[int]:
     return list(itertools.accumulate((c in "([{") - (c in ")]}") for c in text))
 
 
-def _equal_numbers(left: Number, right: Number) -> bool:
+def _equal_numbers(left: Number, right: Number, rounded: bool) -> bool:
+    """Exactly equal, or, where one is written as a decimal, within the tolerance."""
     pairs = [(left.value, right.value)]
     if left.percent != right.percent:
         pairs.append((left.value / 100, right.value) if left.percent else (left.value, right.value / 100))
-    return any(_close(*pair) for pair in pairs)
+    return any(one == other or (rounded and _close(one, other)) for one, other in pairs)
 
 
 def _close(left: Fraction, right: Fraction) -> bool:
     if left.denominator == right.denominator == 1:
-        return left == right
+        return False
     return abs(left - right) <= TOLERANCE * min(Fraction(1), abs(left))
 
 

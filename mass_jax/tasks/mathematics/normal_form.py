@@ -27,20 +27,25 @@ _FUNCTION = r"(?:arc)?(?:sin|cos|tan)h?|ln|log|exp|cot|sec|csc"
 _REWRITES = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
-        (r"(?<!\\)\\!|(?<!\\)\\,(?=\d{3}(?!\d))", ""),
+        (r"\s{0,8}(?<!\\)\\!\s*|(?<!\\)\\,(?=\d{3}(?!\d))", ""),
         (r"(?<!\\)\\(?:[,;:> ]|q?quad(?![a-zA-Z]))|~", " "),
         (r"\\(?:left|right|[bB]igg?[lr]?)(?![a-zA-Z])\s*", ""),
         (r"\\(?:displaystyle|textstyle|limits|rm|bf|it|large)(?![a-zA-Z])", ""),
         (r"\\(?:mathbf|boldsymbol|bm|mathit|mathsf|underline)\s*\{([^{}]*)\}", r"\1"),
+        (r"\\(?:text)?color\s*\{[^{}]*\}", ""),
         (r"\\(?:[dtcs]|nice)frac(?![a-zA-Z])", r"\\frac"),
         (r"\\(?:leq|geq|neq)(?![a-zA-Z])", lambda m: m[0][:-1]),
         (r"<=|>=|!=", lambda m: {"<": r"\le ", ">": r"\ge ", "!": r"\ne "}[m[0][0]]),
+        (r"\\(?:l|r)angle(?![a-zA-Z])", lambda m: "(" if "l" in m[0][:2] else ")"),
         (r"\\(?:lbrace|rbrace)(?![a-zA-Z])", lambda m: r"\{" if "l" in m[0] else r"\}"),
         (r"\\(?:mathrm|operatorname|textrm|textnormal|textbf|textit|mbox)(?![a-zA-Z])\*?", r"\\text"),
+        (r"^\\text\s*\{[^{}\d]*(?:(?<![a-zA-Z])(?:is|are)|:|=)\s*\}\s*(?=[-\d\\$(])", ""),
         # Upright letters: those that are no unit are letters wherever they stand, and i and e are numbers.
         (r"\\text\s*\{\s*([ie])\s*\}|(?<=[^\s])\s*\\text\s*\{\s*([abcdfj-kn-rtu-zKk])\s*\}", lambda m: m[1] or m[2]),
         (rf"\\text\s*\{{\s*({_FUNCTION})\s*\}}", r"\\\1 "),
-        (r"\\text\s*\{\s*(?:and|or|,)\s*\}|(?<=[\d})])\s+(?:and|or)\s+(?=[\d({\\$-])", ", "),
+        (r",?\s*\\text\s*\{\s*(?:and|or|,)\s*\}", ", "),
+        (r"(?<=[\d})\w]),\s*(?:and|or)\s+|(?<=[\d})])\s+(?:and|or)\s+(?=[\d({\\$-]|[a-zA-Z]\s*=)", ", "),
+        (r"(?<![A-Za-z])([A-Z])\s+(?:and|or)\s+(?=[A-Z](?![A-Za-z]))", r"\1, "),
         (r"\\text\s*\{([^{}\\]*\d[^{}\\]*)\}", r"\1"),
         (r"\{\s*,\s*\}(?=\d{3}(?!\d))", ""),
         (r"\\?%|\s*\\text\s*\{\s*(?:percent|percentage)\s*\}|\s*\bper\s?cent(?:age)?\b", "%"),
@@ -60,6 +65,10 @@ _REWRITES = tuple(
         ),
         (r"^(?:\\approx|(?:approximately|about|exactly|only|is)(?![a-zA-Z])|=)\s*(?=\S)", ""),
         (r"^(?:negative|minus)\s+(?=[\d.])", "-"),
+        (r"^US(?:D\s*|(?=\$))", ""),
+        (r"^(\d+)\s+to\s+(\d+)$", r"\1:\2"),
+        (r"(?<=[\dA-F])\s*\(?\s*(?:\\text\s*\{\s*)?\(?base\s*\}?\s*(\d+)\s*\)?$", r"_\1"),
+        (r"(?<=\d)\s*(?:\\cdot|\*)\s*i(?![a-zA-Z])", "i"),
         (r"(\^|_)\{\s*(\w)\s*\}", r"\1\2"),
     )
 )

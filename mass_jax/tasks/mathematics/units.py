@@ -35,7 +35,7 @@ _NUMERAL = r"-?\s*\$?(?:[\d.,]+(?:\s*/\s*\d+)?|(?:\d+\s*)?\\frac\s*\{\d+\}\s*\{\
 _PLAIN_MEASURE = re.compile(rf"({_NUMERAL}(?:[\s-]*{MAGNITUDE})*){_UNIT}", re.A)
 # Behind an expression that ends in a bracket or in pi only words and well-known units are taken for units.
 _EXPRESSION_MEASURE = re.compile(rf"([^A-Za-z]*(?:\\[a-z]+[^A-Za-z]*)*(?:[)}}]|\\pi)) +{_ONE}{_FURTHER}*\s*")
-_UPRIGHT = rf"\\text\s*\{{[^{{}}\d]*\}}{_POWER}"
+_UPRIGHT = rf"\\text\s*\{{(?![^{{}}]*(?<![A-Za-z])(?:{_OPERATORS})(?![A-Za-z]))[^{{}}\d]*\}}{_POWER}"
 _TEXT_UNIT = re.compile(
     rf"(?<=[\d\w}})\]%])\s*(?:{_UPRIGHT}(?:\s*(?:\\cdot|/)?\s*{_UPRIGHT})*|\\frac\s*\{{{_UPRIGHT}\}}\s*\{{{_UPRIGHT}\}})\s*$"
 )

@@ -36,6 +36,7 @@ from mass_jax.tasks.mathematics.normal_form import normal_form
         ("We add 3 and 4 and get 7 apples", "7"),
         ("A list:\n- 18 apples", "18"),
         ("It falls by -3.5%", "-3.5%"),
+        ("They leave at 5:00 pm", "5"),
         ("It costs $1,250.50, he says", "$1,250.50"),
         ("Evelyn", "Evelyn"),
         ("  \n ", ""),
@@ -53,6 +54,14 @@ def test_only_what_follows_an_echo_of_the_prompt_counts():
     assert final_answer("Is it \\boxed{1} or 2? The answer is 9.", prompt) == ""
     # Asked again after the answer, it is the beginning of something else.
     assert final_answer(f"\\boxed{{2}}\n{prompt} \\boxed{{3}}", prompt) == "2"
+
+
+def test_a_magnitude_that_is_asked_for_is_a_unit():
+    prompt = "How many dozen eggs does she need?"
+    assert normal_form(final_answer("\\boxed{7 dozen}", prompt)) == "7"
+    assert normal_form(final_answer("\\boxed{7\\text{ dozen eggs}}", prompt)) == "7"
+    assert normal_form(final_answer("\\boxed{7 thousand}", prompt)) == "7000"
+    assert normal_form(final_answer("\\boxed{7 dozen}", "How many eggs are in a dozen boxes?")) == "84"
 
 
 @pytest.mark.parametrize(
@@ -171,7 +180,9 @@ def test_nothing_raises_and_nothing_takes_long():
 
 
 @pytest.mark.parametrize(
-    "piece", ["\\(", "$", " ", "\n ", "\\boxed{", "1,", "answer ", "#", "a.", "\\text{ ", "- ", "{", "1 "]
+    "piece",
+    ["\\(", "$", " ", "\n ", "\\boxed{", "1,", "answer ", "#", "a.", "\\text{ ", "- ", "{", "1 "]
+    + ["\\boxed{1} ", "not 5 ", "not $ ", "answer is not ", "1 thousand ", "<think>", "=", "^(", "\nProblem: "],
 )
 def test_endless_repetitions_take_no_quadratic_time(piece):
     text = "\n" + piece * (LONGEST // len(piece))
