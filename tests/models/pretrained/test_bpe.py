@@ -405,7 +405,9 @@ def test_the_patterns_are_those_of_transformers():
         ({"tokenizer.ggml.precompiled_charsmap": [1]}, "precompiled_charsmap, which is not known here"),
         ({"tokenizer.chat_template": 5}, "tokenizer.chat_template is 5, not text"),
         ({"tokenizer.ggml.token_type": [3, 1]}, "x describes a tokenizer that cannot be"),
-        ({"tokenizer.ggml.merges": ["a q"]}, "x describes a tokenizer that cannot be"),
+        ({"tokenizer.ggml.merges": ["a q"]}, "cannot be .merges hold 'a q', but these and what they make are not all"),
+        ({"tokenizer.ggml.merges": ["a bb"]}, "cannot be .merges hold 'a bb', but"),
+        ({"tokenizer.ggml.merges": ["ab"]}, "cannot be .merges hold 'ab', but"),
         ({"tokenizer.ggml.model": "llama", "tokenizer.ggml.scores": []}, "puts a space before a text, as Llama 2's"),
     ],
 )
