@@ -11,7 +11,8 @@ WORKDIR ?= runs/demo
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
   $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
-# A program is compiled once per machine, not once per process.
+# A program is compiled once per machine, not once per process. Who can write into this folder can change the code as
+# well, so that it need not be the user's own cache, where programs look that are started without `make`.
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/runs/.jax_cache
 # Where little is computed, compiling is what takes the time: let XLA optimise less, and emit fusions the older way,
 # which compiles twice as fast. jax 0.11, which needs Python 3.12, has lost that way and ends at a flag it does not know.

@@ -24,7 +24,7 @@ from mass_jax.training.study import open_study, train_arm
 
 def main(config: ConfigDict, workdir: Path) -> None:
     """Run everything that is not done yet."""
-    enable_compilation_cache(workdir.parent / ".jax_cache")
+    enable_compilation_cache()
     with Clock(workdir, "demo") as clock:
         clock.phase("pretrain")
         study = open_study(config, workdir)

@@ -198,7 +198,7 @@ def main(config: ConfigDict, workdir: Path) -> None:
     """Evaluate what is trained; what is not is said, and nothing is trained."""
     for name in config.arms:
         check_trained(config, workdir, name)
-    enable_compilation_cache(workdir.parent / ".jax_cache")
+    enable_compilation_cache()
     with Clock(workdir, "evaluate") as clock:
         clock.phase("evaluate")
         study = open_study(config, workdir)

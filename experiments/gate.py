@@ -76,7 +76,7 @@ def opened(study: Study) -> dict[str, Any]:
 
 def main(config: ConfigDict, workdir: Path) -> None:
     """Measure, print, and say whether the gate is open."""
-    enable_compilation_cache(workdir.parent / ".jax_cache")
+    enable_compilation_cache()
     with Clock(workdir, "gate") as clock:
         clock.phase("pretrain")
         study = open_study(config, workdir)

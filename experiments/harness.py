@@ -322,7 +322,7 @@ def evaluate(study: Study, state: TrainState, arm: str, tasks: Sequence[str]) ->
 def main(config: ConfigDict, workdir: Path) -> None:
     """Evaluate one arm, and write what the harness says of it."""
     arm = named_arm(flags.FLAGS.arm)
-    enable_compilation_cache(workdir.parent / ".jax_cache")
+    enable_compilation_cache()
     study = open_study(config, workdir)
     state = base_state(study) if arm.model == "base" else train_arm(study, arm.model)
     tasks = flags.FLAGS.tasks or [str(write_task(study, workdir / "harness"))]

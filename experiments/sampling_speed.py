@@ -49,7 +49,7 @@ def main(_: list[str]) -> None:
     options = flags.FLAGS
     workdir = Path(options.workdir)
     workdir.mkdir(parents=True, exist_ok=True)
-    enable_compilation_cache(workdir.parent / ".jax_cache")
+    enable_compilation_cache()
     if jax.default_backend() == "gpu":
         # XLA would multiply in TensorFloat-32, which torch does not unless it is asked to.
         jax.config.update("jax_default_matmul_precision", "highest")

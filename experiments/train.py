@@ -21,7 +21,7 @@ _ARM = flags.DEFINE_string("arm", "mass", "Which of config.arms to train.")
 def main(config: ConfigDict, workdir: Path) -> None:
     """Pretrain the base if there is none, then train the arm."""
     arm_config(config, _ARM.value)  # a mistyped arm is refused before anything is computed
-    enable_compilation_cache(workdir.parent / ".jax_cache")
+    enable_compilation_cache()
     with Clock(workdir, "train") as clock:
         clock.phase("pretrain")
         study = open_study(config, workdir)

@@ -19,8 +19,11 @@ from experiments.fuzz import runner
 from mass_jax.training.progress import Progress
 
 KINDS = {
-    "gguf": "experiments.fuzz.gguf_files",
+    "config": "experiments.fuzz.config_files",
     "safetensors": "experiments.fuzz.safetensors_files",
+    "tokenizer": "experiments.fuzz.tokenizer_files",
+    "adapter": "experiments.fuzz.adapter_files",
+    "gguf": "experiments.fuzz.gguf_files",
 }
 
 

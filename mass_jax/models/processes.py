@@ -126,15 +126,23 @@ def whole_list(some: Sequence[Any]) -> list[Any]:
     """What JSON can hold of each of this process's problems, as that of all problems; named tuples become lists."""
     if jax.process_count() == 1:
         return list(some)
-    text = np.frombuffer(json.dumps(list(some)).encode(), np.uint8)
-    padded = np.zeros((1, largest(len(text))), np.uint8)
-    padded[0, : len(text)] = text
     count = whole_count(len(some))
     found: list[Any] = [None] * count
-    for row, length, places in zip(*_gather([padded, np.array([len(text)]), rows(count)[None]]), strict=True):
-        for place, value in zip(places, json.loads(row[:length].tobytes()), strict=True):
+    for places, values in everyone((rows(count).tolist(), list(some))):
+        for place, value in zip(places, values, strict=True):
             found[place] = value
     return found
+
+
+def everyone(value: Any) -> list[Any]:
+    """What JSON can hold, of every process in their order, after a round trip through JSON."""
+    text = np.frombuffer(json.dumps(value).encode(), np.uint8)
+    if jax.process_count() == 1:
+        return [json.loads(text.tobytes())]
+    padded = np.zeros((1, largest(len(text))), np.uint8)
+    padded[0, : len(text)] = text
+    found, lengths = _gather([padded, np.array([len(text)])])
+    return [json.loads(row[:length].tobytes()) for row, length in zip(found, lengths, strict=True)]
 
 
 def largest(number: int) -> int:

@@ -1,28 +1,40 @@
 """Keep compiled programs between runs, and ask them what they need."""
 
 import os
+import stat
 from pathlib import Path
 
 import jax
 from absl import logging
 
 
-def enable_compilation_cache(directory: str | os.PathLike[str]) -> bool:
-    """Makes every later compilation of this process look in ``directory`` first, and store its result there.
+def enable_compilation_cache() -> bool:
+    """Makes every later compilation of this process look into a directory first, and store its result there.
 
-    A cache only saves time: a directory that cannot be written is a warning, not an error.
+    ``JAX_COMPILATION_CACHE_DIR`` names it; without that it is ``mass_jax/compiled`` in the user's own cache
+    (``XDG_CACHE_HOME``, or ``~/.cache``). What is in it is run as it is, so that it is used only where nobody else can
+    write there. A cache only saves time: where there is none, that is a warning and not an error.
 
     Returns:
       Whether the cache is on.
     """
-    path = Path(directory).expanduser().absolute()
+    if named := os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        path, trusted = Path(named).expanduser().absolute(), True
+    else:
+        home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+        path, trusted = Path(home).expanduser().absolute() / "mass_jax" / "compiled", False
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not os.access(path, os.W_OK):
-            raise PermissionError(13, "Permission denied")
+            raise PermissionError(13, "it cannot be written")
+        found = path.lstat()
+        if not trusted and (found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o022):
+            raise PermissionError(13, "it is another user's, or others may write there")
     except OSError as e:
         logging.warning(
-            "No compilation cache, programs are compiled anew: '%s' cannot be written: %s", path, e.strerror
+            "No compilation cache, programs are compiled anew: '%s': %s. JAX_COMPILATION_CACHE_DIR names another one.",
+            path,
+            e.strerror,
         )
         return False
     jax.config.update("jax_compilation_cache_dir", str(path))

@@ -41,15 +41,21 @@ def run(main: Callable[[ConfigDict, Path], None]) -> NoReturn:
             logging.set_verbosity(logging.WARNING)  # the libraries' INFO lines would bury the progress bar
         profiling.trace_steps(_PROFILE.value)
         try:
+            preemption.leave_on_notice()
             if _DISTRIBUTED.value:
                 distributed.join(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value, _PATIENCE.value)
-            preemption.leave_on_notice()
+                own = flags.FLAGS.get_key_flags_for_module(sys.argv[0])
+                distributed.agree(_CONFIG.value, {flag.name: flag.value for flag in own})
             main(_CONFIG.value, Path(_WORKDIR.value or ""))
         except InputError as e:
             _exit(e)
+        except preemption.Preempted:
+            print("Stopped: the state is saved, and the same command goes on from there.", file=sys.stderr)
+            raise
         except Exception:
             if not _DISTRIBUTED.value:
                 raise
+            distributed.follow()
             traceback.print_exc()
             distributed.leave(1)
 

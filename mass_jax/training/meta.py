@@ -65,7 +65,7 @@ def meta_train(
 
     Raises:
       NonFiniteError: too many steps in a row were skipped; the state is saved.
-      Preempted: a SIGTERM came; the state is saved as it was before the step that it came in.
+      Preempted: SIGTERM or Ctrl-C came; the state is saved as it was before the step that it came in.
     """
     config = setup.make_outer(train)
     spikes = (train.spike_factor, train.spike_window, train.spike_patience)
@@ -152,6 +152,7 @@ def meta_train(
                 if (step + 1) % train.save_every == 0 or step + 1 == train.steps or watch.hopeless:
                     save(step + 1, position())
                     watch.stop_if_hopeless()
+            notice.check()  # one that came in the last step: all is saved, and nothing else is begun
     return state
 
 

@@ -60,7 +60,7 @@ def make_domain(config: ml_collections.ConfigDict) -> Domain:
             tokenizer.special_tokens,
             config.task.shots,
         ),
-        tokenizer,
+        tokenizer.for_chats() if tokenizer.has_chat_template else tokenizer,
     )
 
 

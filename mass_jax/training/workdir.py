@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 from absl import logging
 from ml_collections import ConfigDict
 
+from mass_jax.models import processes
 from mass_jax.training.errors import InputError
 
 CONFIG_FILE = "config.json"
@@ -123,7 +124,7 @@ def open_workdir(path: str | os.PathLike[str], config: Config, may_differ: Seque
         old = file.read_text() if file.exists() else None
         if old is not None:
             _check_same(directory, old, config, may_differ)
-        if old != text:
+        if old != text and processes.first():
             write_atomically(file, text)
     except OSError as e:
         raise WorkdirError(

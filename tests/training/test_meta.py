@@ -14,7 +14,7 @@ from mass_jax.mass.generator import Domain
 from mass_jax.mass.outer import TrainState
 from mass_jax.tasks import pipeline
 from mass_jax.tasks.arithmetic.documents import KINDS, document_writer
-from mass_jax.training import profiling
+from mass_jax.training import meta, profiling
 from mass_jax.training.checkpoint import Checkpointer
 from mass_jax.training.guard import NonFiniteError
 from mass_jax.training.meta import meta_train
@@ -152,7 +152,7 @@ def test_a_generator_that_writes_mostly_what_cannot_be_read_is_told_about(
     assert caplog.text.count("Only 0 % of the practice is well formed") == 1
 
 
-def test_a_notice_saves_the_run_where_it_is(tmp_path: Path):
+def test_a_notice_saves_the_run_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     undisturbed = train(tmp_path / "a", steps=3)
 
     class Notified(Stream):
@@ -169,6 +169,19 @@ def test_a_notice_saves_the_run_where_it_is(tmp_path: Path):
     with Checkpointer(tmp_path / "b" / "checkpoints") as checkpointer:
         assert checkpointer.latest_step() == 1, "in the midst of the second step: that is done again"
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+    # After the last step is done nothing else is begun.
+    def interrupted(*_: object) -> dict[str, float]:
+        if len(read_metrics(tmp_path / "b")) == 2:
+            signal.raise_signal(signal.SIGINT)
+        return {}
+
+    monkeypatch.setattr(meta, "throughput", interrupted)
+    with pytest.raises(Preempted) as stopped:
+        train(tmp_path / "b", steps=3, save_every=3)
+    assert stopped.value.code == 130 and signal.getsignal(signal.SIGINT) == signal.default_int_handler
+    with Checkpointer(tmp_path / "b" / "checkpoints") as checkpointer:
+        assert checkpointer.latest_step() == 3
     assert plain(train(tmp_path / "b", steps=3, save_every=3)) == plain(undisturbed)
     assert read_repeatable(tmp_path / "b") == read_repeatable(tmp_path / "a")
 

@@ -32,6 +32,13 @@ from tests.mass import tiny
 options = json.loads(sys.argv[1])
 if options["processes"] > 1:
     distributed.join(options["coordinator"], options["processes"], options["process"], 60)
+    distributed.agree({"same": 1}, {})
+    try:
+        distributed.agree({"rate": options["process"]}, {})
+    except distributed.JoinError as error:
+        assert "config.rate: 0 (process 0), 1 (process 1)" in str(error), error
+    else:
+        raise AssertionError("processes that are to do different things go on")
 assert jax.process_count() == options["processes"]
 on = mesh.make(dict(zip(partition.AXES, options["mesh"])))
 problems, method = tiny.make_problems(8), tiny.make_method()
@@ -151,22 +158,28 @@ def test_a_process_that_cannot_join_does_not_run_alone():
         assert "runs alone" not in printed
 
 
-def test_a_notice_ends_one_process_of_several_at_once():
+@pytest.mark.parametrize(("number", "status", "words"), [("TERM", 75, "ended with status 75"), ("KILL", -9, "is lost")])
+def test_where_one_process_ends_the_others_do(number: str, status: int, words: str):
     program = f"""
 import os, signal, sys, time
 from mass_jax.training import distributed, preemption
-distributed.join('localhost:{free_port()}', 2, int(sys.argv[1]), patience=60)
 preemption.leave_on_notice()
+distributed.join('localhost:{free_port()}', 2, int(sys.argv[1]), patience=60)
 if sys.argv[1] == '1':
-    os.kill(os.getpid(), signal.SIGTERM)
-time.sleep(60)
+    os.kill(os.getpid(), signal.SIG{number})
+time.sleep(120)
 """
+    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
     other, told = (
-        subprocess.Popen([sys.executable, "-c", program, i], cwd=ROOT, env=os.environ | {"JAX_PLATFORMS": "cpu"})
+        subprocess.Popen(
+            [sys.executable, "-c", program, i], cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
+        )
         for i in "01"
     )
     try:
-        assert told.wait(timeout=50) == 75
+        assert told.wait(timeout=100) == status
+        _, errors = other.communicate(timeout=50)
+        assert other.returncode == 75 and f"Process 1 of 2 {words}, so process 0 ends too" in errors, errors[-3000:]
     finally:
         other.kill()
         told.kill()

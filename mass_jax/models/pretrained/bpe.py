@@ -1,19 +1,25 @@
 """Tokenizers of pretrained models, by the `tokenizers` library, and their chat templates."""
 
+import contextlib
 import copy
 import datetime
 import functools
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jinja2
+import jinja2.ext
+import jinja2.nodes
+import jinja2.parser
 import jinja2.sandbox
 import numpy as np
+from pydantic import ConfigDict, Field
 from tokenizers import Tokenizer
 
+from mass_jax.models.pretrained.config_schema import Strict, check
 from mass_jax.models.pretrained.errors import PretrainedError
 from mass_jax.models.pretrained.folder import read_json
 
@@ -43,8 +49,12 @@ class BpeTokenizer:
         template: str | None,
         names: dict[str, str],
         ends: Sequence[int] = (),
+        rows: int | None = None,
     ):
-        """Args are as `from_folder` finds them; ``names`` are the tokens that a template may mention."""
+        """Args are as `from_folder` finds them.
+
+        ``names`` are the tokens that a template may mention, ``rows`` those of the model's embedding.
+        """
         self._tokenizer = tokenizer
         self.pad_id = eos_id if pad_id is None else pad_id
         self.bos_id, self.eos_id = bos_id, eos_id
@@ -52,7 +62,7 @@ class BpeTokenizer:
         self.vocab_size = 1 + max(tokenizer.get_vocab().values())
         added = sorted(tokenizer.get_added_tokens_decoder().items())
         self.special_tokens = tuple(token.content for _, token in added if token.special)
-        self._template, self._names = template, names
+        self._template, self._names, self._rows = template, names, rows
 
     @property
     def has_chat_template(self) -> bool:
@@ -60,17 +70,29 @@ class BpeTokenizer:
         return self._template is not None
 
     def encode(self, text: str) -> list[int]:
-        """The ids of a text, without BOS and EOS; special tokens in it are read as such."""
-        return self._tokenizer.encode(text, add_special_tokens=False).ids
+        """The ids of a text, without BOS and EOS; special tokens in it are read as such.
+
+        Raises:
+          PretrainedError: the text holds a special token that the model's embedding has no row for.
+        """
+        with _in_a_sentence("the tokenizer fails on this text"):
+            ids = self._tokenizer.encode(text, add_special_tokens=False).ids
+        if self._rows is not None and ids and max(ids) >= self._rows:
+            token = self._tokenizer.id_to_token(max(ids))
+            raise PretrainedError(
+                f"a text holds {token!r}, but the model's embedding of {self._rows} rows has none for it: take it out."
+            )
+        return ids
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         """The text up to the first token that ends a completion; special tokens are dropped."""
         listed = np.asarray(ids).tolist()  # at once: one by one, each would be a transfer from the device
         end = next((place for place, i in enumerate(listed) if i in self.stop_ids), None)
-        return self._tokenizer.decode(listed[:end], skip_special_tokens=True)
+        with _in_a_sentence("the tokenizer fails on these tokens"):
+            return self._tokenizer.decode(listed[:end], skip_special_tokens=True)
 
     def chat(self, messages: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
-        """Messages as the model was taught to read them, without the BOS token.
+        """Messages as the model was taught to read them, without the BOS token where `bos_id` says that it comes first.
 
         Args:
           messages: each with a ``role`` (system, user, assistant) and a ``content``.
@@ -95,6 +117,12 @@ class BpeTokenizer:
             ) from None
         bos = None if self.bos_id is None else self._tokenizer.id_to_token(self.bos_id)
         return text.removeprefix(bos or "")
+
+    def for_chats(self) -> "BpeTokenizer":
+        """The same tokenizer for texts that `chat` makes: whether a BOS token comes first, the template decides."""
+        other = copy.copy(self)
+        other.bos_id = None
+        return other
 
     def ending_with(self, text: str) -> "BpeTokenizer":
         """The same tokenizer for completions that end with ``text``, which takes its place as EOS.
@@ -129,7 +157,7 @@ class BpeTokenizer:
         # As transformers sets it up, so that templates written for it read the same; in a sandbox, because they come
         # with the weights.
         environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", _Generation]
         )
         environment.filters["tojson"] = functools.partial(json.dumps, ensure_ascii=False)
         environment.globals |= {
@@ -139,40 +167,120 @@ class BpeTokenizer:
         return environment.from_string(self._template or "").render
 
 
+class _Generation(jinja2.ext.Extension):
+    """``{% generation %}``, by which training finds what the assistant wrote; of the text it changes nothing."""
+
+    tags = {"generation"}
+
+    def parse(self, parser: jinja2.parser.Parser) -> jinja2.nodes.Node:
+        """A block in a scope of its own, as transformers makes it."""
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        return jinja2.nodes.CallBlock(self.call_method("_same"), [], [], body).set_lineno(line)
+
+    def _same(self, caller: Callable[[], str]) -> str:
+        return caller()
+
+
+class _Token(Strict):
+    model_config = ConfigDict(extra="ignore")
+    content: str
+
+
+class _Template(Strict):
+    name: str
+    template: str
+
+
+class _TokenizerConfig(Strict):
+    """What is read of a ``tokenizer_config.json``; how a text becomes ids is in ``tokenizer.json``."""
+
+    model_config = ConfigDict(extra="ignore")
+    bos_token: _Token | str | None = None
+    eos_token: _Token | str | None = None
+    pad_token: _Token | str | None = None
+    unk_token: _Token | str | None = None
+    chat_template: list[_Template] | str | None = None
+
+
+_Id = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+class _Ends(Strict):
+    """What is read of a ``generation_config.json``; how studies sample, they say themselves."""
+
+    model_config = ConfigDict(extra="ignore")
+    eos_token_id: Annotated[list[_Id], Field(min_length=1)] | _Id | None = None
+
+
 def from_folder(folder: str | os.PathLike[str]) -> BpeTokenizer:
     """The tokenizer of a Hugging Face folder: ``tokenizer.json``, ``tokenizer_config.json``, and what is beside them.
 
     Raises:
-      PretrainedError: a file is missing or damaged, or the end of a text is not named.
+      PretrainedError: a file is missing or damaged, the end of a text is not named, or the model beside it has no rows
+        for its tokens.
     """
     folder = Path(folder)
     path = folder / "tokenizer.json"
     if not path.is_file():
         raise PretrainedError(f"{path} is missing: save the tokenizer with transformers' save_pretrained (fast).")
-    try:
+    with _in_a_sentence(f"{path} cannot be read"):
         tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # noqa: BLE001 (the library raises plain exceptions)
-        raise PretrainedError(f"{path} cannot be read ({error}): the download is incomplete.") from None
-    # Settings of whoever saved it: a text is never cut or filled here.
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    raw = read_json(folder / "tokenizer_config.json")
+        # Settings of whoever saved it: a text is never cut or filled here.
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        first = tokenizer.encode("a").ids[:1]
+    if not tokenizer.get_vocab_size():
+        raise PretrainedError(f"{path} has no tokens: get it again.")
+    where = str(folder / "tokenizer_config.json")
+    raw = check(_TokenizerConfig, read_json(folder / "tokenizer_config.json"), where)
     names = {}
     for field in ("bos_token", "eos_token", "pad_token", "unk_token"):
-        name = raw.get(field)
-        name = name.get("content") if isinstance(name, dict) else name
-        if isinstance(name, str):
-            names[field] = name
+        name = getattr(raw, field)
+        if name is not None:
+            names[field] = name.content if isinstance(name, _Token) else name
     ids = {field: tokenizer.token_to_id(name) for field, name in names.items()}
-    ends: list[int] = []
-    if (folder / "generation_config.json").is_file():
-        listed = read_json(folder / "generation_config.json").get("eos_token_id")
-        ends = listed if isinstance(listed, list) else [] if listed is None else [listed]
+    ends = _ends(folder, tokenizer)
     # A BOS token may be named and yet not be used; only what the tokenizer puts first says that the model wants it.
     bos = ids.get("bos_token")
-    bos = bos if tokenizer.encode("a").ids[:1] == [bos] else None
+    bos = bos if first == [bos] else None
     eos = ids.get("eos_token", ends[0] if ends else None)
-    return finish(tokenizer, ids.get("pad_token"), bos, eos, ends, _folder_template(folder, raw), names, str(folder))
+    rows, template = _rows(folder, tokenizer), _folder_template(folder, raw.chat_template)
+    return finish(tokenizer, ids.get("pad_token"), bos, eos, ends, template, names, str(folder), rows)
+
+
+def _ends(folder: Path, tokenizer: Tokenizer) -> list[int]:
+    """What ends a generation, by ``generation_config.json``, else by ``config.json``, as transformers has it."""
+    for path in (folder / "generation_config.json", folder / "config.json"):
+        if path.is_file():
+            listed = check(_Ends, read_json(path), str(path)).eos_token_id
+            ends = [] if listed is None else [listed] if isinstance(listed, int) else listed
+            if strange := [i for i in ends if tokenizer.id_to_token(i) is None]:
+                raise PretrainedError(
+                    f"{path} has eos_token_id = {str(listed)[:80]}, but the tokenizer has no token {strange[0]}: put "
+                    "it right."
+                )
+            return ends
+    return []
+
+
+def _rows(folder: Path, tokenizer: Tokenizer) -> int | None:
+    """Rows of the embedding of the model beside the tokenizer, if there is one.
+
+    Special tokens beyond them may be: the text models of Gemma 3 have one for images, which no text should hold.
+    """
+    rows = read_json(folder / "config.json").get("vocab_size") if (folder / "config.json").is_file() else None
+    if not isinstance(rows, int):  # what is wrong with it is said where the config is read
+        return None
+    special = {i for i, token in tokenizer.get_added_tokens_decoder().items() if token.special}
+    beyond = sorted(i for i in tokenizer.get_vocab().values() if i >= rows and i not in special)
+    if beyond:
+        token = tokenizer.id_to_token(beyond[0])
+        raise PretrainedError(
+            f"{folder} has a tokenizer of {tokenizer.get_vocab_size()} tokens, but the model's embedding has {rows} "
+            f"rows (vocab_size), none for {token!r}: they do not belong together."
+        )
+    return rows
 
 
 def finish(
@@ -184,6 +292,7 @@ def finish(
     template: str | None,
     names: dict[str, str],
     where: str,
+    rows: int | None = None,
 ) -> BpeTokenizer:
     """A tokenizer from what a folder or a GGUF file says.
 
@@ -196,6 +305,7 @@ def finish(
       template: of chats, or None.
       names: the tokens that a template may mention.
       where: what to call the source in an error.
+      rows: of the model's embedding, if known.
 
     Raises:
       PretrainedError: nothing names the end of a text.
@@ -208,10 +318,12 @@ def finish(
             f"{where} names no end-of-text token that it has (eos_token: {names.get('eos_token')!r}): set eos_token in "
             "tokenizer_config.json."
         )
-    return BpeTokenizer(tokenizer, pad_id=pad, bos_id=bos, eos_id=eos, template=template, names=names, ends=ends)
+    return BpeTokenizer(
+        tokenizer, pad_id=pad, bos_id=bos, eos_id=eos, template=template, names=names, ends=ends, rows=rows
+    )
 
 
-def _folder_template(folder: Path, raw: dict[str, Any]) -> str | None:
+def _folder_template(folder: Path, template: list[_Template] | str | None) -> str | None:
     """A file of its own comes first; of several templates, the default one counts."""
     path = folder / "chat_template.jinja"
     try:
@@ -219,11 +331,20 @@ def _folder_template(folder: Path, raw: dict[str, Any]) -> str | None:
             return path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise PretrainedError(f"{path} cannot be read ({error}): the download is incomplete.") from None
-    template = raw.get("chat_template")
     if isinstance(template, list):
-        named = {each.get("name"): each.get("template") for each in template if isinstance(each, dict)}
-        template = named.get("default")
-    return template if isinstance(template, str) else None
+        return {each.name: each.template for each in template}.get("default")
+    return template
+
+
+@contextlib.contextmanager
+def _in_a_sentence(what: str) -> Iterator[None]:
+    """Whatever the library raises; a panic of its Rust is no `Exception`."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # noqa: BLE001
+        raise PretrainedError(f"{what} ({str(error)[:200]}): get the tokenizer again.") from None
 
 
 def _refuse(message: str) -> None:

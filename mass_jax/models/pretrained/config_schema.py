@@ -5,7 +5,7 @@ implemented must not be overlooked. Defaults are those of transformers' configur
 """
 
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -43,11 +43,13 @@ Layer = Literal["full_attention", "sliding_attention"]
 Model = TypeVar("Model", bound=BaseModel)
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """No conversions, no unknown fields, no NaN."""
+
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, frozen=True)
 
 
-class Rope(_Strict):
+class Rope(Strict):
     """Rotary settings of one kind of layer; ``type`` is the older name of ``rope_type``."""
 
     rope_type: Literal["default"] = "default"
@@ -107,7 +109,7 @@ class YarnRope(Rope):
 ROPES: dict[str, type[Rope]] = {"default": Rope, "linear": LinearRope, "llama3": Llama3Rope, "yarn": YarnRope}
 
 
-class Common(_Strict):
+class Common(Strict):
     """What all families have."""
 
     architectures: Annotated[list[str], Field(min_length=1, max_length=1)]
@@ -190,12 +192,17 @@ FAMILIES: dict[str, type[Common]] = {"llama": Llama, "qwen2": Qwen2, "qwen3": Qw
 
 
 def check(
-    schema: type[Model], raw: Mapping[str, Any], where: str, harmless: set[str] | frozenset[str] = frozenset()
+    schema: type[Model],
+    raw: Mapping[str, Any],
+    where: str,
+    harmless: Collection[str] = (),
+    way_out: str = "choose another model",
 ) -> Model:
     """``raw`` as a model of ``schema``; of fields that it does not declare, those that are null or harmless may stand.
 
     Raises:
-      PretrainedError: names the first field that is missing, unknown, of another type, or out of its range.
+      PretrainedError: names the first field that is missing, unknown, of another type, or out of its range; and
+        ``way_out`` where it is a setting that is not implemented.
     """
     known = {field.alias or name for name, field in schema.model_fields.items()} | {"type"}
     given = {k: v for k, v in raw.items() if k in known or (v is not None and k not in harmless)}
@@ -210,10 +217,10 @@ def check(
     if found["type"] in ("extra_forbidden", "literal_error", "none_required"):
         expected = f" ({what})" if found["type"] == "literal_error" else ""
         raise PretrainedError(
-            f"{where} sets {name} = {value}, which this decoder does not have{expected}: choose another model, or take "
-            "the field out if it changes nothing."
+            f"{where} sets {name[:80]} = {value}, which is not supported{expected}: {way_out}, or take the field out "
+            "if it changes nothing."
         )
-    raise PretrainedError(f"{where} has {name} = {value}: {what}. Put it right, or get the file again.")
+    raise PretrainedError(f"{where} has {name[:80]} = {value}: {what}. Put it right, or get the file again.")
 
 
 _short = reprlib.Repr()

@@ -63,13 +63,7 @@ def read(
             if name not in where:
                 return None
             used.add(name)
-            kind = where[name].get_slice(name).get_dtype()
-            if kind not in _FLOATS:
-                raise PretrainedError(
-                    f"{name} of {folder} is stored as {kind}; supported are {', '.join(_FLOATS)}: quantised weights "
-                    "are not read, save the model dequantised."
-                )
-            return where[name].get_tensor(name)
+            return read_tensor(where[name], name, str(folder))
 
         params = assemble(config, get, lambda t, layer: t.hugging_face.format(layer), dtype, sharding, str(folder))
         if config.tie_embeddings and HEAD in where:
@@ -85,6 +79,30 @@ def read(
     if unknown := sorted(set(where) - used - spare):
         raise PretrainedError(f"{folder} holds tensors that its architecture does not have: {_some(unknown)}.")
     return params
+
+
+def read_tensor(file: Any, name: str, where: str) -> np.ndarray:
+    """A tensor of an open safetensors file.
+
+    Raises:
+      PretrainedError: it is quantised, or holds a number that is not finite.
+    """
+    kind = file.get_slice(name).get_dtype()
+    if kind not in _FLOATS:
+        raise PretrainedError(
+            f"{name} of {where} is stored as {kind}; supported are {', '.join(_FLOATS)}: quantised weights are not "
+            "read, save the model dequantised."
+        )
+    array = file.get_tensor(name)
+    if array.dtype == "bfloat16":  # by the bits of the exponent: numpy's way takes ten times as long
+        finite = not np.any(array.view(np.uint16) & 0x7F80 == 0x7F80)
+    else:
+        finite = bool(np.isfinite(array).all())
+    if not finite:
+        raise PretrainedError(
+            f"{name} of {where} holds a weight that is no finite number: the file is damaged, get it again."
+        )
+    return array
 
 
 def shapes_of(config: ModelConfig) -> Params:
@@ -116,11 +134,6 @@ def assemble(
         if found is None:
             missing.append(name(tensor, layer))
             return None
-        if not _finite(found):
-            raise PretrainedError(
-                f"{name(tensor, layer)} of {where} holds a weight that is no finite number: the file is damaged, get "
-                "it again."
-            )
         found = found.T if tensor.transposed else found
         if found.shape != shape:
             raise PretrainedError(
@@ -275,12 +288,6 @@ def _listed(folder: Path) -> dict[str, str]:
                 f"{folder / INDEX} has {tensor[:80]!r} in {str(name)[:80]!r}, which is no shard: get it again."
             )
     return listed
-
-
-def _finite(array: np.ndarray) -> bool:
-    if array.dtype == "bfloat16":  # by the bits of the exponent: numpy's way takes ten times as long
-        return not np.any(array.view(np.uint16) & 0x7F80 == 0x7F80)
-    return bool(np.isfinite(array).all())
 
 
 def _as_stored(leaf: Any, tensor: families.Tensor) -> np.ndarray:

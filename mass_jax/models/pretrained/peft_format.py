@@ -4,32 +4,47 @@ PEFT (Mangrulkar et al., https://github.com/huggingface/peft) adds ``(alpha / r)
 with rank-stabilised scaling (Kalajdzievski 2023, arXiv 2312.03732). Our factor is 1, so theirs is folded into ``b``.
 """
 
+import contextlib
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 import jax.numpy as jnp
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
+from safetensors import SafetensorError, safe_open
 
+from mass_jax.models.pretrained.config_schema import Positive, Size, Strict, check
 from mass_jax.models.pretrained.errors import PretrainedError
 from mass_jax.models.pretrained.families import layer_tensors
-from mass_jax.models.pretrained.folder import read_json, shapes_of, write_files
+from mass_jax.models.pretrained.folder import read_json, read_tensor, shapes_of, write_files
 from mass_jax.models.transformer import ModelConfig
 from mass_jax.types import Params, PyTree
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-# What a config may set: what is read below, and what does not change the function that the tensors make. Anything else
-# that is set, such as use_dora, modules_to_save, rank_pattern or an option of a later PEFT, is refused.
-_READ = {"peft_type", "r", "lora_alpha", "use_rslora", "bias", "init_lora_weights"}
-_WITHOUT_EFFECT = {
-    *("task_type", "peft_version", "auto_mapping", "base_model_name_or_path", "revision", "inference_mode"),
-    *("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "lora_dropout", "fan_in_fan_out"),
-    *("megatron_core", "ensure_weight_tying", "qalora_group_size", "loftq_config", "eva_config", "runtime_config"),
-}
-_INITIALS = (True, False, "gaussian", "eva", "orthogonal")
-"""Ways to initialise that leave the base's weights as they are; PiSSA and its kind take from them what they add."""
+_HARMLESS = set(
+    "task_type peft_version auto_mapping base_model_name_or_path revision inference_mode lora_dropout megatron_core "
+    "ensure_weight_tying qalora_group_size loftq_config eva_config runtime_config".split()
+)
+"""Fields that do not change the function that the tensors make."""
+
+
+class _Config(Strict):
+    """What an ``adapter_config.json`` may say."""
+
+    peft_type: Literal["LORA"]
+    r: Size
+    lora_alpha: Positive
+    use_rslora: bool = False
+    use_dora: Literal[False, None] = False
+    lora_bias: Literal[False, None] = False
+    bias: Literal["none", None] = "none"
+    fan_in_fan_out: bool = False  # of a linear layer PEFT itself puts it right
+    # Ways to initialise that leave the base's weights as they are; PiSSA and its kind take from them what they add.
+    init_lora_weights: Literal[True, False, "gaussian", "eva", "orthogonal"] = True
+    target_modules: list[str] | str | None = None
+    layers_to_transform: list[int] | int | None = None
 
 
 def save(folder: str | os.PathLike[str], config: ModelConfig, adapter: PyTree, base: str) -> None:
@@ -93,29 +108,15 @@ def load(folder: str | os.PathLike[str], config: ModelConfig) -> PyTree:
     folder = Path(folder)
     raw = read_json(folder / CONFIG)
     if raw.get("peft_type") != "LORA":
-        raise PretrainedError(f"{folder} is a {raw.get('peft_type')} adapter; supported is LORA.")
-    used = [name for name, value in raw.items() if value and name not in _READ | _WITHOUT_EFFECT]
-    used += ["bias"] if raw.get("bias", "none") != "none" else []
-    used += ["init_lora_weights"] if raw.get("init_lora_weights", True) not in _INITIALS else []
-    if used:
-        raise PretrainedError(
-            f"{folder} uses {', '.join(f'{n} = {raw[n]!r}' for n in used)}, which is not supported: merge it into its "
-            "base with peft, and load the whole model."
-        )
-    rank, alpha = raw.get("r"), raw.get("lora_alpha")
-    if not isinstance(rank, int) or rank < 1 or not isinstance(alpha, int | float):
-        raise PretrainedError(
-            f"{folder / CONFIG} has r = {rank!r} and lora_alpha = {alpha!r}, but a rank from 1 on and a number belong "
-            "there: get it again."
-        )
-    scale = alpha / (rank**0.5 if raw.get("use_rslora") else rank)
+        raise PretrainedError(f"{folder} is a {str(raw.get('peft_type'))[:80]} adapter; supported is LORA.")
+    # An option that is off, whichever PEFT brought it, changes nothing.
+    given = {name: raw[name] for name in raw if name in _Config.model_fields or raw[name] not in (False, [], {})}
+    settings = check(_Config, given, str(folder / CONFIG), _HARMLESS, "merge it into its base with peft")
+    rank = settings.r
+    scale = settings.lora_alpha / (rank**0.5 if settings.use_rslora else rank)
     if not (folder / WEIGHTS).is_file():
         raise PretrainedError(f"{folder / WEIGHTS} is missing: save the adapter with peft's save_pretrained.")
-    try:
-        tensors = load_file(folder / WEIGHTS)
-    except (OSError, SafetensorError) as error:
-        raise PretrainedError(f"{folder / WEIGHTS} cannot be read ({error}): get it again.") from None
-
+    tensors = _tensors(folder / WEIGHTS)
     places = {
         pattern.format(layer): (module, layer)
         for module, pattern in _modules(config).items()
@@ -130,6 +131,7 @@ def load(folder: str | os.PathLike[str], config: ModelConfig) -> PyTree:
         found.setdefault(module, {"A": {}, "B": {}})[match[2]][layer] = array.T
     if not found:
         raise PretrainedError(f"{folder / WEIGHTS} holds no tensors: get it again.")
+    _check_targets(settings, config, found, folder)
     adapter, shapes = {}, shapes_of(config)["layers"]
     for module, parts in sorted(found.items()):
         for part, layers in parts.items():
@@ -148,6 +150,45 @@ def load(folder: str | os.PathLike[str], config: ModelConfig) -> PyTree:
         a, b = (np.stack([parts[part][i] for i in range(config.layers)]).astype(np.float32) for part in "AB")
         adapter[module] = {"a": jnp.asarray(a), "b": jnp.asarray(scale * b)}
     return adapter
+
+
+def _tensors(path: Path) -> dict[str, np.ndarray]:
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(safe_open(path, framework="numpy"))
+            names = sorted(file.keys())
+        except (OSError, SafetensorError) as error:
+            raise PretrainedError(f"{path} cannot be read ({error}): get it again.") from None
+        return {name: read_tensor(file, name, str(path)) for name in names}
+
+
+def _check_targets(settings: _Config, config: ModelConfig, found: Iterable[str], folder: Path) -> None:
+    """PEFT reads the tensors of the modules and layers that the config names, and drops others."""
+    layers, targets = settings.layers_to_transform, settings.target_modules
+    layers = [layers] if isinstance(layers, int) else layers
+    if layers and set(layers) != set(range(config.layers)):
+        raise PretrainedError(
+            f"{folder / CONFIG} has layers_to_transform = {str(layers)[:80]}, but the model has the layers 0 to "
+            f"{config.layers - 1}: adapt all of them."
+        )
+    if targets is None or targets == "all-linear":
+        return
+
+    def named(key: str) -> bool:
+        if isinstance(targets, str):
+            return re.fullmatch(targets, key) is not None
+        return any(key == target or key.endswith(f".{target}") for target in targets)
+
+    patterns = _modules(config)
+    try:
+        spare = [module for module in found if not all(named(patterns[module].format(i)) for i in range(config.layers))]
+    except re.error as error:
+        raise PretrainedError(f"{folder / CONFIG} has target_modules = {str(targets)[:80]}: {error}.") from None
+    if spare:
+        raise PretrainedError(
+            f"{folder} holds tensors of {', '.join(spare)}, which target_modules = {str(targets)[:80]} does not name "
+            "in every layer: get both files again."
+        )
 
 
 def merge(params: Params, adapter: PyTree) -> Params:

@@ -65,8 +65,11 @@ def load(
 
 
 def load_config(source: str, cache_dir: str | os.PathLike[str] | None = None, **runtime: Any) -> ModelConfig:
-    """The architecture alone: no weights are read, nor anything at all of a `known` one. Errors as `load`."""
-    if source in known.ARCHITECTURES:
+    """The architecture alone: no weights are read, nor anything at all of a `known` one that is no folder here.
+
+    Errors as `load`.
+    """
+    if source in known.ARCHITECTURES and not Path(source).is_dir():
         config = families.from_hugging_face(known.ARCHITECTURES[source], source)
     else:
         config = folder.read_config(folder_of(source, cache_dir))

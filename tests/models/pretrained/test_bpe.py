@@ -1,5 +1,6 @@
 """Tokenizers and chat templates: the ids of transformers and of SentencePiece, and a sentence for whatever is wrong."""
 
+import contextlib
 import functools
 import inspect
 import json
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
+from mass_jax.mass.packing import pack_prompts
 from mass_jax.models.pretrained import bpe, gguf_tokenizer, source
 from mass_jax.models.pretrained.bpe import BpeTokenizer
 from mass_jax.models.pretrained.errors import PretrainedError
@@ -240,6 +242,43 @@ def test_a_chat_has_the_ids_of_transformers(folder: Path, first: bool):
     assert ids.count(0) == 2, "one that begins the sequence, one in the text"
 
 
+BOS_IN_TEMPLATE = {
+    "first": TEMPLATE,
+    "never": TEMPLATE.removeprefix("{{ bos_token }}"),
+    "after a line": "{{ '\\n' }}" + TEMPLATE,
+    "in every turn": "{% for m in messages %}{{ bos_token }}{{ m.content }}{% endfor %}<|im_end|>",
+}
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("template", BOS_IN_TEMPLATE.values(), ids=BOS_IN_TEMPLATE)
+def test_the_template_decides_whether_a_chat_begins_with_bos(folder: Path, template: str, first: bool):
+    transformers = pytest.importorskip("transformers")
+    change(folder, chat_template=template, eos_token="<|im_end|>")
+    if first:
+        with_bos(folder)
+    ours = bpe.from_folder(folder).for_chats()
+    theirs = transformers.PreTrainedTokenizerFast.from_pretrained(folder)
+    messages = [{"role": "user", "content": "abc"}, {"role": "assistant", "content": "d"}]
+    tokens, lengths = pack_prompts(ours, [ours.chat(messages)], 64)
+    expected = theirs.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+    assert tokens[0, : lengths[0]].tolist() == expected
+
+
+def test_what_training_marks_in_a_template_is_read_as_text(folder: Path):
+    transformers = pytest.importorskip("transformers")
+    template = (
+        "{% set x = 'd' %}{% for m in messages %}{% generation %}{% set x = 'e' %}\n  {{ m.content }}{{ x }}"
+        "{%- endgeneration %}{{ x }}{% endfor %}"
+    )
+    change(folder, chat_template=template, eos_token="<|im_end|>")
+    messages = [{"role": "user", "content": "abc"}, {"role": "assistant", "content": "d"}]
+    theirs = transformers.PreTrainedTokenizerFast.from_pretrained(folder)
+    expected = theirs.apply_chat_template(messages, tokenize=False)
+    assert bpe.from_folder(folder).chat(messages, add_generation_prompt=False) == expected
+    assert "abce" in expected
+
+
 def test_templates_find_what_they_are_written_for(folder: Path):
     change(
         folder,
@@ -272,6 +311,73 @@ def test_what_ends_a_generation_decides_whether_turns_end(folder: Path):
     change(folder, chat_template=None, eos_token=None)
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [1, 2]}))
     assert bpe.from_folder(folder).eos_id == 1
+
+
+@pytest.mark.parametrize("file", ["generation_config.json", "config.json"])
+@pytest.mark.parametrize("value", ["1", 1.5, -1, True, 10**9, 10**40, [], [1, None], {"a": 1}, [[1]]])
+def test_what_is_no_token_ends_nothing(folder: Path, file: str, value: Any):
+    (folder / file).write_text(json.dumps({"eos_token_id": value}))
+    with pytest.raises(PretrainedError, match=f"{file} has eos_token_id"):
+        bpe.from_folder(folder)
+
+
+def test_without_a_generation_config_the_model_says_what_ends(folder: Path):
+    (folder / "config.json").write_text(json.dumps({"eos_token_id": [2, 5], "vocab_size": 12}))
+    assert bpe.from_folder(folder).stop_ids == (2, 5)
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": 1}))
+    assert bpe.from_folder(folder).stop_ids == (2, 1)
+
+
+def test_every_token_has_a_row(folder: Path):
+    def rows(count: int) -> None:
+        (folder / "config.json").write_text(json.dumps({"vocab_size": count}))
+
+    rows(12)
+    assert bpe.from_folder(folder).encode("ab") == [11]
+    rows(11)
+    with pytest.raises(PretrainedError, match="12 tokens, but the model's embedding has 11 rows .*none for 'ab'"):
+        bpe.from_folder(folder)
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.add_special_tokens(["<image>"])  # as Gemma 3's text models have it
+    tokenizer.save(str(folder / "tokenizer.json"))
+    rows(12)
+    assert bpe.from_folder(folder).encode("abc") == [11, 5]
+    with pytest.raises(PretrainedError, match="a text holds '<image>', but the model's embedding of 12 rows has none"):
+        bpe.from_folder(folder).encode("a<image>b")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("bos_token", 5),
+        ("eos_token", {"text": "x"}),
+        ("pad_token", ["x"]),
+        ("chat_template", 7),
+        ("chat_template", [1]),
+    ],
+)
+def test_fields_of_a_tokenizer_have_their_types(folder: Path, field: str, value: Any):
+    change(folder, **{field: value})
+    with pytest.raises(PretrainedError, match=f"tokenizer_config.json has .*{field}"):
+        bpe.from_folder(folder)
+
+
+def test_a_panic_of_the_library_ends_in_a_sentence(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    raw = json.loads((folder / "tokenizer.json").read_text())
+    raw["model"]["continuing_subword_prefix"] = "é"
+    (folder / "tokenizer.json").write_text(json.dumps(raw))
+    with contextlib.suppress(PretrainedError):  # whichever release refuses it, panics at it, or reads it
+        bpe.from_folder(folder)
+
+    class PanicException(BaseException):
+        pass
+
+    def panic(*_: Any, **__: Any) -> None:
+        raise PanicException("byte index 2 is not a char boundary")
+
+    monkeypatch.setattr(bpe.Tokenizer, "from_file", panic)
+    with pytest.raises(PretrainedError, match="tokenizer.json cannot be read .byte index 2 is not a char boundary."):
+        bpe.from_folder(folder)
 
 
 def test_saved_settings_neither_cut_nor_fill(folder: Path):

@@ -129,12 +129,12 @@ def test_configs_that_transformers_writes_load(family: str, tmp_path: Path):
 @pytest.mark.parametrize(
     ("family", "change", "words"),
     [
-        ("llama", {"hidden_act": "relu"}, "sets hidden_act = 'relu', which this decoder does not have .*'silu'"),
+        ("llama", {"hidden_act": "relu"}, "sets hidden_act = 'relu', which is not supported .*'silu'"),
         ("qwen2", {"hidden_act": "gelu"}, "sets hidden_act = 'gelu'"),
         ("gemma3", {"hidden_activation": "gelu"}, "sets hidden_activation = 'gelu'"),
         ("llama", {"mlp_bias": True}, "sets mlp_bias = True"),
         ("qwen3", {"attention_bias": True}, "sets attention_bias = True"),
-        ("llama", {"layer_types": ["sliding_attention"] * 3}, "sets layer_types = .* does not have: choose another"),
+        ("llama", {"layer_types": ["sliding_attention"] * 3}, "sets layer_types = .* is not supported: choose another"),
         ("llama", {"sliding_window": 20}, "sets sliding_window = 20"),
         ("qwen3", {"layer_types": ["chunked_attention"] * 3}, "sets layer_types.0 = 'chunked_attention'"),
         ("qwen3", {"layer_types": ["full_attention"] * 2}, "has 2 layer_types for 3 layers"),
@@ -147,7 +147,7 @@ def test_configs_that_transformers_writes_load(family: str, tmp_path: Path):
             "sets quantization_config = {'quant_method': 'fp8'}",
         ),
         ("llama", {"attention_dropout": 0.1}, "has attention_dropout = 0.1"),
-        ("llama", {"some_new_switch": True}, "sets some_new_switch = True, which this decoder does not have"),
+        ("llama", {"some_new_switch": True}, "sets some_new_switch = True, which is not supported"),
         ("llama", {"partial_rotary_factor": 0.5}, "has partial_rotary_factor = 0.5"),
         ("llama", {"rope_interleaved": True}, "sets rope_interleaved = True"),
         ("llama", {"auto_map": {"AutoModel": "x.Y"}}, "sets auto_map"),

@@ -214,7 +214,7 @@ def folder_config() -> Any:
     [
         ({"architectures": ["MixtralForCausalLM"]}, "is a MixtralForCausalLM; supported are LlamaForCausalLM, Qwen2"),
         ({"architectures": None}, "is a none; supported"),
-        ({"attention_bias": True}, "sets attention_bias = True, which this decoder does not have"),
+        ({"attention_bias": True}, "sets attention_bias = True, which is not supported"),
         (
             {"rope_parameters": {"rope_type": "longrope"}},
             "positions by 'longrope'; supported are linear, llama3 and yarn",

@@ -113,16 +113,32 @@ def saved(tmp_path: Path) -> tuple[Path, Any]:
     ("change", "words"),
     [
         ({"peft_type": "IA3"}, "is a IA3 adapter; supported is LORA"),
-        ({"use_dora": True}, "uses use_dora = True, which is not supported"),
-        ({"modules_to_save": ["lm_head"]}, r"uses modules_to_save = \['lm_head'\]"),
-        ({"bias": "all"}, "uses bias = 'all'"),
-        ({"rank_pattern": {"q_proj": 2}}, "uses rank_pattern = {'q_proj': 2}"),
-        ({"alpha_pattern": {"q_proj": 2}}, "uses alpha_pattern = "),
-        ({"init_lora_weights": "pissa"}, "uses init_lora_weights = 'pissa'"),
-        ({"of_a_later_peft": 1}, "uses of_a_later_peft = 1, which is not supported"),
-        ({"r": None}, "has r = None and lora_alpha = 4, but a rank from 1 on"),
-        ({"r": 0}, "has r = 0 and"),
-        ({"lora_alpha": "8"}, "lora_alpha = '8', but"),
+        ({"use_dora": True}, "sets use_dora = True, which is not supported .*: merge it into its base with peft"),
+        ({"modules_to_save": ["lm_head"]}, r"sets modules_to_save = \['lm_head'\]"),
+        ({"bias": "all"}, "sets bias = 'all'"),
+        ({"lora_bias": True}, "sets lora_bias = True"),
+        ({"rank_pattern": {"q_proj": 2}}, "sets rank_pattern = {'q_proj': 2}"),
+        ({"alpha_pattern": {"q_proj": 2}}, "sets alpha_pattern = "),
+        ({"exclude_modules": ["q_proj"]}, "sets exclude_modules = "),
+        ({"layer_replication": [[0, 2]]}, "sets layer_replication = "),
+        ({"trainable_token_indices": [1]}, "sets trainable_token_indices = "),
+        ({"init_lora_weights": "pissa"}, "sets init_lora_weights = 'pissa'"),
+        ({"of_a_later_peft": 1}, "sets of_a_later_peft = 1, which is not supported"),
+        ({"layers_to_transform": [0, 1]}, r"layers_to_transform = \[0, 1\], but the model has the layers 0 to 2"),
+        ({"target_modules": ["k_proj"]}, r"tensors of q_proj, which target_modules = \['k_proj'\] does not name"),
+        ({"target_modules": r".*layers\.[01]\..*q_proj"}, "does not name in every layer"),
+        ({"target_modules": "("}, "has target_modules = .: "),
+        ({"target_modules": 5}, "has target_modules.* = 5"),
+        ({"fan_in_fan_out": "no"}, "has fan_in_fan_out = 'no'"),
+        ({"use_rslora": 1}, "has use_rslora = 1"),
+        ({"r": None}, "has r = None: Input should be a valid integer"),
+        ({"r": 0}, "has r = 0: "),
+        ({"r": 4.0}, "has r = 4.0: "),
+        ({"lora_alpha": "8"}, "has lora_alpha = '8': Input should be a valid number"),
+        ({"lora_alpha": float("nan")}, "has lora_alpha = nan"),
+        ({"lora_alpha": float("inf")}, "has lora_alpha = inf"),
+        ({"lora_alpha": 10**400}, "has lora_alpha = 1000"),
+        ({"lora_alpha": True}, "has lora_alpha = True"),
         ({"r": 5}, r"a lora_A of q_proj of the shape \(4, 32\), but the model asks for \(5, 32\)"),
     ],
 )
@@ -132,6 +148,15 @@ def test_other_adapters_are_refused(saved: tuple[Path, Any], change: dict, words
     (path / "adapter_config.json").write_text(json.dumps(raw | change))
     with pytest.raises(PretrainedError, match=words):
         peft_format.load(path, config)
+
+
+@pytest.mark.parametrize("targets", [["q_proj"], ["self_attn.q_proj"], ".*q_proj", "all-linear", None])
+def test_all_ways_to_name_what_is_adapted(saved: tuple[Path, Any], targets: Any):
+    path, config = saved
+    raw = json.loads((path / "adapter_config.json").read_text())
+    raw |= {"target_modules": targets, "layers_to_transform": [2, 1, 0], "lora_ga_config": None, "use_velora": False}
+    (path / "adapter_config.json").write_text(json.dumps(raw))
+    assert list(peft_format.load(path, config)) == ["q_proj"]
 
 
 def test_tensors_that_do_not_belong_are_named(saved: tuple[Path, Any]):
@@ -145,6 +170,8 @@ def test_tensors_that_do_not_belong_are_named(saved: tuple[Path, Any]):
         (tensors | {"base_model.model.lm_head.weight": tensors[first]}, "adapts base_model.model.lm_head.weight"),
         ({k: v for k, v in tensors.items() if ".1." not in k}, r"in the layers \[1\]: adapt all layers"),
         ({}, "holds no tensors"),
+        (tensors | {first: np.full((4, 32), np.nan, np.float32)}, "q_proj.lora_A.weight of .* no finite number"),
+        (tensors | {first: np.ones((4, 32), np.int8)}, "q_proj.lora_A.weight of .* is stored as I8"),
     ):
         save_file(changed, path / "adapter_model.safetensors")
         with pytest.raises(PretrainedError, match=words):

@@ -150,6 +150,14 @@ def test_the_hubs_refusals_are_sentences(monkeypatch: pytest.MonkeyPatch, error:
         source.load("org/name")
 
 
+def test_a_folder_here_comes_before_a_known_architecture(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.chdir(tmp_path)
+    name = "Qwen/Qwen2.5-1.5B"
+    assert source.load_config(name).layers == 28
+    make("qwen2").save_pretrained(tmp_path / name)
+    assert source.load_config(name).layers == 3
+
+
 def test_a_hub_id_is_downloaded_without_pickles(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     make("qwen2").save_pretrained(tmp_path)
     asked = {}
