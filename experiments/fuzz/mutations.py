@@ -118,7 +118,12 @@ def _with_header(target: Path, header: bytes, data: bytes) -> bool:
 
 
 def _tensors(header: Any) -> Any:
-    return {name: value for name, value in header.items() if name != "__metadata__"}
+    """What says where a tensor is and what it is; further fields say nothing."""
+    return {
+        name: [value.get(field) for field in ("dtype", "shape", "data_offsets")] if isinstance(value, dict) else value
+        for name, value in header.items()
+        if name != "__metadata__"
+    }
 
 
 def _places(content: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, tuple[Any, ...]]]:

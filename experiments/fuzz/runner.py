@@ -31,11 +31,16 @@ import numpy as np
 from mass_jax.models.pretrained.errors import PretrainedError
 from mass_jax.training.errors import InputError
 
-SECONDS, BYTES = 1.0, 1 << 30
-"""The most CPU time and memory that one case may take."""
 PATIENCE = 120.0
 """Seconds after which a process that uses no CPU is taken for one that waits for ever."""
 ACCEPTED, REFUSED, FAILED = "accepted", "refused", "failed"
+
+
+class Limits(NamedTuple):
+    """The most CPU time, in seconds, and the most memory, in bytes, that one case may take."""
+
+    seconds: float = 1.0
+    bytes: int = 1 << 30
 
 
 class Worker(NamedTuple):
@@ -53,6 +58,7 @@ def run(
     workdir: Path,
     workers: int,
     show: Callable[[int, int], None] = lambda done, failed: None,
+    limits: Limits = Limits(),  # noqa: B008 (immutable)
 ) -> dict[str, int]:
     """Read ``count`` mutated files, in turn of every kind; failures go to ``workdir/failures``.
 
@@ -63,6 +69,7 @@ def run(
       workdir: is made; what an earlier run left of failures is removed.
       workers: processes.
       show: is told how many cases are done and how many of them failed.
+      limits: of each case.
 
     Returns:
       How many files were accepted, refused, and failed.
@@ -77,7 +84,9 @@ def run(
     def hire(name: str) -> None:
         scratch = _made(workdir / "scratch" / name)
         ours, theirs = get_context("spawn").Pipe()
-        process = get_context("spawn").Process(target=work, args=(theirs, kinds, seed, sources, scratch), daemon=True)
+        process = get_context("spawn").Process(
+            target=work, args=(theirs, kinds, seed, sources, scratch, limits), daemon=True
+        )
         process.start()
         theirs.close()
         at_work[ours] = Worker(process, ours, scratch), None, time.monotonic()
@@ -91,7 +100,7 @@ def run(
                 verdict, words, goes_on = worker.pipe.recv()
             except EOFError:
                 worker.process.join()
-                verdict, words, goes_on = FAILED, _last_words(worker), False
+                verdict, words, goes_on = FAILED, _last_words(worker, limits), False
                 if number is None:
                     raise RuntimeError(f"the unchanged files cannot be read:\n{words}") from None
             if number is not None:
@@ -126,6 +135,7 @@ def work(
     seed: int,
     sources: Mapping[str, Sequence[str]],
     scratch: Path,
+    limits: Limits,
 ) -> None:
     """Load the seeds, then whatever cases the pipe names until it names None."""
     log = open(scratch / "stderr.txt", "w", encoding="utf-8")  # noqa: SIM115 (for as long as the process lives)
@@ -140,23 +150,25 @@ def work(
     while (number := pipe.recv()) is not None:
         kind, rng = kind_of(kinds, number), np.random.default_rng([seed, number])
         log.truncate(0)
-        verdict, words = _read(_module(kinds, kind), Path(rng.choice(np.array(sources[kind]))), scratch / "case", rng)
+        verdict, words = _read(
+            _module(kinds, kind), Path(rng.choice(np.array(sources[kind]))), scratch / "case", rng, limits.seconds
+        )
         grown = _peak() - before
-        if grown > BYTES:
-            verdict, words = FAILED, f"{words}\nIt took {grown >> 20} MiB, more than {BYTES >> 20}."
-        pipe.send((verdict, words, grown <= BYTES))
-        if grown > BYTES:
+        if grown > limits.bytes:
+            verdict, words = FAILED, f"{words}\nIt took {grown >> 20} MiB, more than {limits.bytes >> 20}."
+        pipe.send((verdict, words, grown <= limits.bytes))
+        if grown > limits.bytes:
             return
 
 
-def _read(module: Any, source: Path, folder: Path, rng: np.random.Generator) -> tuple[str, str]:
+def _read(module: Any, source: Path, folder: Path, rng: np.random.Generator, seconds: float) -> tuple[str, str]:
     """The verdict on one case, and the traceback where it failed."""
     shutil.rmtree(folder, ignore_errors=True)
     target = _made(folder) / source.name
     try:
         must_fail = module.mutate(source, target, rng)
         # By the signal's default, which needs no turn of the interpreter: a loop in C ends too.
-        signal.setitimer(signal.ITIMER_PROF, SECONDS)
+        signal.setitimer(signal.ITIMER_PROF, seconds)
         try:
             module.load(target)
         finally:
@@ -168,10 +180,10 @@ def _read(module: Any, source: Path, folder: Path, rng: np.random.Generator) -> 
     return (FAILED, "It was accepted, but has to be refused.") if must_fail else (ACCEPTED, "")
 
 
-def _last_words(worker: Worker) -> str:
+def _last_words(worker: Worker, limits: Limits) -> str:
     code = worker.process.exitcode
     if code == -signal.SIGPROF:
-        words = f"It took more than {SECONDS:g} s of CPU time."
+        words = f"It took more than {limits.seconds:g} s of CPU time."
     elif code == -signal.SIGKILL:
         words = f"It was killed: it waited for more than {PATIENCE:g} s, or there was no memory left."
     else:
@@ -191,6 +203,10 @@ def _module(kinds: Mapping[str, str], kind: str) -> Any:
 
 def _peak() -> int:
     """The most memory that this process has had, in bytes."""
+    status = Path("/proc/self/status")
+    if status.exists():  # the other count starts at the parent's
+        (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 

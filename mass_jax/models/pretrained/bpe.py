@@ -239,7 +239,8 @@ def from_folder(folder: str | os.PathLike[str]) -> BpeTokenizer:
         name = getattr(raw, field)
         if name is not None:
             names[field] = name.content if isinstance(name, _Token) else name
-    ids = {field: tokenizer.token_to_id(name) for field, name in names.items()}
+    with _in_a_sentence(f"{where} names a token that is no text"):
+        ids = {field: tokenizer.token_to_id(name) for field, name in names.items()}
     ends = _ends(folder, tokenizer)
     # A BOS token may be named and yet not be used; only what the tokenizer puts first says that the model wants it.
     bos = ids.get("bos_token")

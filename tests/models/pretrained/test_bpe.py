@@ -360,6 +360,9 @@ def test_fields_of_a_tokenizer_have_their_types(folder: Path, field: str, value:
     change(folder, **{field: value})
     with pytest.raises(PretrainedError, match=f"tokenizer_config.json has .*{field}"):
         bpe.from_folder(folder)
+    change(folder, **{field: "\ud800"})
+    with contextlib.nullcontext() if field == "chat_template" else pytest.raises(PretrainedError, match="no text"):
+        bpe.from_folder(folder)
 
 
 def test_a_panic_of_the_library_ends_in_a_sentence(folder: Path, monkeypatch: pytest.MonkeyPatch):
