@@ -39,32 +39,35 @@ def seeds(home: Path) -> list[Path]:
 
 
 def mutate(origin: Path, target: Path, rng: np.random.Generator) -> bool:
-    """Change one piece of the header, or bytes anywhere."""
+    """Change one piece of the header, and leave the weights where the reader looks for them; or cut the file."""
     raw = origin.read_bytes()
-    fields, atoms, end = walk(raw)
-    action = rng.integers(8)
-    if action == 0:  # anywhere in the header
-        target.write_bytes(mutations.flip(raw[:end], rng) + raw[end:])
-    elif action == 1:
+    if rng.random() < 0.1:
         target.write_bytes(raw[: rng.integers(len(raw) - 64)])  # more than the filling at the end
         return True
-    elif action == 2:  # a field less, twice, or moved under another name
-        start, stop, name = fields[rng.integers(len(fields))]
-        other = fields[rng.integers(len(fields))]
-        piece = (b"", raw[start:stop] * 2, _text(other[2]) + raw[start + 8 + len(name) : stop])[rng.integers(3)]
-        target.write_bytes(raw[:start] + piece + raw[stop:])
-        if rng.random() < 0.7:
-            count = len(fields) + (-1 if not piece else 1 if len(piece) > stop - start else 0)
-            _at(target, 16, struct.pack("<Q", count))
+    fields, atoms, end = walk(raw)
+    header, data = raw[:end], raw[end + -end % gguf.GGUF_DEFAULT_ALIGNMENT :]
+    action = rng.integers(7)
+    start, stop, name = fields[rng.integers(len(fields))]
+    value = start + 8 + len(name) + 4
+    if action == 0:
+        header = mutations.flip(header, rng)
+    elif action == 1:  # a field less, or twice
+        twice = rng.random() < 0.5
+        header = _counted(header[:start] + header[start:stop] * 2 * twice + header[stop:], len(fields), 2 * twice - 1)
+    elif action == 2:  # under another name
+        other = str(rng.choice(_NAMES)).format(origin.stem).encode()
+        header = header[:start] + _text(other) + header[value - 4 :]
     elif action == 3:  # a field more
-        name = str(rng.choice(_NAMES)).format(origin.stem).encode()
-        target.write_bytes(raw[:16] + struct.pack("<Q", len(fields) + 1) + _text(name) + _value(rng) + raw[24:])
-    elif action == 4:  # a value of another type
-        start, stop, name = fields[rng.integers(len(fields))]
-        target.write_bytes(raw[: start + 8 + len(name)] + _value(rng) + raw[stop:])
+        other = str(rng.choice(_NAMES)).format(origin.stem).encode()
+        header = _counted(header[:24] + _text(other) + _value(rng) + header[24:], len(fields), 1)
+    elif action == 4:  # a value of another type, or the same in another place
+        given = fields[rng.integers(len(fields))]
+        moved = header[given[0] + 8 + len(given[2]) : given[1]]
+        header = header[: value - 4] + (_value(rng) if rng.random() < 0.5 else moved) + header[stop:]
     else:
         atom = atoms[rng.integers(len(atoms))]
-        target.write_bytes(raw[: atom.place] + _piece(raw, atom, rng) + raw[atom.place + atom.length :])
+        header = header[: atom.place] + _piece(raw, atom, rng) + header[atom.place + atom.length :]
+    target.write_bytes(header + bytes(-len(header) % gguf.GGUF_DEFAULT_ALIGNMENT) + data)
     return False
 
 
@@ -133,9 +136,8 @@ _NAMES = (
 def _piece(raw: bytes, atom: Atom, rng: np.random.Generator) -> bytes:
     before = raw[atom.place : atom.place + atom.length]
     if atom.form is None:
-        return (rng.bytes(atom.length), before.replace(b"0", b"1").replace(b"a", b"\xff"), bytes(atom.length))[
-            rng.integers(3)
-        ]
+        letters = rng.integers(48, 123, atom.length, dtype=np.uint8).tobytes()
+        return (letters, before.replace(b"0", b"1").replace(b"a", b"b"), rng.bytes(atom.length))[rng.integers(3)]
     if atom.form in ("<f", "<d"):
         return struct.pack(atom.form, np.clip(ODD_FLOATS[rng.integers(len(ODD_FLOATS))], -3e38, 3e38))
     (old,) = struct.unpack(atom.form, before)
@@ -159,9 +161,9 @@ def _text(text: bytes) -> bytes:
     return struct.pack("<Q", len(text)) + text
 
 
-def _at(path: Path, place: int, piece: bytes) -> None:
-    raw = path.read_bytes()
-    path.write_bytes(raw[:place] + piece + raw[place + len(piece) :])
+def _counted(header: bytes, fields: int, more: int) -> bytes:
+    """With another number of fields at its beginning."""
+    return header[:16] + struct.pack("<Q", fields + more) + header[24:]
 
 
 def _write(path: Path, family: str, kind: gguf.GGMLQuantizationType) -> None:
