@@ -52,8 +52,8 @@ def _reported(workdir: Path) -> Path:
         return write_report(workdir)
     except OSError as error:
         raise InputError(
-            f"The report cannot be written ({error}). All results are in '{workdir}': make room, and then write it by "
-            f"python -m mass_jax.reporting.report --workdir={workdir}."
+            f"The report cannot be written ({error.strerror or error}). All results are in '{workdir}': make room, and "
+            f"then write it by python -m mass_jax.reporting.report --workdir={workdir}."
         ) from error
 
 

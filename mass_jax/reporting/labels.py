@@ -1,4 +1,8 @@
-"""What the methods and controls are called, and what each of them is."""
+"""What the methods, controls, phases and checks are called, and what each of them is."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
 
 METHODS: dict[str, tuple[str, str]] = {
     "base": ("Base", "no update"),
@@ -32,17 +36,48 @@ CONTROLS: dict[str, tuple[str, str]] = {
 }
 
 
-def label(name: str) -> str:
-    """The name a reader sees; an unknown name stands for itself."""
+CHECKS: dict[str, str] = {
+    "attribution_fd_correlation": "Attribution against finite differences: correlation",
+    "scorer_auc_within_task": "Scorer finds right practice pairs: area within the task",
+    "oracle_gain_recovered": "Share of the oracle's gain recovered",
+}
+
+
+def label(name: str, results: Mapping[str, Any] | None = None) -> str:
+    """The name a reader sees: as the results call it, else as here; an unknown name stands for itself.
+
+    Args:
+      name: of a method, a control or a trained arm.
+      results: the content of ``results.json``, whose ``labels`` name the arms of one's own too.
+    """
+    given, known = (results or {}).get("labels") or {}, METHODS | CONTROLS
+    return str(given.get(name) or (known[name][0] if name in known else name.replace("_", " ")))
+
+
+def meaning(name: str, results: Mapping[str, Any] | None = None) -> str:
+    """What a method or control is; of an arm of one's own what it overrides; nothing for an unknown name."""
     known = METHODS | CONTROLS
-    return known[name][0] if name in known else name.replace("_", " ")
+    if name in known:
+        return known[name][1]
+    arm = ((results or {}).get("arms") or {}).get(name) or {}
+    own = ", ".join(f"{field} = {value}" for field, value in (arm.get("overrides") or {}).items())
+    return f"trained with {own}" if own else ""
 
 
-def meaning(name: str) -> str:
-    """What a method or control is, or nothing for an unknown name."""
-    return (METHODS | CONTROLS).get(name, ("", ""))[1]
-
-
-def pair_label(name: str) -> str:
+def pair_label(name: str, results: Mapping[str, Any] | None = None) -> str:
     """``"mass-base"`` as ``"MASS − Base"``."""
-    return " − ".join(label(side) for side in name.split("-"))
+    return " − ".join(label(side, results) for side in name.split("-"))
+
+
+def phase_label(name: str, results: Mapping[str, Any] | None = None) -> str:
+    """``"train/mass"`` as ``"train MASS"``, and ``"evaluate/base (s)"`` of the costs as ``"answer as Base"``."""
+    head, _, arm = re.sub(r" \(s\)$", "", name).partition("/")
+    if not arm:
+        return head.replace("_", " ")
+    return f"{'answer as' if head == 'evaluate' else head} {label(arm, results)}"
+
+
+def check_label(name: str) -> str:
+    """``"attribution_fd_correlation.sgd"`` as a reader wants it."""
+    head, _, rest = name.partition(".")
+    return CHECKS.get(head, head.replace("_", " ")) + (f", {rest}" if rest else "")

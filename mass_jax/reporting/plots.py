@@ -1,4 +1,4 @@
-"""Figures of the report, as SVG text to put inside a page.
+"""Figures of the report, as a caption and SVG text to put inside a page's ``figure``.
 
 Colours are written as place-holders and become CSS variables, so that a figure follows the page's light or dark theme,
 and text stays text. Nothing here touches pyplot: no global state, no display.
@@ -14,6 +14,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
 from mass_jax.reporting import stats
@@ -25,7 +26,7 @@ SERIES = tuple(_COLOUR[f"c{index}"] for index in range(6))
 
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
-    "font.size": 10,
+    "font.size": 12,
     "text.color": _COLOUR["ink"],
     "axes.labelcolor": _COLOUR["muted"],
     "axes.edgecolor": _COLOUR["line"],
@@ -43,10 +44,16 @@ _STYLE: dict[Any, Any] = {
     "axes.spines.right": False,
     "axes.spines.left": False,
     "legend.frameon": False,
-    "legend.fontsize": 9,
+    "legend.fontsize": 12,
     "lines.linewidth": 1.8,
 }
+_NARROW, _WIDE = 3.9, 4.5
+"""Inches of a figure: on a phone, which has 300 pixels for it, letters are 11 pixels high and more."""
 _MAX_POINTS = 400
+_LARGE = 1e4
+"""Values from here on are written with k, M, G."""
+_SHORT = 18
+"""Letters of a name of which two stand side by side in a legend."""
 
 
 class Bar(NamedTuple):
@@ -64,7 +71,7 @@ def bars(rows: Sequence[Bar], title: str, reference: float | None = None) -> str
     def draw(axes: Axes) -> None:
         for y, row in enumerate(rows):
             colour = _COLOUR["accent"] if row.highlight else _COLOUR["c5"]
-            axes.barh(y, 100 * row.value, height=0.62, color=colour, alpha=0.85 if row.highlight else 0.55)
+            axes.barh(y, 100 * row.value, height=0.62, color=colour, alpha=1.0 if row.highlight else 0.85)
             end = row.value
             if row.bounds:
                 axes.plot(100 * np.array(row.bounds), [y, y], color=_COLOUR["ink"], linewidth=1.4)
@@ -75,11 +82,12 @@ def bars(rows: Sequence[Bar], title: str, reference: float | None = None) -> str
         axes.set_yticks(range(len(rows)), [row.label for row in rows])
         axes.tick_params(axis="y", labelcolor=_COLOUR["ink"])
         axes.invert_yaxis()
-        axes.set_xlim(0, min(108.0, 108 * max(max(row.value, (row.bounds or (0, 0))[1]) for row in rows) + 4))
+        axes.set_xlim(0, min(114.0, 112 * max(max(row.value, (row.bounds or (0, 0))[1]) for row in rows) + 4))
         axes.set_xlabel("accuracy, %")
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=4))
         axes.grid(axis="x")
 
-    return _figure(draw, title, (7.2, 0.8 + 0.36 * len(rows)))
+    return _figure(draw, title, (_WIDE, 1.0 + 0.34 * len(rows)))
 
 
 def forest(rows: Sequence[Bar], title: str) -> str:
@@ -88,17 +96,19 @@ def forest(rows: Sequence[Bar], title: str) -> str:
     def draw(axes: Axes) -> None:
         for y, row in enumerate(rows):
             low, high = row.bounds or (row.value, row.value)
-            colour = _COLOUR["good"] if low > 0 else _COLOUR["bad"] if high < 0 else _COLOUR["muted"]
+            side = "muted" if row.bounds is None else "good" if low > 0 else "bad" if high < 0 else "muted"
+            colour = _COLOUR[side]
             axes.plot([100 * low, 100 * high], [y, y], color=colour, linewidth=2.2, solid_capstyle="round")
             axes.plot(100 * row.value, y, "o", color=colour, markersize=6)
         axes.axvline(0, color=_COLOUR["ink"], linewidth=1)
         axes.set_yticks(range(len(rows)), [row.label for row in rows])
         axes.tick_params(axis="y", labelcolor=_COLOUR["ink"])
         axes.set_ylim(len(rows) - 0.4, -0.6)
-        axes.set_xlabel("difference in points, with 95 % interval")
+        axes.set_xlabel("points")
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=4))
         axes.grid(axis="x")
 
-    return _figure(draw, title, (7.2, 0.8 + 0.34 * len(rows)))
+    return _figure(draw, title, (_WIDE, 1.0 + 0.34 * len(rows)))
 
 
 def curves(series: Mapping[str, tuple[ArrayLike, ArrayLike]], title: str) -> str:
@@ -111,9 +121,12 @@ def curves(series: Mapping[str, tuple[ArrayLike, ArrayLike]], title: str) -> str
     Returns:
       SVG text.
     """
+    heads = {name.partition("/")[0] for name in series}
+    names = [name.partition("/")[2] or name if len(heads) == 1 else name for name in series]
+    columns = 2 if len(names) > 1 and max(map(len, names)) <= _SHORT else 1
 
     def draw(axes: Axes) -> None:
-        for index, (name, (steps, values)) in enumerate(series.items()):
+        for index, (name, (steps, values)) in enumerate(zip(names, series.values(), strict=True)):
             x, y = np.asarray(steps, dtype=float), np.asarray(values, dtype=float)
             window = max(1, len(y) // 25)
             keep = np.unique(np.linspace(0, len(x) - 1, min(len(x), _MAX_POINTS)).astype(int))
@@ -124,13 +137,17 @@ def curves(series: Mapping[str, tuple[ArrayLike, ArrayLike]], title: str) -> str
             if len(x) == 1:
                 axes.plot(x, y, "o", color=colour, markersize=4)
         axes.set_xlabel("step")
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
         shown = np.concatenate([np.asarray(values, dtype=float) for _, values in series.values()])
         if np.all(shown > 0) and shown.max() > 200 * shown.min():
             axes.set_yscale("log")
+        elif np.nanmax(np.abs(shown), initial=0.0) >= _LARGE:
+            axes.yaxis.set_major_formatter(EngFormatter(sep=""))
         axes.grid(axis="y")
-        axes.legend(loc="best", ncols=1 if len(series) < 4 else 2)
+        axes.figure.legend(loc="outside lower left", ncols=columns, handlelength=1.2, columnspacing=1.0)
 
-    return _figure(draw, title, (3.9, 2.7))
+    # Beneath the curves, so that it neither hides them nor is cut.
+    return _figure(draw, title, (_NARROW, 2.5 + 0.22 * -(-len(series) // columns)))
 
 
 def attribution_by_correctness(helpfulness: ArrayLike, correct: ArrayLike) -> str:
@@ -158,7 +175,7 @@ def attribution_by_correctness(helpfulness: ArrayLike, correct: ArrayLike) -> st
         axes.set_yticks([])
         axes.legend()
 
-    return _figure(draw, "Attribution of right and wrong practice pairs", (3.9, 2.7))
+    return _figure(draw, "Attribution of right and wrong practice pairs", (_NARROW, 2.7))
 
 
 def roc(scores: ArrayLike, correct: ArrayLike, task: ArrayLike) -> str:
@@ -183,9 +200,9 @@ def roc(scores: ArrayLike, correct: ArrayLike, task: ArrayLike) -> str:
         axes.set_xlabel("wrong pairs accepted")
         axes.set_ylabel("right pairs accepted")
         axes.grid()
-        axes.legend(loc="lower right", title="area under the curve", title_fontsize=9)
+        axes.legend(loc="lower right", title="area under the curve", title_fontsize=12)
 
-    return _figure(draw, "Scorer: finding the right pairs", (3.9, 2.7))
+    return _figure(draw, "Scorer: finding the right pairs", (_NARROW, 2.7))
 
 
 def right_by_weight(weights: ArrayLike, correct: ArrayLike) -> str:
@@ -204,7 +221,7 @@ def right_by_weight(weights: ArrayLike, correct: ArrayLike) -> str:
         axes.set_ylabel("right pairs, %")
         axes.grid(axis="y")
 
-    return _figure(draw, "Do heavier pairs deserve it?", (3.9, 2.7))
+    return _figure(draw, "Do heavier pairs deserve it?", (_NARROW, 2.8))
 
 
 def _figure(draw: Callable[[Axes], None], title: str, size: tuple[float, float]) -> str:
@@ -212,10 +229,10 @@ def _figure(draw: Callable[[Axes], None], title: str, size: tuple[float, float])
         figure = Figure(figsize=size, layout="constrained")
         axes = figure.subplots()
         draw(axes)
-        axes.set_title(title, loc="left", fontsize=10.5, fontweight="bold")
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return _inline(buffer.getvalue(), title)
+    # The title is the page's text, which breaks lines where there is no room.
+    return f"<figcaption>{escape(title)}</figcaption>{_inline(buffer.getvalue(), title)}"
 
 
 def _inline(svg: str, title: str) -> str:

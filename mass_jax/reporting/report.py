@@ -5,14 +5,16 @@
 
 import argparse
 import logging
+import os
+import re
 from collections.abc import Callable
 from html import escape
 from pathlib import Path
 
 from mass_jax.reporting import sections
 from mass_jax.reporting.labels import label
-from mass_jax.reporting.run import Run, dig, interval, load_run
-from mass_jax.reporting.table import number, percent
+from mass_jax.reporting.run import Run, RunError, dig, errors_as_sentences, interval, load_run
+from mass_jax.reporting.table import COMMIT, number, percent
 from mass_jax.reporting.targets import judge, points, trained_arm
 
 SECTIONS: tuple[tuple[str, str, Callable[[Run], str]], ...] = (
@@ -26,6 +28,7 @@ SECTIONS: tuple[tuple[str, str, Callable[[Run], str]], ...] = (
     ("examples", "Test problems, one by one", sections.examples),
     ("cost", "Time and cost", sections.cost),
     ("gate", "Headroom", sections.gate),
+    ("made", "What made this run", sections.made),
     ("config", "Configuration", sections.config),
 )
 
@@ -43,11 +46,20 @@ def write_report(workdir: str | Path) -> Path:
       The path of ``report.html`` in it.
 
     Raises:
-      FileNotFoundError: if the directory does not exist.
+      RunError: if the directory does not exist.
+      OSError: if the page cannot be written; the one before it is as it was.
     """
-    run = load_run(workdir)
-    path = run.workdir / "report.html"
-    path.write_text(_page(run), encoding="utf-8")
+    return _write(load_run(workdir))
+
+
+def _write(run: Run) -> Path:
+    path, text = run.workdir / "report.html", _page(run)
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
     return path
 
 
@@ -82,10 +94,10 @@ def _headline(run: Run) -> str:
     mass, base = (dig(run.results, "methods", name, "accuracy") for name in (arm, "base"))
     count = dig(run.results, "methods", arm, "n")
     if mass is None or base is None:
-        lead = run.missing.get("results.json", "This run has not measured both MASS and Base.")
+        lead = run.missing.get("results.json", f"This run has not measured both {label(arm, run.results)} and Base.")
     else:
         solved = f"{percent(mass)} % of {number(count and int(count))} test problems"
-        lead = f"{label(arm)} solves {solved}, Base {percent(base)} %"
+        lead = f"{label(arm, run.results)} solves {solved}, Base {percent(base)} %"
         pair = (run.results.get("paired") or {}).get(f"{arm}-base")
         bounds, diff = interval(pair), dig(pair, "diff")
         if bounds is not None and diff is not None:
@@ -93,11 +105,15 @@ def _headline(run: Run) -> str:
         lead += "."
     verdicts = [verdict.passed for verdict in judge(run.results)]
     total = dig(run.results, "timing", "total_seconds")
+    commit, made = str(run.results.get("commit") or ""), run.results.get("environment") or {}
+    devices = made.get("devices") or {}
     facts = {
         "targets reached": f"{verdicts.count(True)} of {len(verdicts)}",
         "seed": run.results.get("seed"),
         "time": None if total is None else f"{total / 60:.1f} min",
-        "commit": str(run.results["commit"])[:12] if run.results.get("commit") else None,
+        "commit": commit[:COMMIT] if re.fullmatch("[0-9a-f]{40}", commit) else commit or None,
+        "date": str(made.get("date") or "")[:10] or None,
+        "device": None if not devices.get("kind") else f"{devices.get('count', 1)} × {devices['kind']}",
         "run": run.workdir.name,
     }
     chips = "".join(
@@ -112,7 +128,12 @@ def main() -> None:
     """Writes the page of a run and prints where it is."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--workdir", required=True, help="the run directory")
-    print(write_report(parser.parse_args().workdir))
+    workdir = parser.parse_args().workdir
+    with errors_as_sentences():
+        run = load_run(workdir)
+        print(_write(run))
+        if run.damaged:
+            raise RunError("The page is incomplete. " + " ".join(run.missing[name] for name in run.damaged))
 
 
 if __name__ == "__main__":

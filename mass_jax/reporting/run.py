@@ -1,13 +1,40 @@
 """Reading a run directory: whatever of its files is there, and a sentence for whatever is not."""
 
+import contextlib
 import json
 import math
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mass_jax import records
+
+
+class RunError(FileNotFoundError):
+    """There is no run, or not enough of one."""
+
+
+@contextlib.contextmanager
+def errors_as_sentences() -> Iterator[None]:
+    """Prints what a person can put right without a traceback, and exits with status 2; with 130 on Ctrl-C."""
+    try:
+        yield
+    except RunError as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(2) from None
+    except OSError as error:
+        place = "The file" if error.filename is None else f"'{error.filename}'"
+        print(
+            f"{place} cannot be read or written ({error.strerror or error}): make room, or give a directory that you "
+            "may read and write.",
+            file=sys.stderr,
+        )
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("Interrupted: nothing was changed. The same command does it again.", file=sys.stderr)
+        raise SystemExit(130) from None
 
 
 @dataclass(frozen=True)
@@ -21,6 +48,7 @@ class Run:
       examples: ``examples.jsonl``: test problems with their practice sets.
       scorer: ``scorer.json``: parallel lists over practice examples. Empty if missing.
       missing: a sentence for every file that is absent or could not be read, by file name.
+      damaged: the names of those that are there and could not be read.
     """
 
     workdir: Path
@@ -29,6 +57,7 @@ class Run:
     examples: list[dict[str, Any]] = field(default_factory=list)
     scorer: dict[str, list[Any]] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
+    damaged: list[str] = field(default_factory=list)
 
 
 def load_run(workdir: str | Path) -> Run:
@@ -41,11 +70,12 @@ def load_run(workdir: str | Path) -> Run:
       The run.
 
     Raises:
-      FileNotFoundError: if the directory does not exist.
+      RunError: if the directory does not exist.
     """
     root = Path(workdir)
-    if not root.is_dir():
-        raise FileNotFoundError(f"There is no run directory {root}: give the --workdir of a run.")
+    if not str(workdir) or not root.is_dir():
+        raise RunError(f"There is no run directory '{workdir}': give the --workdir of a run.")
+    damaged: list[str] = []
     missing: dict[str, str] = {}
     metrics = {
         path.parent.relative_to(root).as_posix(): _read_lines(path, root, missing)
@@ -55,11 +85,12 @@ def load_run(workdir: str | Path) -> Run:
         missing["metrics.jsonl"] = "No arm has written a metrics.jsonl: nothing was trained in this directory."
     return Run(
         workdir=root,
-        results=_read_object(root / "results.json", missing),
+        results=_read_object(root / "results.json", missing, damaged),
         metrics={arm: rows for arm, rows in metrics.items() if rows},
         examples=_read_lines(root / "examples.jsonl", root, missing),
-        scorer=_read_object(root / "scorer.json", missing),
+        scorer=_read_object(root / "scorer.json", missing, damaged),
         missing=missing,
+        damaged=damaged,
     )
 
 
@@ -87,13 +118,14 @@ def flatten(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
         yield prefix, tree
 
 
-def _read_object(path: Path, missing: dict[str, str]) -> dict[str, Any]:
+def _read_object(path: Path, missing: dict[str, str], damaged: list[str]) -> dict[str, Any]:
     if not path.is_file():
         missing[path.name] = f"{path.name} is not in this run: the step that writes it has not finished."
         return {}
     try:
         return records.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (OSError, ValueError) as error:
+        damaged.append(path.name)
         missing[path.name] = f"{path.name} is damaged ({error}): run the step that writes it again."
         return {}
 
@@ -104,7 +136,12 @@ def _read_lines(path: Path, root: Path, missing: dict[str, str]) -> list[dict[st
         missing[name] = f"{name} is not in this run: the step that writes it has not finished."
         return []
     rows, broken = [], 0
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        missing[name] = f"{name} cannot be read ({error.strerror or error})."
+        return []
+    for line in text.splitlines():
         try:
             row = json.loads(line)
         except ValueError:

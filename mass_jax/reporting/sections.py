@@ -1,6 +1,7 @@
 """The sections of the report: each turns a run into HTML, or says which file it is waiting for."""
 
 import json
+import math
 import re
 from collections.abc import Sequence
 from html import escape
@@ -8,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from mass_jax.reporting import plots, stats, table
+from mass_jax.reporting import html, plots, stats, table
 from mass_jax.reporting.labels import CONTROLS, METHODS, label, pair_label
 from mass_jax.reporting.run import Run, dig, interval
-from mass_jax.reporting.targets import judge
+from mass_jax.reporting.targets import judge, trained_arm
 
 # Curves that belong together, by the metric's name; what matches none is grouped by the part before its slash.
 _PANELS = (
@@ -23,66 +24,72 @@ _PANELS = (
     ("Scorer", r"^scorer/"),
     ("Attribution", r"^attribution/"),
     ("Gradient norms", r"^grad_norm/"),
+    ("Memory, bytes", r"^machine/peak_\w*bytes$"),
+    ("Tokens a second", r"^machine/tokens_per_second$"),
+    ("Arithmetic, FLOPs a second", r"^machine/flops_per_second$"),
+    ("Share of the devices' peak arithmetic", r"^machine/flop_utilisation$"),
+    ("Seconds a step", r"^machine/seconds$"),
 )
 _NOT_CURVES = re.compile(r"^(step|phase|time|timestamp|seed)$|^time/")
 
 
 def methods(run: Run) -> str:
     """The paper's table, as a picture and in numbers."""
-    rows = _bars(run.results.get("methods"), METHODS, "accuracy", ("mass", "mass_gold"))
+    rows = _bars(run.results, "methods", METHODS, "accuracy", ("mass", "mass_gold", trained_arm(run.results)))
     if not rows:
-        return _missing(run, "results.json", "results.json holds no methods.")
+        return html.missing(run, "results.json", "results.json holds no methods.")
     figure = plots.bars(rows, "Accuracy on held-out problems", dig(run.results, "methods", "base", "accuracy"))
     note = "Lines are 95 % intervals; the dashed line is Base."
-    return _wide(figure) + _note(note) + _html(table.methods_table(run.results))
+    return html.wide(figure) + html.note(note) + html.table(table.methods_table(run.results))
 
 
 def controls(run: Run) -> str:
     """The controls that say where a gain comes from."""
-    rows = _bars(run.results.get("controls"), CONTROLS, "accuracy", ())
+    rows = _bars(run.results, "controls", CONTROLS, "accuracy", ())
     if not rows:
-        return _missing(run, "results.json", "results.json holds no controls.")
-    figure = plots.bars(rows, "Accuracy of the controls", dig(run.results, "methods", "mass", "accuracy"))
-    note = "Each control shares everything with MASS but the one thing it is named for. The dashed line is MASS."
-    return _wide(figure) + _note(note) + _html(table.controls_table(run.results))
+        return html.missing(run, "results.json", "results.json holds no controls.")
+    arm = trained_arm(run.results)
+    figure = plots.bars(rows, "Accuracy of the controls", dig(run.results, "methods", arm, "accuracy"))
+    name = label(arm, run.results)
+    note = f"Each control shares everything with {name} but the one thing it is named for. The dashed line is {name}."
+    return html.wide(figure) + html.note(note) + html.table(table.controls_table(run.results))
 
 
 def paired(run: Run) -> str:
     """Differences over the same problems."""
     entries = run.results.get("paired") or {}
-    rows = _bars(entries, {}, "diff", ())
+    rows = _bars(run.results, "paired", {}, "diff", ())
     if not rows:
-        return _missing(run, "results.json", "results.json holds no paired differences.")
-    rows = [row._replace(label=pair_label(name)) for row, name in zip(rows, entries, strict=False)]
-    note = "Both methods answered the same problems; an interval that leaves out zero is coloured."
-    likelihood = _titled("Log-likelihood of the reference solutions", table.log_likelihood_table(run.results))
-    figure = _wide(plots.forest(rows, "Paired differences"))
-    return figure + _note(note) + _html(table.paired_table(run.results)) + likelihood
+        return html.missing(run, "results.json", "results.json holds no paired differences.")
+    named = [name for name in entries if dig(entries, name, "diff") is not None]
+    rows = [row._replace(label=pair_label(name, run.results)) for row, name in zip(rows, named, strict=True)]
+    note = "Both methods answered the same problems. Lines are 95 % intervals; one that leaves out zero is coloured."
+    likelihood = html.titled("Log-likelihood of the reference solutions", table.log_likelihood_table(run.results))
+    figure = html.wide(plots.forest(rows, "Paired differences"))
+    return figure + html.note(note) + html.table(table.paired_table(run.results)) + likelihood
 
 
 def targets(run: Run) -> str:
     """What the run has to show, and whether it did."""
     if "results.json" in run.missing:
-        return _missing(run, "results.json", "")
+        return html.missing(run, "results.json", "")
     signs = {True: ("good", "✓ reached"), False: ("bad", "✗ missed"), None: ("none", "not measured")}
-    lines = "".join(
-        f'<tr><td>{escape(v.claim)}</td><td class="r">{escape(v.measured)}</td>'
-        f'<td class="{signs[v.passed][0]}">{signs[v.passed][1]}</td></tr>'
+    lines = [
+        (escape(v.claim), escape(v.measured), f'<span class="{signs[v.passed][0]}">{signs[v.passed][1]}</span>')
         for v in judge(run.results)
-    )
-    head = '<tr><th>Target</th><th class="r">Measured</th><th></th></tr>'
-    extra = table.values_table(run.results.get("checks") or {}, ("Check", "Value"))
-    return f'<div class="scroll"><table>{head}{lines}</table></div>' + _titled("All checks", extra)
+    ]
+    verdicts = html.grid(("Target", "Measured", "Verdict"), "lrl", lines)
+    return verdicts + html.titled("All checks", table.checks_table(run.results))
 
 
 def learning(run: Run) -> str:
     """Learning curves of every arm that was trained."""
     if not run.metrics:
-        return _missing(run, "metrics.jsonl", "No arm has metrics yet.")
-    parts = [_missing(run, name, "") for name in run.missing if name.endswith("/metrics.jsonl")]
+        return html.missing(run, "metrics.jsonl", "No arm has metrics yet.")
+    parts = [html.missing(run, name, "") for name in run.missing if name.endswith("/metrics.jsonl")]
     for arm, rows in run.metrics.items():
         figures = "".join(f"<figure>{plots.curves(series, title)}</figure>" for title, series in _panels(rows))
-        parts.append(f'<h3>{escape(label(arm))}</h3><div class="grid">{figures}</div>')
+        parts.append(f'<h3>{escape(label(arm, run.results))}</h3><div class="grid">{figures}</div>')
     return "".join(parts)
 
 
@@ -90,8 +97,8 @@ def synthesis(run: Run) -> str:
     """How good the practice problems were, before and after meta-training."""
     shares = table.synthesis_table(run.results)
     if not shares.rows:
-        return _missing(run, "results.json", "results.json holds no shares of synthesised problems.")
-    return _html(shares, compact=True)
+        return html.missing(run, "results.json", "results.json holds no shares of synthesised problems.")
+    return html.table(shares, compact=True)
 
 
 def attribution(run: Run) -> str:
@@ -99,10 +106,10 @@ def attribution(run: Run) -> str:
     names = ("scores", "weights", "attributions", "correct", "task")
     absent = [name for name in names if not run.scorer.get(name)]
     if absent:
-        return _missing(run, "scorer.json", f"scorer.json holds nothing under {', '.join(absent)}.")
+        return html.missing(run, "scorer.json", f"scorer.json holds nothing under {', '.join(absent)}.")
     lengths = {name: len(run.scorer[name]) for name in names}
     if len(set(lengths.values())) > 1:
-        return _missing(run, "", f"The lists of scorer.json must be equally long, but are {lengths}.")
+        return html.missing(run, "", f"The lists of scorer.json must be equally long, but are {lengths}.")
     scores, weights, attributions = (np.asarray(run.scorer[name], dtype=float) for name in names[:3])
     correct, task = np.asarray(run.scorer["correct"], dtype=bool), np.asarray(run.scorer["task"])
     helpfulness = _standardised(-attributions, task)
@@ -114,10 +121,10 @@ def attribution(run: Run) -> str:
     rows = [
         ("Practice pairs", f"{len(scores):,}"),
         ("Right, %", table.percent(float(correct.mean()))),
-        ("Scorer: area within a task", f"{stats.within_task_auc(scores, correct, task):.3f}"),
-        ("Scorer: area over all pairs", f"{stats.roc_auc(scores, correct):.3f}"),
-        ("Attribution: area within a task", f"{stats.within_task_auc(-attributions, correct, task):.3f}"),
-        ("Correlation of weight and helpfulness", f"{stats.correlation(weights, helpfulness):.3f}"),
+        ("Scorer: area within a task", _decimal(stats.within_task_auc(scores, correct, task))),
+        ("Scorer: area over all pairs", _decimal(stats.roc_auc(scores, correct))),
+        ("Attribution: area within a task", _decimal(stats.within_task_auc(-attributions, correct, task))),
+        ("Correlation of weight and helpfulness", _decimal(stats.correlation(weights, helpfulness))),
         ("Tasks with right and wrong pairs", f"{len(stats.task_aucs(scores, correct, task)):,}"),
     ]
     note = (
@@ -125,14 +132,14 @@ def attribution(run: Run) -> str:
         "negative, here called helpfulness, is what the scorer learns and the generator is rewarded with."
     )
     grid = "".join(f"<figure>{figure}</figure>" for figure in figures)
-    summary = _html(table.Table(("Over test problems", ""), "lr", rows), compact=True)
-    return f'{_note(note)}<div class="grid">{grid}</div>{summary}'
+    summary = html.table(table.Table(("Over test problems", ""), "lr", rows), compact=True)
+    return f'{html.note(note)}<div class="grid">{grid}</div>{summary}'
 
 
 def examples(run: Run) -> str:
     """Test problems with their practice sets, weights, and answers before and after the update."""
     if not run.examples:
-        return _missing(run, "examples.jsonl", "examples.jsonl is empty.")
+        return html.missing(run, "examples.jsonl", "examples.jsonl is empty.")
     return "".join(_example(example) for example in run.examples)
 
 
@@ -140,41 +147,51 @@ def cost(run: Run) -> str:
     """Where the time went, and what it bought."""
     times = table.time_table(run.results)
     if not times.rows and not run.results.get("cost"):
-        return _missing(run, "results.json", "results.json holds neither timing nor cost.")
+        return html.missing(run, "results.json", "results.json holds neither timing nor cost.")
     seconds = [float(row[1].replace(",", "")) for row in times.rows]
     longest = max(seconds, default=1.0) or 1.0
-    lines = "".join(
-        f'<tr><td>{escape(name)}</td><td class="r">{text}</td><td class="weight">{_bar(value / longest, 12)}</td></tr>'
+    lines = [
+        (escape(name), text, html.bar(value / longest, 12))
         for (name, text), value in zip(times.rows, seconds, strict=True)
-    )
-    head = '<tr><th>Phase</th><th class="r">Seconds</th><th></th></tr>'
-    timing = f'<div class="scroll"><table class="compact">{head}{lines}</table></div>' if lines else ""
-    return timing + _titled("Cost", table.values_table(run.results.get("cost") or {}, ("What", "Amount")))
+    ]
+    timing = html.grid(("Phase", "Seconds", ""), "lrl", lines, compact=True) if lines else ""
+    invocations = html.titled("All invocations", table.invocations_table(run.results))
+    return timing + invocations + html.titled("Cost", table.cost_table(run.results))
 
 
 def gate(run: Run) -> str:
     """The headroom that was measured before meta-training."""
-    values = table.values_table(run.results.get("gate") or {}, ("Measured on validation families", "Value"))
+    values = table.gate_table(run.results)
     if not values.rows:
-        return _missing(run, "results.json", "results.json holds no headroom gate.")
+        return html.missing(run, "results.json", "results.json holds no headroom gate.")
     note = "Before meta-training: can a test-time update on gold practice problems help at all?"
-    return _note(note) + _html(values, compact=True)
+    return html.note(note) + html.table(values, compact=True)
+
+
+def made(run: Run) -> str:
+    """What the run was made with, and what each arm was trained with."""
+    if not run.results.get("environment"):
+        return html.missing(run, "results.json", "results.json does not say what it was made with.")
+    arms = html.titled("What each arm is trained with", table.overrides_table(run.results))
+    return html.table(table.environment_table(run.results), compact=True) + arms
 
 
 def config(run: Run) -> str:
     """The configuration that made the run."""
     if not run.results.get("config"):
-        return _missing(run, "results.json", "results.json holds no config.")
+        return html.missing(run, "results.json", "results.json holds no config.")
     text = escape(json.dumps(run.results["config"], indent=2, default=str, ensure_ascii=False))
     return f"<details><summary>Show the configuration</summary><pre>{text}</pre></details>"
 
 
-def _bars(entries: Any, order: dict[str, Any], key: str, highlight: Sequence[str]) -> list[plots.Bar]:
-    entries = entries or {}
+def _bars(
+    results: dict[str, Any], part: str, order: dict[str, Any], key: str, highlight: Sequence[str]
+) -> list[plots.Bar]:
+    entries = results.get(part) or {}
     names = [*(name for name in order if name in entries), *(name for name in entries if name not in order)]
     values = [(name, dig(entries, name, key)) for name in names]
     return [
-        plots.Bar(label(name), value, interval(entries[name]), name in highlight)
+        plots.Bar(label(name, results), value, interval(entries[name]), name in highlight)
         for name, value in values
         if value is not None
     ]
@@ -193,7 +210,9 @@ def _panels(rows: list[dict[str, Any]]) -> list[tuple[str, dict[str, tuple[list[
     panels: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
     for name, phases in points.items():
         group = next((title for title, pattern in _PANELS if re.search(pattern, name)), None)
-        title = group or (name.split("/")[0].replace("_", " ").capitalize() if "/" in name else "Other metrics")
+        head, _, tail = name.partition("/")
+        # What has no known unit shares no axis.
+        title = group or ((head if tail and head != "machine" else tail or head).replace("_", " ").capitalize())
         for phase, series in phases.items():
             steps = sorted(series)
             legend = f"{name} ({phase})" if len(phases) > 1 else name
@@ -223,25 +242,29 @@ def _example(example: dict[str, Any]) -> str:
     )
     practice = example.get("practice") or []
     heaviest = max((dig(pair, "weight") or 0.0 for pair in practice), default=0.0) or 1.0
-    lines = "".join(_pair(pair, heaviest) for pair in sorted(practice, key=lambda pair: -(dig(pair, "weight") or 0.0)))
-    head = (
-        '<tr><th>Practice problem</th><th>Weight</th><th class="r">Helped</th><th>Right</th><th>Same family</th></tr>'
-    )
+    lines = [_pair(pair, heaviest) for pair in sorted(practice, key=lambda pair: -(dig(pair, "weight") or 0.0))]
+    columns = ("Practice problem", "Weight", "Helped", "Right", "Same family")
     return (
         f'<div class="example">{chips}<pre>{escape(str(example.get("prompt", "–")))}</pre><div class="answers">'
         f'<div><small>reference</small><span class="mono">{escape(str(example.get("reference", "–")))}</span></div>'
-        f'{answers}</div><div class="scroll"><table>{head}{lines}</table></div></div>'
+        f"{answers}</div>{html.grid(columns, 'llrll', lines)}</div>"
     )
 
 
-def _pair(pair: dict[str, Any], heaviest: float) -> str:
+def _pair(pair: dict[str, Any], heaviest: float) -> tuple[str, ...]:
     weight = dig(pair, "weight")
     return (
-        f'<tr><td class="mono">{escape(str(pair.get("text", "–")))}</td>'
-        f'<td class="weight">{_bar((weight or 0.0) / heaviest, 6)} {table.number(weight)}</td>'
-        f'<td class="r">{_signed(dig(pair, "attribution"))}</td>'
-        f"<td>{_mark(pair.get('correct'))}</td><td>{_mark(pair.get('on_family'))}</td></tr>"
+        f'<span class="mono">{escape(str(pair.get("text", "–")))}</span>',
+        f'<span class="weight">{html.bar((weight or 0.0) / heaviest, 6)} {table.number(weight)}</span>',
+        _signed(dig(pair, "attribution")),
+        _mark(pair.get("correct")),
+        _mark(pair.get("on_family")),
     )
+
+
+def _decimal(statistic: float) -> str:
+    """Three digits, or a dash where there was nothing to compute it from."""
+    return f"{statistic:.3f}" if math.isfinite(statistic) else "–"
 
 
 def _mark(verdict: Any) -> str:
@@ -253,33 +276,3 @@ def _mark(verdict: Any) -> str:
 def _signed(attribution: float | None) -> str:
     """The negative of an attribution: positive where the pair helped."""
     return "–" if attribution is None else f"{-attribution + 0.0:+.2g}".replace("-", "−")
-
-
-def _bar(share: float, width_rem: float) -> str:
-    return f'<span class="bar" style="width:{max(0.0, min(share, 1.0)) * width_rem:.2f}rem"></span>'
-
-
-def _html(content: table.Table, compact: bool = False) -> str:
-    classes = ['class="r"' if letter == "r" else "" for letter in content.align]
-    head = "".join(f"<th {c}>{escape(text)}</th>" for text, c in zip(content.columns, classes, strict=True))
-    body = "".join(
-        "<tr>" + "".join(f"<td {c}>{escape(text)}</td>" for text, c in zip(row, classes, strict=True)) + "</tr>"
-        for row in content.rows
-    )
-    return f'<div class="scroll"><table{" class=compact" * compact}><tr>{head}</tr>{body}</table></div>'
-
-
-def _titled(title: str, content: table.Table) -> str:
-    return f"<h3>{escape(title)}</h3>{_html(content, compact=True)}" if content.rows else ""
-
-
-def _wide(figure: str) -> str:
-    return f'<figure class="wide">{figure}</figure>'
-
-
-def _note(text: str) -> str:
-    return f'<p class="note">{escape(text)}</p>'
-
-
-def _missing(run: Run, name: str, otherwise: str) -> str:
-    return f'<p class="missing">{escape(run.missing.get(name, otherwise))}</p>'

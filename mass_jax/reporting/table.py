@@ -7,10 +7,12 @@ import argparse
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from mass_jax.reporting.labels import CONTROLS, METHODS, label, meaning, pair_label
-from mass_jax.reporting.run import dig, flatten, interval, load_run
+from mass_jax.reporting.labels import CONTROLS, METHODS, check_label, label, meaning, pair_label, phase_label
+from mass_jax.reporting.run import RunError, dig, errors_as_sentences, flatten, interval, load_run
 from mass_jax.reporting.targets import judge, points
 
+COMMIT = 12
+"""Digits of a commit that are shown where there is little room."""
 MARKS = {True: "reached", False: "missed", None: "–"}
 
 
@@ -43,7 +45,7 @@ def paired_table(results: dict[str, Any]) -> Table:
     rows = []
     for name, entry in (results.get("paired") or {}).items():
         bounds, diff = interval(entry), dig(entry, "diff")
-        rows.append((pair_label(name), "–" if diff is None else points(diff), _range(bounds, signed=True)))
+        rows.append((pair_label(name, results), "–" if diff is None else points(diff), _range(bounds, signed=True)))
     return Table(("Difference", "Points", "95 % interval"), "lrr", rows)
 
 
@@ -55,7 +57,7 @@ def log_likelihood_table(results: dict[str, Any]) -> Table:
         bounds, diff, mean = interval(entry), dig(entry or {}, "diff"), dig({"x": value}, "x")
         cells = ("–" if x is None else f"{x:+.3f}".replace("-", "−") for x in (mean, diff))
         low, high = (f"{bound:+.3f}".replace("-", "−") for bound in bounds) if bounds else ("–", "–")
-        rows.append((label(name), *cells, "–" if bounds is None else f"{low} to {high}"))
+        rows.append((label(name, results), *cells, "–" if bounds is None else f"{low} to {high}"))
     return Table(("Log-likelihood a token", "Mean", "Over Base", "95 % interval"), "lrrr", rows)
 
 
@@ -81,13 +83,76 @@ def time_table(results: dict[str, Any]) -> Table:
     phases = [(name, dig({"x": value}, "x")) for name, value in flatten((results.get("timing") or {}).get("phases"))]
     timed = sorted(((name, s) for name, s in phases if s is not None), key=lambda item: -item[1])
     total = dig(results, "timing", "total_seconds")
-    rows = [(name.replace("_", " "), f"{seconds:,.1f}") for name, seconds in timed]
+    rows = [(phase_label(name, results), f"{seconds:,.1f}") for name, seconds in timed]
     return Table(("Phase", "Seconds"), "lr", rows + ([("whole run", f"{total:,.1f}")] if total is not None else []))
 
 
-def values_table(tree: Any, columns: tuple[str, str]) -> Table:
-    """The leaves of nested dictionaries by their dotted names."""
-    return Table(columns, "lr", [(name, number(value)) for name, value in flatten(tree) if name])
+def invocations_table(results: dict[str, Any]) -> Table:
+    """Which program worked when, with which commit and for how long; empty where one did it all."""
+    invocations = (results.get("timing") or {}).get("invocations") or []
+    rows = [
+        (str(row.get("program", "–")), str(row.get("began", "–")), str(row.get("commit", "–"))[:COMMIT],
+         f"{dig(row, 'seconds') or 0.0:,.1f}")
+        for row in invocations
+    ]  # fmt: skip
+    return Table(("Program", "Began", "Commit", "Seconds"), "lllr", rows if len(rows) > 1 else [])
+
+
+def cost_table(results: dict[str, Any]) -> Table:
+    """What the run took beside its phases."""
+    rows = [
+        (phase_label(name, results), f"{number(value)} s") if name.endswith(" (s)") else (name, number(value))
+        for name, value in flatten(results.get("cost") or {})
+    ]
+    return Table(("What", "Amount"), "lr", rows)
+
+
+def checks_table(results: dict[str, Any]) -> Table:
+    """The numbers that the verdicts rest on."""
+    rows = [(check_label(name), number(value)) for name, value in flatten(results.get("checks") or {}) if name]
+    return Table(("Check", "Value"), "lr", rows)
+
+
+def gate_table(results: dict[str, Any]) -> Table:
+    """The headroom: accuracies, and gains in points."""
+    rows = []
+    for name, entry in (results.get("gate") or {}).items():
+        share, diff, count = (dig(entry, key) for key in ("accuracy", "diff", "n"))
+        if diff is not None:
+            cells = (pair_label(name, results), f"{points(diff)} points", _range(interval(entry), signed=True), "")
+        elif share is not None:
+            bounds = _range(interval(entry))
+            cells = (label(name, results), f"{percent(share)} %", bounds, "" if count is None else f"{count:.0f}")
+        else:
+            cells = (label(name, results), number(entry), "", "")
+        rows.append(cells)
+    return Table(("On validation families", "Measured", "95 % interval", "n"), "lrrr", rows)
+
+
+def environment_table(results: dict[str, Any]) -> Table:
+    """What the evaluation ran on and with."""
+    made = results.get("environment") or {}
+    devices, cpu, packages = (made.get(name) or {} for name in ("devices", "cpu", "packages"))
+    many = f", {devices['processes']} processes" if devices.get("processes", 1) > 1 else ""
+    changed = " with uncommitted changes" if made.get("uncommitted") else ""
+    rows = [
+        ("Commit", f"{made.get('commit', '–')}{changed}"),
+        ("Evaluated", str(made.get("date", "–"))),
+        ("Devices", f"{devices.get('count', '–')} × {devices.get('kind', '–')}{many}"),
+        ("Processor", f"{cpu.get('model') or '–'}, {cpu.get('cores', '–')} cores"),
+        ("Python", str(made.get("python", "–"))),
+        *((str(name), str(version or "–")) for name, version in packages.items()),
+    ]
+    return Table(("Made with", ""), "ll", rows)
+
+
+def overrides_table(results: dict[str, Any]) -> Table:
+    """What each arm was trained with where it differs from the config."""
+    rows = [
+        (label(name, results), ", ".join(f"{field} = {value}" for field, value in (arm.get("overrides") or {}).items()))
+        for name, arm in (results.get("arms") or {}).items()
+    ]
+    return Table(("Arm", "Overrides"), "ll", rows)
 
 
 def to_markdown(table: Table) -> str:
@@ -124,7 +189,7 @@ def _accuracies(results: dict[str, Any], key: str, order: dict[str, tuple[str, s
         share, count = dig(entries, name, "accuracy"), dig(entries, name, "n")
         gain = "–" if share is None or base is None else points(share - base)
         cells = (percent(share), _range(interval(entries[name])), gain, "–" if count is None else f"{count:.0f}")
-        rows.append((label(name), meaning(name), *cells))
+        rows.append((label(name, results), meaning(name, results), *cells))
     return Table((heading, "What it is", "Accuracy, %", "95 % interval", "Over Base", "n"), "llrrrr", rows)
 
 
@@ -139,9 +204,19 @@ def main() -> None:
     """Prints the tables of a run as Markdown."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--workdir", required=True, help="the run directory")
-    run = load_run(parser.parse_args().workdir)
+    with errors_as_sentences():
+        print_tables(parser.parse_args().workdir)
+
+
+def print_tables(workdir: str) -> None:
+    """Prints the tables of a run.
+
+    Raises:
+      RunError: there is no such run, or its results cannot be read.
+    """
+    run = load_run(workdir)
     if "results.json" in run.missing:
-        raise SystemExit(run.missing["results.json"])
+        raise RunError(run.missing["results.json"])
     tables = (methods_table, controls_table, paired_table, log_likelihood_table, targets_table, synthesis_table)
     for build in (*tables, time_table):
         table = build(run.results)

@@ -66,7 +66,9 @@ def judge(results: dict[str, Any]) -> list[Verdict]:
 
 
 def trained_arm(results: dict[str, Any]) -> str:
-    """The arm that a run is about: MASS, or MASS-gold where only that was trained."""
+    """The arm that a run is about: what the results say; in older ones MASS, or MASS-gold if only that was trained."""
+    if results.get("headline"):
+        return str(results["headline"])
     methods = results.get("methods") or {}
     return "mass_gold" if "mass_gold" in methods and "mass" not in methods else "mass"
 
@@ -90,8 +92,8 @@ def _at_most(claim: str, value: float | None, limit: float, form: Callable[[floa
 
 
 def _above_zero(results: dict[str, Any], pair: str) -> Verdict:
-    claim = f"{pair_label(pair)}: 95 % interval above zero"
-    bounds = interval(results.get("paired", {}).get(pair))
+    claim = f"{pair_label(pair, results)}: 95 % interval above zero"
+    bounds = interval((results.get("paired") or {}).get(pair))
     if bounds is None:
         return Verdict(claim, "not measured", None)
     return Verdict(claim, f"{points(bounds[0])} to {points(bounds[1])}", bounds[0] > 0)
@@ -109,6 +111,6 @@ def _kept(results: dict[str, Any]) -> float | None:
 
 def _check(results: dict[str, Any], name: str) -> float | None:
     """The worst of a check's numbers: a check may hold one for each optimiser."""
-    values = [dig({"x": value}, "x") for key, value in flatten(results.get("checks", {})) if key.startswith(name)]
+    values = [dig({"x": value}, "x") for key, value in flatten(results.get("checks") or {}) if key.startswith(name)]
     numbers = [value for value in values if value is not None]
     return min(numbers) if numbers else None

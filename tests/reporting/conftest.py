@@ -44,7 +44,19 @@ def run_files() -> dict[str, str]:
     results = {
         "config": {"seed": 3, "model": {"width": 128, "note": "<b>not markup</b>"}, "targets": TARGETS},
         "seed": 3,
-        "commit": "0123456789abcdef",
+        "commit": "0123456789" * 4,
+        "environment": {
+            "commit": "0123456789" * 4,
+            "uncommitted": True,
+            "date": "2026-01-02T03:04:05+00:00",
+            "python": "3.11.7",
+            "packages": {"jax": "0.10.2", "numpy": "2.4.6"},
+            "devices": {"platform": "tpu", "kind": "TPU v5e", "count": 16, "processes": 4},
+            "cpu": {"model": "A CPU @ 2 GHz", "cores": 8},
+        },
+        "headline": "mass",
+        "labels": {"mass": "MASS", "mine": "My own"},
+        "arms": {"mine": {"overrides": {"train.mode": "gold", "inner.steps": 4}}},
         "methods": {name: _accuracy(share) for name, share in methods.items()},
         "controls": {name: _accuracy(share) for name, share in controls.items()},
         "paired": paired,
@@ -57,9 +69,20 @@ def run_files() -> dict[str, str]:
             "before": {"well_formed": 0.99, "on_family": 0.97, "correct": 0.41},
             "after": {"well_formed": 1.0, "on_family": 0.98, "correct": 0.55},
         },
-        "gate": {"base": 0.45, "oracle": 0.62, "passed": True},
-        "cost": {"sampled_tokens": {"mass": 1234567, "solver_grpo": 1234000}},
-        "timing": {"total_seconds": 1075.2, "phases": {"pretrain": 310.5, "mass": 402.1, "evaluate": 200.9}},
+        "gate": {
+            "base": _accuracy(0.45),
+            "oracle_gold_family": _accuracy(0.62),
+            "oracle_gold_family-base": {"diff": 0.17, "ci95": [0.1, 0.24]},
+        },
+        "cost": {"evaluate/mine (s)": 12.5},
+        "timing": {
+            "total_seconds": 1075.2,
+            "phases": {"pretrain": 310.5, "train/mass": 402.1, "evaluate": 200.9},
+            "invocations": [
+                {"program": "demo", "began": "2026-01-01", "commit": "a" * 40, "seconds": 1000.0},
+                {"program": "evaluate", "began": "2026-01-02", "commit": "b" * 40, "seconds": 75.2},
+            ],
+        },
     }
     metrics = [
         {
@@ -76,6 +99,10 @@ def run_files() -> dict[str, str]:
             "grad_norm/generator": float(10 ** rng.normal()),
             "grad_norm/scorer": float(10 ** rng.normal()),
             "learning_rate": 1e-3,
+            "machine/peak_host_bytes": 3e9,
+            "machine/flops_per_second": 2e12,
+            "machine/seconds": 1.5,
+            "machine/programs_compiled": 0.0,
             "time/synthesise": 0.4,
         }
         for step in range(100)

@@ -1,5 +1,6 @@
 """The page of a run: complete, self-contained, and written whatever is missing."""
 
+import errno
 import json
 import re
 import subprocess
@@ -12,6 +13,9 @@ import pytest
 from mass_jax.reporting import plots, report
 from mass_jax.reporting.run import load_run
 from mass_jax.reporting.targets import judge
+
+PHONE = 300
+"""Pixels that a figure has on a screen of 390."""
 
 
 @pytest.fixture
@@ -87,7 +91,7 @@ def test_text_is_escaped(workdir: Path, plain_figures: None):
 @pytest.mark.parametrize(
     ("name", "sections"),
     [
-        ("results.json", ["methods", "controls", "paired", "targets", "synthesis", "cost", "gate", "config"]),
+        ("results.json", ["methods", "controls", "paired", "targets", "synthesis", "cost", "gate", "made", "config"]),
         ("scorer.json", ["attribution"]),
         ("examples.jsonl", ["examples"]),
     ],
@@ -163,10 +167,148 @@ def test_a_directory_that_is_not_there_is_an_error(tmp_path: Path):
         report.write_report(tmp_path / "nowhere")
 
 
+def command(workdir: Path | str) -> subprocess.CompletedProcess[str]:
+    words = [sys.executable, "-m", "mass_jax.reporting.report", f"--workdir={workdir}"]
+    return subprocess.run(words, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    ("workdir", "sentence"),
+    [("typo", "There is no run directory 'typo': give the --workdir of a run."), ("", "There is no run directory ''")],
+)
+def test_a_workdir_that_is_none_is_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], workdir: str, sentence: str
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["report", f"--workdir={workdir}"])
+    with pytest.raises(SystemExit) as end:
+        report.main()
+    assert end.value.code == 2 and capsys.readouterr().err.startswith(sentence)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_damaged_results_are_a_sentence_and_status_2(
+    workdir: Path, plain_figures: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    (workdir / "results.json").write_text('{"methods": ')
+    monkeypatch.setattr(sys, "argv", ["report", f"--workdir={workdir}"])
+    with pytest.raises(SystemExit) as end:
+        report.main()
+    printed = capsys.readouterr()
+    assert end.value.code == 2 and printed.err.startswith("The page is incomplete. results.json is damaged")
+    assert Path(printed.out.strip()).exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "sentence"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device", "report.html"),
+            2,
+            "'report.html' cannot be read or written",
+        ),
+        (KeyboardInterrupt(), 130, "Interrupted: nothing was changed."),
+    ],
+)
+def test_a_page_that_cannot_be_finished_leaves_the_one_before(
+    workdir: Path,
+    plain_figures: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: BaseException,
+    status: int,
+    sentence: str,
+):
+    def fail(*_: object) -> None:
+        raise error
+
+    page = report.write_report(workdir)
+    before = page.read_text()
+    monkeypatch.setattr(report.os, "replace", fail)
+    monkeypatch.setattr(sys, "argv", ["report", f"--workdir={workdir}"])
+    with pytest.raises(SystemExit) as end:
+        report.main()
+    assert end.value.code == status and capsys.readouterr().err.startswith(sentence)
+    assert page.read_text() == before and list(workdir.glob("*.tmp")) == []
+
+
+def test_what_has_another_unit_has_another_axis(workdir: Path, plain_figures: None):
+    learning = _section(report.write_report(workdir).read_text(encoding="utf-8"), "learning")
+    titles = re.findall(r'aria-label="([^"]*)"', learning)
+    wanted = {"Memory, bytes", "Arithmetic, FLOPs a second", "Seconds a step", "Programs compiled", "Learning rate"}
+    assert wanted <= set(titles) and "Machine" not in titles
+
+
+def test_every_table_says_what_its_cells_belong_to(page: str):
+    tags = _Page(page).tags
+    assert {attributes.get("scope") for tag, attributes in tags if tag == "th"} == {"col", "row"}
+    tables = re.findall(r"<table.*?</table>", page, flags=re.DOTALL)
+    assert len(tables) > 10
+    for table in tables:
+        assert all(row.startswith('<th scope="row"') for row in re.findall(r"<tr>(.*?)</tr>", table)[1:])
+
+
+def test_letters_of_figures_can_be_read_on_a_phone(page: str):
+    figures = re.findall(r'<svg role="img".*?viewBox="0 0 ([\d.]+) .*?</svg>', page, flags=re.DOTALL)
+    texts = re.findall(r"<svg role=.*?</svg>", page, flags=re.DOTALL)
+    assert len(figures) == len(texts) > 5
+    for width, text in zip(figures, texts, strict=True):
+        sizes = [float(size) for size in re.findall(r'<text style="font(?:-size)?: ([\d.]+)px', text)]
+        assert sizes and min(sizes) * PHONE / float(width) >= 11
+
+
+def test_text_has_the_contrast_of_wcag_aa():
+    style = Path(report.__file__).with_name("style.css").read_text(encoding="utf-8")
+    themes = re.findall(r":root \{(.*?)\}", style, flags=re.DOTALL)
+    assert len(themes) == 2
+    for theme in themes:
+        colours = dict(re.findall(r"--(\w+): (#\w+)", theme))
+        for text in ("ink", "muted", "accent", "good", "bad"):
+            for ground in ("page", "card", "soft"):
+                assert _contrast(colours[text], colours[ground]) >= 4.5, (text, ground)
+        for line in ("c0", "c1", "c2", "c3", "c4", "c5"):
+            assert _contrast(colours[line], colours["card"]) >= 3, line
+
+
+def _contrast(a: str, b: str) -> float:
+    """WCAG 2.2's contrast ratio of two colours."""
+
+    def luminance(colour: str) -> float:
+        channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+        return sum(weight * c for weight, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+    dark, light = sorted((luminance(a), luminance(b)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_a_difference_without_an_interval_is_not_coloured():
+    def colours(bounds: tuple[float, float] | None) -> set[str]:
+        return set(re.findall(r"var\(--(good|bad)\)", plots.forest([plots.Bar("a", 0.1, bounds, False)], "x")))
+
+    assert colours((0.05, 0.15)) == {"good"} and colours(None) == set()
+
+
+def test_one_family_makes_a_page_without_intervals(workdir: Path):
+    """What evaluation writes where there is nothing to bootstrap over."""
+    for arm in ("mass", "pretrain"):
+        (workdir / arm / "metrics.jsonl").unlink()  # its curves take long to draw
+    results = json.loads((workdir / "results.json").read_text(encoding="utf-8"))
+    for part in ("methods", "controls", "paired", "gate"):
+        for entry in results[part].values():
+            entry["ci95"] = None
+    scorer = {"scores": [0.5], "weights": [1.0], "attributions": [0.0], "correct": [True], "task": [0]}
+    (workdir / "results.json").write_text(json.dumps(results), encoding="utf-8")
+    (workdir / "scorer.json").write_text(json.dumps(scorer), encoding="utf-8")
+    html = report.write_report(workdir).read_text(encoding="utf-8")
+    assert "could not be drawn" not in html and ">nan<" not in html
+    assert "not measured" in _section(html, "targets")
+
+
 def test_command_line(tmp_path: Path):
-    command = [sys.executable, "-m", "mass_jax.reporting.report", f"--workdir={tmp_path}"]
-    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    assert Path(printed.strip()) == tmp_path / "report.html"
+    done = command(tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert Path(done.stdout.strip()) == tmp_path / "report.html"
     assert (tmp_path / "report.html").is_file()
 
 

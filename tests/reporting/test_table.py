@@ -27,7 +27,7 @@ def test_differences_name_both_sides(run_files: dict[str, str]):
 
 def test_longest_phase_first(run_files: dict[str, str]):
     rows = table.time_table(json.loads(run_files["results.json"])).rows
-    assert rows == [("mass", "402.1"), ("pretrain", "310.5"), ("evaluate", "200.9"), ("whole run", "1,075.2")]
+    assert rows == [("train MASS", "402.1"), ("pretrain", "310.5"), ("evaluate", "200.9"), ("whole run", "1,075.2")]
 
 
 def test_markdown_is_aligned_and_escaped():
@@ -51,11 +51,11 @@ def test_command_line(workdir: Path):
     command = [sys.executable, "-m", "mass_jax.reporting.table", f"--workdir={workdir}"]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert "| MASS | meta-trained with the verifier's verdicts | 62.0 | 57.0 to 67.0 | +16.0 | 400 |" in printed
-    assert "| mass | 402.1 |" in printed
+    assert "| train MASS | 402.1 |" in printed
 
     (workdir / "results.json").unlink()
     failed = subprocess.run(command, capture_output=True, text=True)
-    assert failed.returncode == 1 and "results.json is not in this run" in failed.stderr
+    assert failed.returncode == 2 and failed.stderr.startswith("results.json is not in this run")
 
 
 def test_log_likelihoods_have_their_difference_to_base():
@@ -65,3 +65,41 @@ def test_log_likelihoods_have_their_difference_to_base():
     }
     rows = table.log_likelihood_table(results).rows
     assert rows == [("Base", "−1.500", "–", "–"), ("TT-SS", "−1.250", "+0.250", "−0.100 to +0.600")]
+
+
+def test_an_arm_of_ones_own_has_its_label_everywhere(run_files: dict[str, str]):
+    results = json.loads(run_files["results.json"])
+    results["methods"]["mine"] = {"accuracy": 0.5, "ci95": [0.4, 0.6], "n": 400}
+    results["paired"]["mine-base"] = {"diff": 0.04, "ci95": [-0.01, 0.09]}
+    results["log_likelihood"] = {"mine": -1.5}
+    results["timing"]["phases"]["train/mine"] = 3.0
+    row = table.methods_table(results).rows[-1]
+    assert row[:3] == ("My own", "trained with train.mode = gold, inner.steps = 4", "50.0")
+    assert table.paired_table(results).rows[-1][0] == "My own − Base"
+    assert table.log_likelihood_table(results).rows[0][0] == "My own"
+    assert ("train My own", "3.0") in table.time_table(results).rows
+    assert table.cost_table(results).rows == [("answer as My own", "12.5 s")]
+    assert table.overrides_table(results).rows == [("My own", "train.mode = gold, inner.steps = 4")]
+
+
+def test_what_made_a_run_is_shown(run_files: dict[str, str]):
+    results = json.loads(run_files["results.json"])
+    rows = dict(table.environment_table(results).rows)
+    assert rows["Commit"] == "0123456789" * 4 + " with uncommitted changes"
+    assert rows["Devices"] == "16 × TPU v5e, 4 processes" and rows["Processor"] == "A CPU @ 2 GHz, 8 cores"
+    assert rows["jax"] == "0.10.2"
+    assert table.invocations_table(results).rows[1] == ("evaluate", "2026-01-02", "b" * 12, "75.2")
+    results["timing"]["invocations"].pop()
+    assert table.invocations_table(results).rows == [], "one program did it all: the phases say everything"
+
+
+def test_the_gate_is_a_table_and_checks_have_words(run_files: dict[str, str]):
+    results = json.loads(run_files["results.json"])
+    assert table.gate_table(results).rows == [
+        ("Base", "45.0 %", "40.0 to 50.0", "400"),
+        ("Oracle", "62.0 %", "57.0 to 67.0", "400"),
+        ("Oracle − Base", "+17.0 points", "+10.0 to +24.0", ""),
+    ]
+    assert table.checks_table(results).rows[0] == (
+        "Attribution against finite differences: correlation, sgd", "0.9991"
+    )  # fmt: skip
