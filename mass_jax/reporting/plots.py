@@ -200,7 +200,8 @@ def roc(scores: ArrayLike, correct: ArrayLike, task: ArrayLike) -> str:
         axes.set_xlabel("wrong pairs accepted")
         axes.set_ylabel("right pairs accepted")
         axes.grid()
-        axes.legend(loc="lower right", title="area under the curve", title_fontsize=12)
+        if len(axes.lines) > 1:  # with one class alone there is no curve
+            axes.legend(loc="lower right", title="area under the curve", title_fontsize=12)
 
     return _figure(draw, "Scorer: finding the right pairs", (_NARROW, 2.7))
 
