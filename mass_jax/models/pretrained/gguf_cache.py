@@ -77,7 +77,7 @@ def read(cached: Path, config: ModelConfig, dtype: str, sharding: PyTree | None)
         file = _file(cached, tuple(key.key for key in path))
         try:
             array = np.load(file, mmap_mode="r").view(np.ndarray)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError) as error:
             raise _damaged(file, str(error)) from None
         if array.shape != shape.shape or array.dtype != np.float32:
             raise _damaged(file, f"it holds {array.dtype} of the shape {array.shape}")
@@ -125,9 +125,12 @@ def _state(path: Path) -> tuple[str, int, int, int, int]:
 def _key(*states: tuple[str, int, int, int, int]) -> str:
     """Of the contents of files, read once a process."""
     digest = hashlib.sha256(str(FORMAT).encode())
-    for state in states:
-        with open(state[0], "rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+    for path, *_ in states:
+        try:
+            with open(path, "rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        except OSError as error:
+            raise PretrainedError(f"{path} cannot be read ({error.strerror}): give a file that can.") from None
     return digest.hexdigest()[:16]
 
 

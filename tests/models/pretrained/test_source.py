@@ -12,7 +12,7 @@ import pytest
 from huggingface_hub import errors
 
 from mass_jax.mass.packing import pack_prompts
-from mass_jax.models.pretrained import source
+from mass_jax.models.pretrained import gguf_cache, source
 from mass_jax.models.pretrained.errors import PretrainedError
 from mass_jax.models.sampling import sample
 from tests.models.pretrained.conftest import make, our_logits, their_logits
@@ -103,6 +103,27 @@ def test_a_cache_that_cannot_be_written(tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(PretrainedError, match="cannot be cached in .*: free some space, or give another cache_dir"):
         source.load(str(tmp_path / "model.gguf"), cache_dir=tmp_path / "file" / "cache")
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def fail(*_: Any) -> None:
+        raise OSError(5, "Input/output error")
+
+    (tmp_path / "x.gguf").write_bytes(b"GGUF")
+    monkeypatch.setattr(gguf_cache.hashlib, "file_digest", fail)
+    with pytest.raises(PretrainedError, match="x.gguf cannot be read .Input/output error"):
+        source.load(str(tmp_path / "x.gguf"), cache_dir=tmp_path)
+
+
+def test_a_cache_that_was_damaged(tmp_path: Path):
+    make("smollm2").save_pretrained(tmp_path / "m")
+    write("smollm2", tmp_path / "m", tmp_path / "model.gguf", tokenizer=True)
+    source.load(str(tmp_path / "model.gguf"), cache_dir=tmp_path / "cache")
+    (weights,) = (tmp_path / "cache").glob("*/embed.npy")
+    for raw in (weights.read_bytes()[:-8], b"x", b""):
+        weights.write_bytes(raw)
+        with pytest.raises(PretrainedError, match="the cached weights .*embed.npy are damaged .*: remove the folder"):
+            source.load(str(tmp_path / "model.gguf"), cache_dir=tmp_path / "cache")
 
 
 @pytest.mark.parametrize(
