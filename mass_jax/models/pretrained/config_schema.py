@@ -18,7 +18,7 @@ HARMLESS = set(
     "output_attentions output_hidden_states id2label label2id num_labels problem_type finetuning_task "
     "task_specific_params tokenizer_class prefix pretraining_tp torchscript use_bfloat16 tf_legacy_loss "
     "cache_implementation attn_implementation _attn_implementation _attn_implementation_autoset "
-    "_attn_implementation_internal "
+    "_attn_implementation_internal _flash_attn_2_enabled "
     "is_llama_config transformers.js_config unsloth_version unsloth_fixed is_decoder tie_encoder_decoder "
     # Special tokens: the tokenizer's files and generation_config.json decide.
     "bos_token_id eos_token_id pad_token_id sep_token_id cls_token_id mask_token_id unk_token_id "
@@ -158,6 +158,7 @@ class Qwen2(_Windowed):
     """Qwen2 and Qwen2.5."""
 
     model_type: Literal["qwen2"] = "qwen2"
+    use_mrope: Literal[False, None] = False
     head_dim: Size | None = None
 
 

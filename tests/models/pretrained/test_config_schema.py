@@ -79,7 +79,7 @@ HUB: dict[str, tuple[str, dict[str, Any]]] = {
         "qwen2",
         OLD
         | {"hidden_act": "silu", "max_window_layers": 28, "rope_theta": 1000000.0, "sliding_window": 131072}
-        | {"use_sliding_window": False, "use_mrope": None, "bos_token_id": 3, "eos_token_id": 4},
+        | {"use_sliding_window": False, "use_mrope": False, "bos_token_id": 3, "eos_token_id": 4},
     ),
     "Qwen3": (
         "qwen3",
