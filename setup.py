@@ -14,6 +14,7 @@ REQUIREMENTS = [
     "array-record>=0.8.6",  # the file format of those datasets
     "grain>=0.2.18",  # checkpointable input pipelines
     "ml-collections>=1.1.0",  # locked configs with command-line overrides
+    "pydantic>=2.14.4",  # types and ranges of every field of a config
     "chex>=0.1.92",  # shape and type assertions
     "absl-py>=2.5.1",  # flags, logging and the mains of the experiments
     "numpy>=2.4.6",  # host-side arrays, statistics of the report

@@ -25,7 +25,7 @@ from mass_jax.training import config as command_line
 from mass_jax.training import setup
 from mass_jax.training.errors import InputError
 from mass_jax.training.progress import Progress
-from mass_jax.training.study import arm_config
+from mass_jax.training.schema import arm_config, check
 
 
 class Chip(NamedTuple):
@@ -138,6 +138,7 @@ def compile_all(
 
 def main(config: ConfigDict, workdir: Path) -> None:
     """Print the tables."""
+    check(config)
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_enable_compilation_cache", False)
     values = flags.FLAGS

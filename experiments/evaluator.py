@@ -14,7 +14,8 @@ from mass_jax.mass.outer import TrainState
 from mass_jax.models import processes
 from mass_jax.tasks.base import Problem
 from mass_jax.training import setup
-from mass_jax.training.study import Study, arm_config
+from mass_jax.training.schema import arm_config
+from mass_jax.training.study import Study
 from mass_jax.types import Params
 
 

@@ -37,7 +37,7 @@ from mass_jax.training import mesh as meshes
 from mass_jax.training import setup
 from mass_jax.training.errors import InputError
 from mass_jax.training.progress import Progress, duration
-from mass_jax.training.study import arm_config
+from mass_jax.training.schema import arm_config, check
 
 GIB = 2**30
 CHIPS = {"v5e": 15.75 * GIB, "v5p": 95.74 * GIB, "v6e": 31.25 * GIB}
@@ -255,6 +255,7 @@ def plan(planner: Planner, shapes: Sequence[str], counts: Sequence[int], others:
 
 def main(config: ConfigDict, workdir: Path) -> None:
     """Compile, and print the table."""
+    check(config)
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_enable_compilation_cache", False)  # the seconds are part of the result
     values = flags.FLAGS

@@ -13,7 +13,8 @@ from ml_collections import ConfigDict
 from mass_jax.training import config as command_line
 from mass_jax.training.clock import Clock
 from mass_jax.training.compilation import enable_compilation_cache
-from mass_jax.training.study import arm_config, open_study, train_arm
+from mass_jax.training.schema import arm_config
+from mass_jax.training.study import open_study, train_arm
 
 _ARM = flags.DEFINE_string("arm", "mass", "Which of config.arms to train.")
 

@@ -21,7 +21,8 @@ from mass_jax.tasks.mathematics.grading import Grader
 from mass_jax.tasks.mathematics.task import MathematicsTask
 from mass_jax.training import setup
 from mass_jax.training.errors import InputError
-from mass_jax.training.study import arm_config, open_study
+from mass_jax.training.schema import arm_config
+from mass_jax.training.study import open_study
 from mass_jax.training.workdir import WorkdirError, open_workdir
 from tests.models.pretrained import byte_model
 from tests.models.pretrained.test_bpe import installed
@@ -111,16 +112,16 @@ def test_an_unknown_arm_or_override_is_a_sentence():
         ("inner", "optimizer", "lion", "inner.optimizer = 'lion' is not one of sgd"),
         ("scorer", "kind", "x", "scorer.kind = 'x' is not one of uniform"),
         ("model", "context", 20, "the longest sequence of 24 tokens exceeds model.context = 20"),
-        ("metagrad", "name", "x", "estimator 'x' is unknown; choose one of adjoint"),
+        ("metagrad", "name", "x", "metagrad.name = 'x' is not one of adjoint"),
         ("metagrad", "name", "evolution", "'evolution' only compares outer losses.*choose one that takes .*adjoint"),
         ("metagrad", "options", "windw=1", "estimator 'adjoint' has no option windw; its options are init_grad"),
         ("metagrad", "options", "window", "metagrad.options = 'window' cannot be read: write Python keywords"),
         ("metagrad", "options", "window=f(1)", "cannot be read"),
         ("metagrad", "options", "trajectory='disk'", "trajectory = 'disk' is unknown; use one of gradients, states"),
-        ("train", "parts", 3, "train.problems = 4 of first_order is no multiple of train.parts = 3"),
-        ("train", "microbatches", 3, r"train.problems / train.parts = 4 of first_order is no multiple of train.micro"),
-        ("train", "replay_batch", 3, "train.replay_batch = 3 of first_order is no multiple of train.microbatches = 2"),
-        ("task", "test_families", 0, "task.test_families = 0: every split needs at least 1"),
+        ("train", "parts", 3, "train.problems = 4 is no multiple of train.parts = 3"),
+        ("train", "microbatches", 3, r"train.problems / train.parts = 4 is no multiple of train.micro"),
+        ("train", "replay_batch", 3, "train.replay_batch = 3 is no multiple of train.microbatches = 2"),
+        ("task", "test_families", 0, "task.test_families = 0: give 2 or more"),
     ],
 )
 def test_a_contradictory_config_is_a_sentence(tmp_path: Path, group: str, field: str, value: object, words: str):
@@ -146,7 +147,7 @@ def test_problems_that_do_not_fit_are_left_out_and_none_is_a_sentence(tmp_path: 
         config.lengths.solution = solution
         return setup.make_splits(config, domain, SimpleNamespace(lengths=config.lengths))  # type: ignore[arg-type]
 
-    config.lengths.prompt = 4096
+    config.lengths.prompt = config.lengths.long_document = 4096
     every = splits(4096)
     assert [len(split) for split in every] == [0, 3, 2, 3] and not caplog.messages
     config.task.train_problems = 0
@@ -157,6 +158,9 @@ def test_problems_that_do_not_fit_are_left_out_and_none_is_a_sentence(tmp_path: 
     assert all(problem in every.train and len(problem.solution) < longest for problem in fewer.train)
     assert 0 < len(fewer.train) < len(every.train)
     assert f"train: {len(every.train) - len(fewer.train)} of {len(every.train)} problems exceed" in caplog.text
+    config.lengths.long_document = 20
+    with pytest.raises(ValueError, match=r"none of the 6 .* training problems, lengths.long_document = 20"):
+        splits(4096)
     with pytest.raises(ValueError, match="none of the 6 problems of gsm8k's train split fits .* lengths.solution = 3"):
         splits(3)
 

@@ -1,8 +1,12 @@
 """The static description of the method: every choice that shapes a compiled program, as frozen dataclasses."""
 
 import dataclasses
-from typing import Any
+from collections.abc import Iterator
+from typing import Annotated, Any
 
+from pydantic.dataclasses import dataclass
+
+from mass_jax.mass.fields import FORBID, Count, CountOrNone, Flag, Positive, Share, Text, Weight, one_of
 from mass_jax.models.lora import LoraConfig
 from mass_jax.models.transformer import ModelConfig
 
@@ -12,12 +16,7 @@ SCORERS = ("uniform", "linear", "verification")
 NORMALIZATIONS = ("softmax", "sigmoid", "relu")
 
 
-def _one_of(field: str, value: str, valid: tuple[str, ...]) -> None:
-    if value not in valid:
-        raise ValueError(f"{field} = {value!r} is not one of {', '.join(valid)}.")
-
-
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True, config=FORBID)
 class LengthConfig:
     """Padded lengths in tokens; one compiled program serves everything that fits.
 
@@ -29,14 +28,14 @@ class LengthConfig:
       check: a verification question with its target, BOS included.
     """
 
-    prompt: int
-    solution: int
-    synthesis: int
-    practice: int
-    check: int
+    prompt: Count
+    solution: Count
+    synthesis: Count
+    practice: Count
+    check: Count
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True, config=FORBID)
 class GeneratorConfig:
     """How practice is written.
 
@@ -46,16 +45,12 @@ class GeneratorConfig:
       top_p: of their sampling; 1 for all tokens.
     """
 
-    examples: int
-    temperature: float
-    top_p: float = 1.0
-
-    def __post_init__(self):
-        if self.examples < 1:
-            raise ValueError(f"generator.examples = {self.examples}: adaptation needs 1 practice example or more.")
+    examples: Count
+    temperature: Positive
+    top_p: Share = 1.0
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True, config=FORBID)
 class ScorerConfig:
     """How much each practice example counts.
 
@@ -68,17 +63,13 @@ class ScorerConfig:
       hidden: width of the verification scorer's hidden layer.
     """
 
-    kind: str
-    normalization: str = "softmax"
-    gate: bool = False
-    hidden: int = 16
-
-    def __post_init__(self):
-        _one_of("scorer.kind", self.kind, SCORERS)
-        _one_of("scorer.normalization", self.normalization, NORMALIZATIONS)
+    kind: Annotated[Text, one_of(SCORERS)]
+    normalization: Annotated[Text, one_of(NORMALIZATIONS)] = "softmax"
+    gate: Flag = False
+    hidden: Count = 16
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True, config=FORBID)
 class InnerConfig:
     """The inner update.
 
@@ -90,17 +81,11 @@ class InnerConfig:
       problems_at_once: problems whose activations are alive at once, here and in the outer loss; 0 for all.
     """
 
-    steps: int
-    schedule: str
-    optimizer: str
-    learning_rate: float
-    problems_at_once: int = 0
-
-    def __post_init__(self):
-        _one_of("inner.schedule", self.schedule, SCHEDULES)
-        _one_of("inner.optimizer", self.optimizer, OPTIMIZERS)
-        if self.steps < 1:
-            raise ValueError(f"inner.steps = {self.steps}: the inner update needs 1 step or more.")
+    steps: Count
+    schedule: Annotated[Text, one_of(SCHEDULES)]
+    optimizer: Annotated[Text, one_of(OPTIMIZERS)]
+    learning_rate: Weight
+    problems_at_once: CountOrNone = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,16 +101,30 @@ class Method:
     estimator: Any
 
     def __post_init__(self):
-        examples, steps = self.generator.examples, self.inner.steps
-        if self.inner.schedule == "fresh" and examples % steps:
-            raise ValueError(
-                f"generator.examples = {examples} cannot be split evenly over inner.steps = {steps}: choose a "
-                "multiple, or inner.schedule = 'same'."
-            )
-        longest = self.lengths.prompt + max(self.lengths.solution, self.lengths.synthesis)
-        longest = max(longest, self.lengths.practice, self.lengths.check)
-        if longest > self.model.context:
-            raise ValueError(
-                f"the longest sequence of {longest} tokens exceeds model.context = {self.model.context}: train a base "
-                "with a larger context, or choose smaller lengths."
-            )
+        for contradiction in contradictions(self.generator, self.inner, self.lengths, self.model.context):
+            raise ValueError(contradiction)
+
+
+def contradictions(
+    generator: GeneratorConfig, inner: InnerConfig, lengths: LengthConfig, context: int
+) -> Iterator[str]:
+    """A sentence for every two fields of a `Method` that do not go together.
+
+    Args:
+      generator: of the method.
+      inner: likewise.
+      lengths: likewise.
+      context: of its model.
+    """
+    if inner.schedule == "fresh" and generator.examples % inner.steps:
+        yield (
+            f"generator.examples = {generator.examples} cannot be split evenly over inner.steps = {inner.steps}: "
+            "choose a multiple, or inner.schedule = 'same'."
+        )
+    longest = lengths.prompt + max(lengths.solution, lengths.synthesis)
+    longest = max(longest, lengths.practice, lengths.check)
+    if longest > context:
+        yield (
+            f"the longest sequence of {longest} tokens exceeds model.context = {context}: train a base with a larger "
+            "context, or choose smaller lengths."
+        )

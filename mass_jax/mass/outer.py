@@ -4,22 +4,23 @@ Each phase is one jitted function or one host step, and the caller's timer is to
 the same step without practice: it keeps only the solving loss.
 """
 
-import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding
+from pydantic.dataclasses import dataclass
 
 from mass_jax.mass import attribution, policy, scorer
 from mass_jax.mass.attribution import Solutions
+from mass_jax.mass.fields import FORBID, Count, Flag, Number, Positive, Text, Weight, one_of
 from mass_jax.mass.generator import Domain, share, synthesise
 from mass_jax.mass.method import Method
 from mass_jax.models import partition, processes
@@ -34,7 +35,7 @@ TAU_STD_FLOOR = 1e-9
 """Attributions are tiny, and their scale is the inner rate's: only a spread at rounding level counts as none."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True, config=FORBID)
 class OuterConfig:
     """What is optimised, and how.
 
@@ -60,34 +61,39 @@ class OuterConfig:
       max_norm: global-norm clip of the model's gradient.
     """
 
-    mode: str
-    practice: bool
-    sets: int
-    solutions: int
-    generator_rate: float
-    scorer_rate: float
-    attribution_weight: float
-    set_weight: float
-    malformed_advantage: float
-    solve_weight: float
-    replay_weight: float
-    kl_weight: float
-    clip: float
-    epochs: int
-    parts: int
-    microbatches: int
-    max_norm: float
+    mode: Annotated[Text, one_of(MODES)]
+    practice: Flag
+    sets: Count
+    solutions: Count
+    generator_rate: Weight
+    scorer_rate: Weight
+    attribution_weight: Weight
+    set_weight: Weight
+    malformed_advantage: Number
+    solve_weight: Weight
+    replay_weight: Weight
+    kl_weight: Weight
+    clip: Positive
+    epochs: Count
+    parts: Count
+    microbatches: Count
+    max_norm: Positive
 
     def __post_init__(self):
-        for name in ("parts", "microbatches"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"outer.{name} = {getattr(self, name)} leaves nothing to learn from: give 1 or more.")
-        if self.mode not in MODES:
-            raise ValueError(f"outer.mode = {self.mode!r} is not one of {', '.join(MODES)}.")
         if self.set_weight and self.sets < 2:
             raise ValueError(
-                f"outer.set_weight = {self.set_weight} compares practice sets of one problem, but outer.sets = "
+                f"train.set_weight = {self.set_weight} compares practice sets of one problem, but train.sets = "
                 f"{self.sets}: draw 2 or more, or set the weight to 0."
+            )
+        if self.mode == "verifier" and self.solutions < 2:
+            raise ValueError(
+                f"train.solutions = {self.solutions}: GRPO compares a problem's solutions with each other; with "
+                "train.mode = 'verifier' sample 2 or more."
+            )
+        if not self.practice and not self.generator_rate:
+            raise ValueError(
+                "train.practice = False leaves the scorer nothing to learn, and train.generator_rate = 0 the model: "
+                "turn practice on, or give a rate above 0."
             )
 
 

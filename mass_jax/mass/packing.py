@@ -43,7 +43,12 @@ def pack(
 
 def fits(tokenizer: Tokenizer, context: str, continuation: str, length: int, *, end: bool = True) -> bool:
     """Whether `pack` would take the pair."""
-    return sum(map(len, _encode(tokenizer, context, continuation, end))) <= length
+    return taken(tokenizer, context, continuation, end=end) <= length
+
+
+def taken(tokenizer: Tokenizer, context: str, continuation: str, *, end: bool = True) -> int:
+    """How many tokens `pack` would fill with the pair."""
+    return sum(map(len, _encode(tokenizer, context, continuation, end)))
 
 
 def pack_prompts(tokenizer: Tokenizer, prompts: Sequence[str], limit: int) -> tuple[np.ndarray, np.ndarray]:

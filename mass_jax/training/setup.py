@@ -1,19 +1,24 @@
 """From a config to the objects that a run works with."""
 
 import ast
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import grain
+import jax
+import jax.numpy as jnp
 import ml_collections
 import numpy as np
 from absl import logging
 
 from mass_jax import metagrad
+from mass_jax.mass import inner
 from mass_jax.mass.generator import Domain
 from mass_jax.mass.method import GeneratorConfig, InnerConfig, LengthConfig, Method, ScorerConfig
 from mass_jax.mass.outer import OuterConfig
 from mass_jax.mass.packing import fits
+from mass_jax.metagrad import optimizers
 from mass_jax.models.lora import LoraConfig
 from mass_jax.models.pretrained import source
 from mass_jax.models.tokenizer import WordTokenizer
@@ -30,6 +35,7 @@ from mass_jax.tasks.mathematics.task import MathematicsTask
 from mass_jax.tasks.operators import builder as operators
 from mass_jax.tasks.operators import rules as operator_rules
 from mass_jax.tasks.operators.task import OperatorsTask
+from mass_jax.types import Array, InnerProblem, Meta, Params, PyTree, Sequences
 
 
 class Splits(NamedTuple):
@@ -46,8 +52,6 @@ def make_domain(config: ml_collections.ConfigDict) -> Domain:
     if config.task.name == "arithmetic":
         task = ArithmeticTask(make_rules(config.task.rules, config.task.rules_seed))
         return Domain(task, WordTokenizer(task.vocabulary))
-    if config.task.name not in ("operators", "mathematics"):
-        raise ValueError(f"task.name = {config.task.name!r} is not one of arithmetic, operators, mathematics.")
     tokenizer = source.load_tokenizer(config.model.source)
     if config.task.name == "operators":
         rules = operator_rules.make_rules(config.task.rules, config.task.rules_seed)
@@ -64,21 +68,31 @@ def make_domain(config: ml_collections.ConfigDict) -> Domain:
     )
 
 
+def describe_data(
+    config: ml_collections.ConfigDict,
+) -> builder.ArithmeticConfig | operators.OperatorsConfig | mathematics.MathematicsConfig:
+    """Which problems ``config.task`` asks for; nothing is read or written.
+
+    Raises:
+      ValueError: no data can be as its fields say.
+    """
+    kinds = {"arithmetic": builder.ArithmeticConfig, "operators": operators.OperatorsConfig}
+    kind = kinds.get(config.task.name, mathematics.MathematicsConfig)
+    own = [field for field in config.task if field != "name" and field in kind.__dataclass_fields__]
+    return kind(**{field: config.task[field] for field in own})
+
+
 def make_splits(config: ml_collections.ConfigDict, domain: Domain, method: Method) -> Splits:
     """The problems of ``config.task``, written to disk first if they are not there yet.
 
     Of mathematics, problems that are longer than ``config.lengths`` allow are left out, and how many is said.
     """
-    options = dict(config.task)
-    name, data_dir = options.pop("name"), options.pop("data_dir") or None
-    if name == "arithmetic":
-        return Splits(*(builder.load(builder.ArithmeticConfig(**options), split, data_dir) for split in Splits._fields))
-    if name == "operators":
-        drawn = operators.OperatorsConfig(**options)
-        return Splits((), *(operators.load(drawn, split, data_dir) for split in drawn.splits))
-    del options["prompts"], options["shots"]
-    most = {"test": options.pop("test_problems"), "train": options.pop("train_problems")}
-    chosen = mathematics.MathematicsConfig(**options)
+    task, data_dir, chosen = config.task, config.task.data_dir or None, describe_data(config)
+    if isinstance(chosen, builder.ArithmeticConfig):
+        return Splits(*(builder.load(chosen, split, data_dir) for split in Splits._fields))
+    if isinstance(chosen, operators.OperatorsConfig):
+        return Splits((), *(operators.load(chosen, split, data_dir) for split in chosen.splits))
+    most = {"test": task.test_problems, "train": task.train_problems}
 
     def load(split: str) -> Sequence[Problem]:
         found = mathematics.load(chosen, split, data_dir)
@@ -86,7 +100,7 @@ def make_splits(config: ml_collections.ConfigDict, domain: Domain, method: Metho
         read = 0
         for problem in found:  # no further than needed: encoding thousands of prompts takes minutes
             read += 1
-            if _fits(domain, method.lengths, problem):
+            if _fits(domain, method.lengths, config.lengths.long_document if split == "train" else None, problem):
                 fitting.append(problem)
             if fitting and len(fitting) == most.get(split):  # 0 is for all
                 break
@@ -95,17 +109,22 @@ def make_splits(config: ml_collections.ConfigDict, domain: Domain, method: Metho
         if read and not fitting:
             raise ValueError(
                 f"none of the {read} problems of {chosen.dataset}'s {split} split fits config.lengths: raise "
-                f"lengths.prompt = {config.lengths.prompt} or lengths.solution = {config.lengths.solution}."
+                f"lengths.prompt = {config.lengths.prompt}, lengths.solution = {config.lengths.solution} or, for "
+                f"training problems, lengths.long_document = {config.lengths.long_document}."
             )
         return tuple(fitting)
 
     return Splits((), load("train"), load("validation") if chosen.validation_problems else (), load("test"))
 
 
-def _fits(domain: Domain, lengths: LengthConfig, problem: Problem) -> bool:
-    prompts = [domain.task.solve_prompt(problem.prompt), domain.task.synthesis_prompt(problem)]
-    return all(fits(domain.tokenizer, prompt, "", lengths.prompt, end=False) for prompt in prompts) and fits(
-        domain.tokenizer, "", problem.solution, lengths.solution
+def _fits(domain: Domain, lengths: LengthConfig, document: int | None, problem: Problem) -> bool:
+    """Whether it can be posed and solved, and where documents are to be made of it, be one."""
+    solve = domain.task.solve_prompt(problem.prompt)
+    prompts = [solve, domain.task.synthesis_prompt(problem)]
+    return (
+        all(fits(domain.tokenizer, prompt, "", lengths.prompt, end=False) for prompt in prompts)
+        and fits(domain.tokenizer, "", problem.solution, lengths.solution)
+        and (document is None or fits(domain.tokenizer, "", solve + problem.solution, document))
     )
 
 
@@ -123,20 +142,18 @@ def make_documents(
     Of arithmetic, what the base is pretrained on (see `documents.KINDS`); none poses a problem of the validation or the
     test split. Of the other domains, training problems with their reference solutions.
     """
+    problems, write = document_writer(config, domain, splits, kinds)
+    return pipeline.document_batches(problems, write, domain.tokenizer, length=length, batch_size=batch_size, seed=seed)
+
+
+def document_writer(
+    config: ml_collections.ConfigDict, domain: Domain, splits: Splits, kinds: Sequence[str]
+) -> tuple[Sequence[Problem], Callable[[Problem, np.random.Generator], str]]:
+    """What documents are about, and what writes one; see `make_documents`."""
     if config.task.name != "arithmetic":
-
-        def solved(problem: Problem, rng: np.random.Generator) -> str:
-            return domain.task.solve_prompt(problem.prompt) + problem.solution
-
-        return pipeline.document_batches(
-            splits.train, solved, domain.tokenizer, length=length, batch_size=batch_size, seed=seed
-        )
-    write = documents.document_writer(
-        make_rules(config.task.rules, config.task.rules_seed), kinds, (*splits.validation, *splits.test)
-    )
-    return pipeline.document_batches(
-        splits.pretrain, write, domain.tokenizer, length=length, batch_size=batch_size, seed=seed
-    )
+        return splits.train, lambda problem, rng: domain.task.solve_prompt(problem.prompt) + problem.solution
+    rules = make_rules(config.task.rules, config.task.rules_seed)
+    return splits.pretrain, documents.document_writer(rules, kinds, (*splits.validation, *splits.test))
 
 
 def make_model(config: ml_collections.ConfigDict, domain: Domain | None = None) -> ModelConfig:
@@ -175,7 +192,8 @@ def make_estimator(config: ml_collections.ConfigDict) -> metagrad.CotangentEstim
     """The estimator of ``config.metagrad``: its name, and its options as a string of Python keywords.
 
     Raises:
-      ValueError: an unknown name or option, options that cannot be read, or an estimator that cannot take a cotangent.
+      ValueError: an unknown name or option, options that cannot be read or have no meaning, or an estimator that cannot
+        take a cotangent.
     """
     try:
         call = ast.parse(f"options({config.options})", mode="eval").body
@@ -186,7 +204,10 @@ def make_estimator(config: ml_collections.ConfigDict) -> metagrad.CotangentEstim
             f"metagrad.options = {config.options!r} cannot be read: write Python keywords with plain values, such as "
             '"window=1, microbatch=2", or leave it empty.'
         ) from None
-    estimator = metagrad.make(config.name, **options)
+    try:
+        estimator = metagrad.make(config.name, **options)
+    except TypeError as error:
+        raise ValueError(f"metagrad.options = {config.options!r}: {error}.") from None
     if not isinstance(estimator, metagrad.CotangentEstimator):
         able = sorted(name for name, kind in metagrad.ESTIMATORS.items() if kind.needs_cotangent)
         raise ValueError(
@@ -194,3 +215,29 @@ def make_estimator(config: ml_collections.ConfigDict) -> metagrad.CotangentEstim
             f"graded before the outer loss is known: choose one that takes its gradient, {', '.join(able)}."
         )
     return estimator
+
+
+@functools.cache
+def try_estimator(estimator: metagrad.CotangentEstimator, config: InnerConfig, examples: int) -> None:
+    """Trace an estimator on an adapter of one number, with as many examples and steps as the inner run has.
+
+    Raises:
+      ValueError: it cannot be used on such a run.
+    """
+    rows = np.zeros((examples, 1), np.int32)
+    batches = inner.schedule(config, Sequences(rows, rows > 0))
+
+    def loss(adapter: Params, meta: Meta, batch: inner.StepBatch) -> Array:
+        return jnp.sum(meta["weights"][batch.index_N] * (adapter - 1.0) ** 2)
+
+    problem = InnerProblem(loss, optimizers.scaled(inner.make_optimizer(config), lambda meta, step: meta["gate"]))
+
+    def both(adapter: Params, meta: Meta) -> PyTree:
+        run = estimator.adapt(problem, adapter, meta, batches)
+        return estimator.pullback(problem, run.residuals, meta, batches, adapter)
+
+    number, weights = jax.ShapeDtypeStruct((), np.float32), jax.ShapeDtypeStruct((examples,), np.float32)
+    try:
+        jax.eval_shape(both, number, {"weights": weights, "gate": number})
+    except TypeError as error:
+        raise ValueError(f"{str(error).splitlines()[0]}") from None

@@ -23,8 +23,10 @@ from mass_jax.training import mesh as meshes
 from mass_jax.training import setup
 from mass_jax.training.checkpoint import Checkpointer
 from mass_jax.training.errors import InputError
+from mass_jax.training.lengths import check_lengths
 from mass_jax.training.meta import load_trained, meta_train
 from mass_jax.training.pretrain import identity, pretrain
+from mass_jax.training.schema import arm_config, check
 from mass_jax.training.setup import Splits
 from mass_jax.training.workdir import fingerprint, flatten, open_workdir
 from mass_jax.types import Params
@@ -59,26 +61,16 @@ def open_study(config: ml_collections.ConfigDict, workdir: Path) -> Study:
     Raises:
       InputError: the workdir belongs to another config, or the config contradicts itself.
     """
+    check(config)
     workdir = open_workdir(workdir, config)
     try:
         domain = setup.make_domain(config)
-        methods(config)
         method = setup.make_method(config, domain)
         for name in config.arms:
             setup.make_method(arm_config(config, name), domain)
-            train = arm_config(config, name).train
-            setup.make_outer(train)
-            for field, count, divisor in (
-                ("train.problems", train.problems, "parts"),
-                ("train.problems / train.parts", train.problems // train.parts, "microbatches"),
-                ("train.replay_batch", train.replay_batch, "microbatches"),
-            ):
-                if count % train[divisor]:
-                    raise InputError(
-                        f"{field} = {count} of {name} is no multiple of train.{divisor} = {train[divisor]}."
-                    )
         mesh = open_mesh(config, method.model)
         splits = _made_once(partial(setup.make_splits, config, domain, method))
+        check_lengths(config, domain, method.lengths, splits)
         if "source" in config.model:
             places = None if mesh is None else partition.shardings(mesh, folder.shapes_of(method.model))
             base = source.load_params(config.model.source, method.model, sharding=places)
@@ -133,25 +125,6 @@ def open_mesh(config: ml_collections.ConfigDict, model: ModelConfig) -> Mesh | N
     return found
 
 
-def arm_config(config: ml_collections.ConfigDict, name: str) -> ml_collections.ConfigDict:
-    """The config with the overrides of ``config.arms.<name>``, whose ``label`` is what the tables call it.
-
-    Raises:
-      InputError: if there is no such arm, or it overrides a field that does not exist.
-    """
-    if name not in config.arms:
-        raise InputError(f"there is no arm {name!r} in config.arms: choose from {', '.join(sorted(config.arms))}.")
-    merged = ml_collections.ConfigDict(config.to_dict())
-    merged.lock()
-    overrides = config.arms[name].to_dict()
-    overrides.pop("label", None)
-    try:
-        merged.update(overrides)
-    except (AttributeError, KeyError) as error:
-        raise InputError(f"config.arms.{name} overrides a field that does not exist: {error}.") from None
-    return merged
-
-
 def overrides(config: ml_collections.ConfigDict, name: str) -> dict[str, Any]:
     """The fields that ``config.arms.<name>`` names, dotted, each with the value that the arm is trained with."""
     resolved = flatten(arm_config(config, name))
@@ -159,15 +132,8 @@ def overrides(config: ml_collections.ConfigDict, name: str) -> dict[str, Any]:
 
 
 def methods(config: ml_collections.ConfigDict) -> dict[str, Arm]:
-    """The methods of the table: those of the paper, and a row for every arm of one's own.
-
-    Raises:
-      InputError: an arm has a name that is taken.
-    """
-    try:
-        return arms.methods({name: arm_config(config, name).train.practice for name in config.arms})
-    except ValueError as error:
-        raise InputError(str(error)) from None
+    """The methods of the table: those of the paper, and a row for every arm of one's own."""
+    return arms.methods({name: arm_config(config, name).train.practice for name in config.arms})
 
 
 def check_trained(config: ml_collections.ConfigDict, workdir: Path, name: str) -> None:

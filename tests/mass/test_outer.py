@@ -145,9 +145,10 @@ def test_a_step_in_parts_is_the_same_step_with_a_part_on_the_devices():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"parts": 0}, "outer.parts = 0 leaves nothing to learn from"),
-        ({"mode": "silver"}, "outer.mode = 'silver' is not one of gold, verifier."),
-        ({"set_weight": 0.5}, "outer.set_weight = 0.5 compares .* outer.sets = 1: draw 2 or more, or set the weight"),
+        ({"parts": 0}, "parts\n  Input should be greater than or equal to 1"),
+        ({"mode": "silver"}, "is not one of gold, verifier."),
+        ({"set_weight": 0.5}, "train.set_weight = 0.5 compares .* train.sets = 1: draw 2 or more, or set the weight"),
+        ({"mode": "verifier", "solutions": 1}, "train.solutions = 1: GRPO compares"),
     ],
 )
 def test_a_contradictory_config_is_refused(change: dict, words: str):

@@ -1,0 +1,58 @@
+"""The kinds of values that the fields of a config take. Types are strict: True is no 1, and 2.0 is no whole number."""
+
+import difflib
+from collections.abc import Collection
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, ConfigDict, Field
+
+FORBID = ConfigDict(extra="forbid")
+"""Of every group of fields: one that it does not have is a mistake."""
+MOST = 2**31 - 1
+"""What an int32 holds."""
+LARGEST = 3e38
+"""What a float32 holds; NaN is refused with what is beyond."""
+
+Count = Annotated[int, Field(strict=True, ge=1, le=MOST)]
+Several = Annotated[int, Field(strict=True, ge=2, le=MOST)]
+CountOrNone = Annotated[int, Field(strict=True, ge=0, le=MOST)]
+"""A count, where 0 has a meaning."""
+Seed = Annotated[int, Field(strict=True, ge=0, le=2**32 - 1)]
+Flag = Annotated[bool, Field(strict=True)]
+Text = Annotated[str, Field(strict=True)]
+Names = Annotated[tuple[Text, ...], Field(strict=True)]
+Number = Annotated[float, Field(strict=True, ge=-LARGEST, le=LARGEST)]
+Positive = Annotated[float, Field(strict=True, gt=0, le=LARGEST)]
+Weight = Annotated[float, Field(strict=True, ge=0, le=LARGEST)]
+"""A weight or a rate: 0 turns off what it is of."""
+Gain = Annotated[float, Field(strict=True, ge=-1, le=1)]
+"""A difference of two shares."""
+Share = Annotated[float, Field(strict=True, gt=0, le=1)]
+
+
+def not_one_of(valid: Collection[str], value: str) -> str:
+    """What to say of a value that is none of the valid ones; names the nearest."""
+    near = difflib.get_close_matches(value, valid, n=1)
+    return f"is not one of {', '.join(valid)}.{f' Did you mean {near[0]!r}?' if near else ''}"
+
+
+def one_of(valid: Collection[str]) -> Any:
+    """The type of a text that is one of ``valid``."""
+
+    def check(value: str) -> str:
+        if value not in valid:
+            raise ValueError(not_one_of(valid, value))
+        return value
+
+    return AfterValidator(check)
+
+
+def other_than(wrong: int, way_out: str) -> Any:
+    """The type of a number that is not ``wrong``, with what to give instead."""
+
+    def check(value: int) -> int:
+        if value == wrong:
+            raise ValueError(f"has no meaning: {way_out}.")
+        return value
+
+    return AfterValidator(check)
