@@ -19,7 +19,6 @@ import json
 import os
 import platform
 import statistics
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,7 +26,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from absl import app, flags
+from absl import flags
 
 from experiments.problems import RATES, SIZES, Case, make_case
 from mass_jax import metagrad
@@ -35,8 +34,8 @@ from mass_jax.metagrad.base import inner_loop
 from mass_jax.metagrad.microbatch import check_additive
 from mass_jax.reporting import estimators as reporting
 from mass_jax.reporting.table import to_markdown
+from mass_jax.training import program
 from mass_jax.training.compilation import temp_bytes
-from mass_jax.training.errors import InputError
 from mass_jax.training.progress import Progress
 
 Program = Callable[..., Any]
@@ -247,46 +246,27 @@ def _timed(call: Program) -> float:
     return time.perf_counter() - began
 
 
-def _chosen(name: str, known: Sequence[str]) -> list[str] | None:
-    values = flags.FLAGS[name].value
-    for value in values or ():
-        if value not in known:
-            raise InputError(f"--{name}={value} is unknown; choose from {', '.join(known)}.")
-    return values
-
-
-def main(argv: Sequence[str]) -> None:
+def main() -> None:
     """Reads the flags, measures, prints the table."""
-    del argv
-    try:
-        sizes, optimizers = _chosen("sizes", sorted(SIZES)), _chosen("optimizers", sorted(RATES))
-        names = _chosen("estimators", sorted(metagrad.ESTIMATORS))
-        for value in flags.FLAGS.steps:
-            if not value.isdecimal() or int(value) < 1:
-                raise InputError(f"--steps={value} is no number of steps; use numbers from 1, such as 2,8,32.")
-    except InputError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
-    steps = [int(value) for value in flags.FLAGS.steps]
-    assert sizes is not None and optimizers is not None
+    values = flags.FLAGS
     cells = [
         (size, optimizer, count)
-        for size in sizes
-        for count in steps
-        for optimizer in optimizers
-        if count > 1 or (size, optimizer) == (sizes[0], optimizers[0])
+        for size in values.sizes
+        for count in map(int, values.steps)
+        for optimizer in values.optimizers
+        if count > 1 or (size, optimizer) == (values.sizes[0], values.optimizers[0])
     ]
-    results = run(Path(flags.FLAGS.workdir), cells, names, flags.FLAGS.rounds, flags.FLAGS.seconds, flags.FLAGS.fresh)
+    results = run(Path(values.workdir), cells, values.estimators, values.rounds, values.seconds, values.fresh)
     print(to_markdown(reporting.table(results["rows"])))
 
 
 def define_flags() -> None:
     """What the command line takes. Called by the main program only: an importer has flags of its own."""
     flags.DEFINE_string("workdir", "runs/estimators", "Where results.json, table.md and the plots are written.")
-    flags.DEFINE_list("sizes", ["small", "large"], "Sizes of experiments.problems.")
-    flags.DEFINE_list("optimizers", ["adam", "sgd"], "Inner optimisers.")
-    flags.DEFINE_list("steps", ["1", "2", "8", "32"], "K, inner steps; K = 1 for the first size and optimiser only.")
-    flags.DEFINE_list("estimators", None, "Only the rows of these estimators; default: all.")
+    program.define_names("sizes", ["small", "large"], sorted(SIZES), "Sizes of experiments.problems.")
+    program.define_names("optimizers", ["adam", "sgd"], sorted(RATES), "Inner optimisers.")
+    program.define_numbers("steps", [1, 2, 8, 32], "K, inner steps; K = 1 for the first size and optimiser only.")
+    program.define_names("estimators", None, sorted(metagrad.ESTIMATORS), "Only these estimators' rows; default: all.")
     flags.DEFINE_integer("rounds", 5, "Timed calls of every row.", lower_bound=1)
     flags.DEFINE_float(
         "seconds",
@@ -299,4 +279,4 @@ def define_flags() -> None:
 
 if __name__ == "__main__":
     define_flags()
-    app.run(main)
+    program.run(main)

@@ -17,7 +17,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from experiments import hlo
-from experiments.plan_pod import CHECKS, GIB, WIDTHS, Planner
+from experiments.plan_pod import CHECKS, GIB, MESH_FORM, WIDTHS, Planner, is_mesh
 from mass_jax.mass import cost
 from mass_jax.mass.cost import Chips, CostModel, Program
 from mass_jax.reporting.table import Table, to_markdown
@@ -138,8 +138,8 @@ def compile_all(
 
 def main(config: ConfigDict, workdir: Path) -> None:
     """Print the tables."""
-    check(config)
     jax.config.update("jax_platforms", "cpu")
+    check(config)
     jax.config.update("jax_enable_compilation_cache", False)
     values = flags.FLAGS
     merged, problems = arm_config(config, values.arm), values.problems or config.train.problems
@@ -168,7 +168,8 @@ def define_flags() -> None:
     """What the command line takes. Called by the main program only: an importer has flags of its own."""
     flags.DEFINE_string("arm", "mass", "Whose training step it is.")
     flags.DEFINE_string("mesh", "1x4x4", "data x fsdp x tensor.")
-    flags.DEFINE_integer("problems", None, "Problems a step; the config's where not given.")
+    flags.register_validator("mesh", is_mesh, MESH_FORM)
+    flags.DEFINE_integer("problems", None, "Problems a step; the config's where not given.", lower_bound=1)
     flags.DEFINE_enum("chip", "v5e", sorted(CHIPS), "Whose rates the times are of.")
     flags.DEFINE_string("compile", "", "Compile for this TPU, and compare; its chips have to be those of the mesh.")
 

@@ -13,7 +13,6 @@ validation batch. ``temp_bytes`` leaves out the arguments (the initial parameter
 
 import dataclasses
 import json
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from absl import app, flags
+from absl import flags
 from jax.sharding import SingleDeviceSharding
 
 from experiments.tpu import described_devices, versions
@@ -30,7 +29,7 @@ from mass_jax.metagrad import optimizers
 from mass_jax.models import gpt2
 from mass_jax.models.gpt2 import GPT2Config
 from mass_jax.reporting.table import Table, to_markdown
-from mass_jax.training.errors import InputError
+from mass_jax.training import program
 from mass_jax.training.progress import Progress, duration
 from mass_jax.types import Array, Batch, InnerProblem, Meta, MetaGradient, Params, PyTree
 
@@ -203,36 +202,16 @@ def table(rows: Sequence[dict[str, Any]]) -> Table:
     return Table(("Tokens", "Estimator", "Options", "Temp, GiB", "Arguments, GiB", "Compiled in"), "rllrrr", cells)
 
 
-def main(argv: Sequence[str]) -> None:
+def main() -> None:
     """Reads the flags, measures, prints the table."""
-    del argv
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_enable_compilation_cache", False)  # the seconds are part of the result
-    try:
-        plans = _chosen(flags.FLAGS.estimators)
-        tokens = _lengths(flags.FLAGS.tokens)
-        path = Path(flags.FLAGS.workdir) / f"gpt2_{flags.FLAGS.topology.partition(':')[0]}.json"
-        device = described_devices(flags.FLAGS.topology)[0]
-    except InputError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
-    print(to_markdown(table(run(Setting(), plans, tokens, device, path, fresh=flags.FLAGS.fresh)["rows"])))
-
-
-def _chosen(names: Sequence[str] | None) -> tuple[Plan, ...]:
-    known = sorted({plan.estimator for plan in PLANS})
-    for name in names or ():
-        if name not in known:
-            raise InputError(f"--estimators={name} has no row here; choose from {', '.join(known)}.")
-    return tuple(plan for plan in PLANS if names is None or plan.estimator in names)
-
-
-def _lengths(values: Sequence[str]) -> list[int]:
-    limit = GPT2Config().context
-    for value in values:
-        if not value.isdecimal() or not 2 <= int(value) <= limit:
-            raise InputError(f"--tokens={value} is no length; use numbers from 2 to {limit}, such as 128,256.")
-    return [int(value) for value in values]
+    values = flags.FLAGS
+    plans = tuple(plan for plan in PLANS if values.estimators is None or plan.estimator in values.estimators)
+    tokens = [int(count) for count in values.tokens]
+    path = Path(values.workdir) / f"gpt2_{values.topology.partition(':')[0]}.json"
+    device = described_devices(values.topology)[0]
+    print(to_markdown(table(run(Setting(), plans, tokens, device, path, fresh=values.fresh)["rows"])))
 
 
 def _key(row: dict[str, Any]) -> tuple[str, dict[str, Any], int]:
@@ -242,12 +221,13 @@ def _key(row: dict[str, Any]) -> tuple[str, dict[str, Any], int]:
 def define_flags() -> None:
     """What the command line takes. Called by the main program only: an importer has flags of its own."""
     flags.DEFINE_string("topology", "v5p:2x2x1", "The TPU to plan for; one of its chips is used.")
-    flags.DEFINE_list("tokens", ["128", "256"], "Tokens a sequence.")
-    flags.DEFINE_list("estimators", None, "Only the rows of these estimators; default: all.")
+    program.define_numbers("tokens", [128, 256], "Tokens a sequence.", 2, GPT2Config().context)
+    known = sorted({plan.estimator for plan in PLANS})
+    program.define_names("estimators", None, known, "Only these estimators' rows; default: all.")
     flags.DEFINE_string("workdir", "runs/estimators", "Where gpt2_<tpu>.json and .md are written.")
     flags.DEFINE_bool("fresh", False, "Compile the rows anew that the file already holds.")
 
 
 if __name__ == "__main__":
     define_flags()
-    app.run(main)
+    program.run(main)

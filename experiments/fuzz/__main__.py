@@ -13,9 +13,10 @@ import os
 import sys
 from pathlib import Path
 
-from absl import app, flags
+from absl import flags
 
 from experiments.fuzz import runner
+from mass_jax.training import program
 from mass_jax.training.progress import Progress
 
 KINDS = {
@@ -37,7 +38,7 @@ def define_flags() -> None:
     flags.DEFINE_string("replay", None, "The folder of one failure: read its file again, in this process.")
 
 
-def main(_: list[str]) -> None:
+def main() -> None:
     """Run the cases, or one failure again."""
     options = flags.FLAGS
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -68,4 +69,4 @@ def replay(folder: Path) -> None:
 
 if __name__ == "__main__":
     define_flags()
-    app.run(main)
+    program.run(main)

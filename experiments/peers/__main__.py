@@ -44,12 +44,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 from rich.console import Console
 
 from experiments import problems
 from experiments.peers.worker import Call, serve
 from mass_jax.reporting.table import Table, to_markdown
+from mass_jax.training import program
 from mass_jax.training.errors import InputError
 from mass_jax.training.progress import Progress
 
@@ -322,14 +323,9 @@ def prepare() -> None:
     os.environ["JAX_PLATFORMS"] = "cpu"
 
 
-def main(argv: Sequence[str]) -> None:
+def main() -> None:
     """Reads the flags, measures, prints the table."""
-    del argv
-    try:
-        prepare()
-    except InputError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
+    prepare()
     values = flags.FLAGS
     results = run(values.size, values.rounds, Path(values.workdir), Console(stderr=True))
     print(to_markdown(to_table(results["rows"])))
@@ -353,4 +349,4 @@ def define_flags() -> None:
 
 if __name__ == "__main__":
     define_flags()
-    app.run(main)
+    program.run(main)

@@ -1,6 +1,6 @@
 """Whether a domain's texts fit ``config.lengths``: looked at before anything is computed, not when the first is met."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import ml_collections
 import numpy as np
@@ -36,7 +36,7 @@ def check_lengths(config: ml_collections.ConfigDict, domain: Domain, lengths: Le
                     f"lengths.{field} = {getattr(lengths, field)}, but {what} takes {needed} tokens: give {needed} or "
                     "more."
                 )
-    kinds = {"long_document": KINDS}
+    kinds: dict[str, Sequence[str]] = {"long_document": KINDS}
     if "source" not in config.model:
         kinds["short_document"] = ("solve", "table")
     for field, some in kinds.items():

@@ -42,7 +42,7 @@ from mass_jax.training.workdir import flatten
 
 TASKS = ("arithmetic", "operators", "mathematics")
 DTYPES = ("float32", "bfloat16", "float16")
-SHARED = ("arms", "evaluate", "gate", "lengths", "mesh", "pretrain", "scorer", "targets", "task")
+SHARED = ("arms", "evaluate", "gate", "lengths", "mesh", "pretrain", "targets", "task")
 """Groups that no arm can override: they are of the base, or of the evaluation that all arms share."""
 RUNTIME = ("context", "scan_layers", "scan_decode", "remat", "remat_keeps", "loss_chunk", "dtype")
 """Fields of the model that an arm can override, for they leave its parameters what they are."""
@@ -269,7 +269,7 @@ def check(config: ml_collections.ConfigDict) -> None:
             for fault in faults(arm_config(config, name)):
                 found.setdefault(fault, []).append(name)
     if found:
-        said = (f"in the arm {', '.join(arms)}: {fault}" if arms else fault for fault, arms in found.items())
+        said = (f"in config.arms.{', '.join(arms)}: {fault}" if arms else fault for fault, arms in found.items())
         raise InputError("\n".join(said))
 
 

@@ -2,8 +2,9 @@
 
 import ast
 import functools
+import inspect
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, get_origin, get_type_hints
 
 import grain
 import jax
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 from absl import logging
+from pydantic import AllowInfNan, TypeAdapter, ValidationError
 
 from mass_jax import metagrad
 from mass_jax.mass import inner
@@ -36,6 +38,9 @@ from mass_jax.tasks.operators import builder as operators
 from mass_jax.tasks.operators import rules as operator_rules
 from mass_jax.tasks.operators.task import OperatorsTask
 from mass_jax.types import Array, InnerProblem, Meta, Params, PyTree, Sequences
+
+STAND_IN = 4096
+"""Numbers in the adapter that an estimator is tried on; nothing is computed."""
 
 
 class Splits(NamedTuple):
@@ -197,17 +202,22 @@ def make_estimator(config: ml_collections.ConfigDict) -> metagrad.CotangentEstim
     """
     try:
         call = ast.parse(f"options({config.options})", mode="eval").body
-        assert isinstance(call, ast.Call) and not call.args
+        assert isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and not call.args
         options = {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
     except (SyntaxError, ValueError, AssertionError):
         raise ValueError(
             f"metagrad.options = {config.options!r} cannot be read: write Python keywords with plain values, such as "
             '"window=1, microbatch=2", or leave it empty.'
         ) from None
-    try:
-        estimator = metagrad.make(config.name, **options)
-    except TypeError as error:
-        raise ValueError(f"metagrad.options = {config.options!r}: {error}.") from None
+    if config.name in metagrad.ESTIMATORS:
+        hints = get_type_hints(metagrad.ESTIMATORS[config.name])
+        for name in options.keys() & hints.keys():
+            if not _is(hints[name], options[name]):
+                raise ValueError(
+                    f"metagrad.options = {config.options!r}: {name} = {options[name]!r} is not of the type "
+                    f"{inspect.formatannotation(hints[name])}."
+                )
+    estimator = metagrad.make(config.name, **options)
     if not isinstance(estimator, metagrad.CotangentEstimator):
         able = sorted(name for name, kind in metagrad.ESTIMATORS.items() if kind.needs_cotangent)
         raise ValueError(
@@ -217,9 +227,20 @@ def make_estimator(config: ml_collections.ConfigDict) -> metagrad.CotangentEstim
     return estimator
 
 
+def _is(hint: Any, value: Any) -> bool:
+    """Whether a value is of a type; whether it is one of several words, the estimator says better."""
+    if get_origin(hint) is Literal:
+        return True
+    try:
+        TypeAdapter(Annotated[hint, AllowInfNan(False)] if hint is float else hint).validate_python(value, strict=True)
+    except ValidationError:
+        return False
+    return True
+
+
 @functools.cache
 def try_estimator(estimator: metagrad.CotangentEstimator, config: InnerConfig, examples: int) -> None:
-    """Trace an estimator on an adapter of one number, with as many examples and steps as the inner run has.
+    """Trace an estimator on a stand-in for the adapter, with as many examples and steps as the inner run has.
 
     Raises:
       ValueError: it cannot be used on such a run.
@@ -228,7 +249,7 @@ def try_estimator(estimator: metagrad.CotangentEstimator, config: InnerConfig, e
     batches = inner.schedule(config, Sequences(rows, rows > 0))
 
     def loss(adapter: Params, meta: Meta, batch: inner.StepBatch) -> Array:
-        return jnp.sum(meta["weights"][batch.index_N] * (adapter - 1.0) ** 2)
+        return jnp.sum(meta["weights"][batch.index_N]) * jnp.sum((adapter - 1.0) ** 2)
 
     problem = InnerProblem(loss, optimizers.scaled(inner.make_optimizer(config), lambda meta, step: meta["gate"]))
 
@@ -236,8 +257,5 @@ def try_estimator(estimator: metagrad.CotangentEstimator, config: InnerConfig, e
         run = estimator.adapt(problem, adapter, meta, batches)
         return estimator.pullback(problem, run.residuals, meta, batches, adapter)
 
-    number, weights = jax.ShapeDtypeStruct((), np.float32), jax.ShapeDtypeStruct((examples,), np.float32)
-    try:
-        jax.eval_shape(both, number, {"weights": weights, "gate": number})
-    except TypeError as error:
-        raise ValueError(f"{str(error).splitlines()[0]}") from None
+    adapter, weights, gate = (jax.ShapeDtypeStruct(shape, np.float32) for shape in ((STAND_IN,), (examples,), ()))
+    jax.eval_shape(both, adapter, {"weights": weights, "gate": gate})

@@ -1,9 +1,6 @@
 """The comparison of estimators at its smallest: rows, files, resume, and what a person can get wrong."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -59,18 +56,3 @@ def test_the_data_are_the_same_in_float64():
         wide = problems.arrays(problems.SIZES["tiny"], 2)
     for one, other in zip(jax.tree.leaves(narrow), jax.tree.leaves(wide), strict=True):
         np.testing.assert_array_equal(one, other)
-
-
-@pytest.mark.parametrize(
-    ("flag", "words"),
-    [
-        ("--sizes=huge", "--sizes=huge is unknown; choose from large, small, tiny"),
-        ("--estimators=x", "--estimators=x is unknown; choose from adjoint"),
-        ("--steps=0", "--steps=0 is no number of steps"),
-    ],
-)
-def test_bad_flags_are_sentences(flag, words):
-    command = [sys.executable, "-m", "experiments.compare_estimators", flag]
-    done = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert words in done.stderr and "Traceback" not in done.stderr

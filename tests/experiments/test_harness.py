@@ -37,7 +37,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> ConfigDict:
     config.lengths.prompt, config.lengths.practice, config.lengths.check = 80, 56, 56
     config.inner.learning_rate = 5.0
     config.train.steps, config.train.problems = 1, 2
-    config.evaluate.batch = 3
+    config.evaluate.batch, config.gate.problems = 3, 10
     return config.lock()
 
 

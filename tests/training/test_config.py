@@ -5,6 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from ml_collections import ConfigDict
+
+from mass_jax.training import config as command_line
 
 CONFIG = """
 from ml_collections import ConfigDict
@@ -29,6 +32,8 @@ def program(tmp_path_factory):
     directory = tmp_path_factory.mktemp("main")
     (directory / "main.py").write_text(MAIN)
     (directory / "x.py").write_text(CONFIG)
+    (directory / "plain.py").write_text(CONFIG.replace('size="small"', "").replace("size}", "1}"))
+    (directory / "notes.md").write_text("# Notes\n\nNo program.\n")
 
     def run(*arguments):
         root = Path(__file__).parents[2]
@@ -53,6 +58,9 @@ def test_overrides_reach_main(program):
         (["--config=x.py", "--config.qqqqqq=1", "--workdir=b"], ["'qqqqqq'", "flag, outer.learning_rate"]),
         (["--config=x.py", "--config.seed=abc", "--workdir=b"], ["config.seed", "'abc'"]),
         (["--config=none.py", "--config.seed=1", "--workdir=b"], ["'none.py'", "cannot be read"]),
+        (["--config=notes.md", "--workdir=b"], ["'notes.md'", "SyntaxError", "Give --config a Python file"]),
+        (["--config=plain.py:large", "--workdir=b"], ["TypeError: get_config() takes 0 positional arguments but 1"]),
+        (["--config=x.py", "x.py", "--workdir=b"], ["'x.py' is no flag: write --name=value"]),
         (["--config=x.py"], ["--workdir is missing"]),
         (["--workdir=b"], ["--config is missing"]),
         (["--config=x.py", "--workdir=gs://b/x"], ["gs://b/x", "mount"]),
@@ -78,3 +86,25 @@ def test_the_config_is_locked_and_a_crash_keeps_its_traceback(program):
     done = program("--config=x.py", "--config.seed=1", "--workdir=d")
     assert done.returncode == 1
     assert "Traceback" in done.stderr and "sed" in done.stderr
+
+
+def test_an_arms_own_value_is_not_given_up_in_silence(caplog: pytest.LogCaptureFixture):
+    own = {"a": {"train": {"steps": 3}, "inner": {"steps": 2}}, "b": {"train": {"steps": 4, "rate": 0.1}}}
+    config = ConfigDict({"train": {"steps": 1, "rate": 0.5}, "inner": {"steps": 1}, "arms": own})
+    check = command_line._check_arms
+    check(config, {"train.steps": 4, "inner.steps": 5}, "b")
+    check(config, {"train.steps": 3, "train.rate": 0.2}, "a")
+    check(ConfigDict({"train": {"steps": 1}}), {"train.steps": 3}, None)
+    assert not caplog.messages
+    with pytest.raises(command_line.ConfigError, match=r"b has 4 in .* Give --config.arms.b.train.steps=3\."):
+        check(config, {"train.steps": 3}, "b")
+    with pytest.raises(command_line.ConfigError, match=r"a has 2 in config.arms"):
+        check(config, {"inner.steps": 3}, "a")
+    with pytest.raises(command_line.ConfigError, match=r"a has 3, b has 4 in config.arms"):
+        check(config, {"train.steps": 9}, None)
+    check(config, {"train.rate": 0.2}, None)  # for some of the arms; and a harness names rows that are none
+    check(config, {"inner.steps": 9}, "base")
+    assert caplog.messages == [
+        "b: --config.train.rate is not for them, config.arms has its own.",
+        "a: --config.inner.steps is not for them, config.arms has its own.",
+    ]

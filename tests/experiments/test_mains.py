@@ -1,0 +1,110 @@
+"""The command line of every main: help, and sentences for what cannot be meant."""
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+MAINS = [path for path in sorted((ROOT / "experiments").rglob("*.py")) if '"__main__"' in path.read_text()]
+HAVE_OWN_PARSER = {"pod_local"}
+"""It hands on to another main what it does not know."""
+LLAMA = ["--config=configs/llama31_8b.py", "--workdir=runs/none"]
+DEMO = ["--config=configs/demo.py", "--workdir=runs/none"]
+CASES = {
+    ("train", "--help"): (0, "--config: Config file", "--workdir:", "--arm: Which of config.arms to train"),
+    ("demo", "--help", DEMO[0]): (0, "--config.train.steps=50 ", "outer steps", "--config.arms.mass.train.mode='verif"),
+    ("evaluate", "-h", "--config=configs/smoke.py"): (0, "--config.train.steps=3 ", "outer steps", "answered at once"),
+    ("gate", "--help"): (0, "--config", "--workdir"),
+    ("plan_pod", "--helpfull"): (0, "--topology", "--config"),
+    ("cost_model", "--help"): (0, "--chip", "--config"),
+    ("compare_estimators", "--help"): (0, "--sizes"),
+    ("estimators_gpt2", "--help"): (0, "--tokens"),
+    ("hyper_cleaning", "--help"): (0, "--corrupted"),
+    ("sampling_speed", "--help"): (0, "--batches"),
+    ("peers", "--help"): (0, "--rounds"),
+    ("pod_local", "--help"): (0, "--kills"),
+    ("train", *DEMO, "mass"): (2, "'mass' is no flag: write --name=value"),
+    ("train", *DEMO, "--arm=mas"): (2, "there is no arm 'mas' in config.arms"),
+    ("train", *DEMO, "--profile=-1"): (2, "--profile=-1", "non-negative"),
+    ("train", *DEMO, "--config.train.mode=gold", "--arm=mass"): (
+        2,
+        "--config.train.mode=gold would change nothing: mass has 'verifier' in config.arms",
+        "--config.arms.mass.train.mode=gold",
+    ),
+    ("train", *DEMO, "--config.train.steps=-3"): (2, "train.steps = -3: give 1 or more."),
+    ("gate", *DEMO, "--config.metagrad.name=adjiont"): (2, "metagrad.name = 'adjiont'", "Did you mean 'adjoint'?"),
+    ("demo", *DEMO, "--config.train.mode=verifer"): (2, "would change nothing"),
+    ("evaluate", *DEMO, "--config.evaluate.batch=0", "--config.seed=-1"): (2, "evaluate.batch = 0", "seed = -1"),
+    ("cost_model", *LLAMA, "--problems=-8"): (2, "--problems=-8", "positive"),
+    ("cost_model", *LLAMA, "--problems=6"): (2, "6 problems cannot be split over data x fsdp x train.parts = 4"),
+    ("cost_model", *LLAMA, "--mesh=1x4"): (2, "--mesh=1x4: give data x fsdp x tensor, such as 1x4x4"),
+    ("cost_model", *LLAMA, "--config.train.steps=0"): (2, "train.steps = 0: give 1 or more."),
+    ("plan_pod", *LLAMA, "--mesh=1x4x0"): (2, "give data x fsdp x tensor"),
+    ("plan_pod", *LLAMA, "--problems=8,-8"): (2, "give whole numbers from 1"),
+    ("plan_pod", *LLAMA, "--config.seed=-1"): (2, "seed = -1: give 0 or more."),
+    ("compare_estimators", "--sizes=smal"): (2, "--sizes", "'smal' is not one of", "Did you mean 'small'?"),
+    ("compare_estimators", "--steps=0"): (2, "--steps", "give whole numbers from 1"),
+    ("compare_estimators", "--estimators="): (2, "give some of adjoint"),
+    ("estimators_gpt2", "--tokens=128,2048"): (2, "--tokens", "from 2 to 1024"),
+    ("estimators_gpt2", "--estimators=adjiont"): (2, "Did you mean 'adjoint'?"),
+    ("hyper_cleaning", "--estimators=adjont"): (2, "'adjont' is not one of", "Did you mean 'adjoint'?"),
+    ("hyper_cleaning", "--corrupted=2"): (2, "--corrupted=2"),
+    ("sampling_speed", "--batches=0"): (2, "--batches"),
+    ("sampling_speed", "--model=/nowhere", "--workdir={tmp}"): (2, "there is no model at '/nowhere'"),
+    ("fuzz", "--count=0"): (2, "--count=0", "positive"),
+    ("peers", "--sze=small"): (2, "Unknown command line flag 'sze'"),
+}
+# What the mains import is imported once; each runs in a fork of its own.
+FORKS = """
+import json, os, runpy, sys, traceback
+import experiments.evaluator, experiments.problems, mass_jax.reporting.estimators, mass_jax.training.study
+found = []
+for i, (name, *words) in enumerate(json.loads(sys.argv[1])):
+    path = f"{sys.argv[2]}/{i}"
+    if (child := os.fork()) == 0:
+        with open(path, "w") as file:
+            os.dup2(file.fileno(), 1), os.dup2(file.fileno(), 2)
+        sys.argv = [name, *words]
+        status = 1
+        try:
+            runpy.run_module(f"experiments.{name}", run_name="__main__", alter_sys=True)
+            status = 0
+        except SystemExit as end:
+            status = end.code or 0
+        except BaseException:
+            traceback.print_exc()
+        sys.stdout.flush(), sys.stderr.flush()
+        os._exit(status)
+    found.append((os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), open(path).read()))
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def ends(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], tuple[int, str]]:
+    tmp = tmp_path_factory.mktemp("mains")
+    cases = [[word.replace("{tmp}", str(tmp)) for word in case] for case in CASES]
+    command = [sys.executable, "-c", FORKS, json.dumps(cases), str(tmp)]
+    done = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return dict(zip(CASES, json.loads(done.stdout.splitlines()[-1]), strict=True))
+
+
+@pytest.mark.parametrize("case", CASES, ids=" ".join)
+def test_help_is_shown_and_mistakes_are_sentences(ends: dict, case: tuple[str, ...]):
+    (status, text), (wanted, *words) = ends[case], CASES[case]
+    assert status == wanted, text
+    assert all(word in text for word in words) and "Traceback" not in text, text
+    assert not (ROOT / "runs" / "none").exists(), "nothing is written before all is checked"
+
+
+@pytest.mark.parametrize("path", MAINS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_main_goes_through_the_wrapper(path: Path):
+    calls = [ast.unparse(node.func) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    wrapped = {"program.run", "command_line.run"} & set(calls)
+    assert wrapped or path.stem in HAVE_OWN_PARSER, "InputErrors of this main end in a traceback"
