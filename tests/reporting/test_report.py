@@ -228,7 +228,7 @@ def test_a_page_that_cannot_be_finished_leaves_the_one_before(
     monkeypatch.setattr(sys, "argv", ["report", f"--workdir={workdir}"])
     with pytest.raises(SystemExit) as end:
         report.main()
-    assert end.value.code == status and capsys.readouterr().err.startswith(sentence)
+    assert end.value.code == status and capsys.readouterr().err.startswith(sentence.format(page=page))
     assert page.read_text() == before and list(workdir.glob("*.tmp")) == []
 
 
