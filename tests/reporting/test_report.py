@@ -203,9 +203,9 @@ def test_damaged_results_are_a_sentence_and_status_2(
     ("error", "status", "sentence"),
     [
         (
-            OSError(errno.ENOSPC, "No space left on device", "report.html"),
+            OSError(errno.ENOSPC, "No space left on device"),
             2,
-            "'report.html' cannot be read or written",
+            "'{page}' cannot be read or written (No space left on device)",
         ),
         (KeyboardInterrupt(), 130, "Interrupted: nothing was changed."),
     ],
