@@ -33,8 +33,9 @@ _BOX = re.compile(r"\\(?:boxed|fbox)(?![a-zA-Z])[ \t]*")
 _GSM8K = re.compile(r"####[ \t]{0,8}([-+\u2212]?[\d.$\\(][^\n]*)")  # "#### Step 2" is a heading
 _STATED = re.compile(
     r"(?P<doubted>n['\u2019]t (?:think|believe)[ \t]{1,8}(?:that[ \t]{1,8})?(?:the[ \t]{1,8})?(?:final[ \t]{1,8})?)?"
-    r"(?:\banswer[ \t]{0,8}[*_]{0,3}[ \t]{0,8}(?:\bis\b[ \t]{0,8}:?|(?P<headed>:))|\banswer to [^\n.]{0,80}? is\b)",
-    re.I,
+    r"(?:\banswer[ \t]{0,8}[*_]{0,3}[ \t]{0,8}(?:\bis\b[ \t]{0,8}:?|(?P<headed>:))|\banswer to [^\n.]{0,80}? is\b|"
+    r"^[ \t]{0,8}[#*_]{1,6}[ \t]{0,8}(?:the[ \t])?(?:final[ \t])?(?P<heading>answer)[ \t]{0,8}[*_]{0,3}[ \t]{0,8}$)",
+    re.I | re.M,
 )
 _HEADED = 8
 """Words of a line that may follow "Answer:" for the line to be the answer; a longer one begins the worked solution."""
@@ -53,20 +54,19 @@ _NUMBER = re.compile(
 )
 _ASKED = re.compile(rf"\b(?:how many|in)[ \t\n]{{1,8}}({MAGNITUDE})", re.I)
 _VALUE = rf"(?:{_MATHEMATICS.pattern}|\\boxed\{{[^{{}}\n]*\}}|{_NUMBER.pattern})"
-_NOT = (
-    r"(?:\bnot|n['\u2019]t|\bcannot|\bneither|\bnor|\brather than|\binstead of|\bat (?:least|most)|"
-    r"\b(?:more|less|fewer|greater|larger|smaller) than)"
-)
+_NOT = r"(?:\bnot|n['\u2019]t|\bcannot|\bneither|\bnor|\brather than|\binstead of)"
+_BOUND = r"(?:\bat (?:least|most)|\b(?:more|less|fewer|greater|larger|smaller) than)"
 _DENIED = re.compile(
-    rf"{_NOT}[ \t]{{1,8}}(?:(?:be|equal|exactly|simply|just|to|(?:think|believe)[^.\n]{{0,40}}? is)[ \t]{{1,8}}){{0,3}}"
-    rf"[*_]{{0,3}}{_VALUE}|(?>{_DIGITS})(?=[*_]{{0,3}}[ \t]{{1,8}}(?:is|was)(?:n['\u2019]t| not| wrong| incorrect)\b)",
+    rf"(?:{_NOT}|{_BOUND})[ \t]{{1,8}}(?:(?:be|equal|exactly|simply|just|to|(?:think|believe)[^.\n]{{0,40}}? is)"
+    rf"[ \t]{{1,8}}){{0,3}}[*_]{{0,3}}{_VALUE}|(?>{_DIGITS})(?=[*_]{{0,3}}[ \t]{{1,8}}(?:is|was)(?:n['\u2019]t| not| wrong| incorrect)\b)",
     re.I,
 )
 _DENIED_BOX = re.compile(rf"{_NOT}[ \t]{{1,8}}(?:equal[ \t]{{1,8}}to[ \t]{{1,8}})?[$\\(\[*]{{0,3}}\Z", re.I)
 _JOINT = re.compile(r"(?:[\s$,;]|\\[()\[\], ;]|\\text\s*\{|\}|\b(?:and|or)\b){0,40}", re.I)
 """What joins two values into one list."""
+_WORD = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{2,}")
 _EXPRESSION = re.compile(r"[-+\d\\($\[{.\u2212\u221a]")
-_SENTENCE_END = re.compile(r"[.;!?](?=\s|$)|:(?=\s+[a-zA-Z]{2})")
+_SENTENCE_END = re.compile(r"(?<!\\)[.;!?](?=\s|$)|:(?=\s+[a-zA-Z]{2})")
 _REASON = re.compile(
     r"(?:,|\s[-\u2013\u2014])?\s+(?:because|since|as|so|which|where|when|if|but|given|after|before|for|from|while|at|"
     r"with|in(?!\s+\d)|out\s+of|meaning)\b|\s[-\u2013\u2014]\s+(?=[A-Za-z]{2})|,\s*(?:not\b|$)|\s\((?=[A-Za-z]{2})",
@@ -106,7 +106,8 @@ def marked_answer(text: str) -> str | None:
         return marked[-1].strip()
     for stated in reversed(list(_STATED.finditer(text))):
         line = next(filter(None, map(str.strip, text[stated.end() :].split("\n"))), "")
-        if stated["doubted"] or (stated["headed"] and len(line.split()) > _HEADED):
+        begun = (stated["headed"] or stated["heading"]) and len(line.split()) > _HEADED and _WORD.search(line)
+        if stated["doubted"] or begun:
             continue
         if (answer := _stated(line)) is not None:
             return answer
@@ -199,22 +200,29 @@ def _stated(line: str) -> str | None:
     if end and end[0] == "?":
         return None
     mathematics = _MATHEMATICS.search(affirmed)
-    if mathematics and (mathematics.start() == 0 or not _EXPRESSION.match(sentence)):
+    if mathematics and (mathematics.start() == 0 or not _is_expression(sentence)):
         return _mathematics(affirmed)[0]
     reason = _REASON.search(sentence)
     if reason and any(map(str.isalnum, sentence[: reason.start()])):
         sentence = sentence[: reason.start()]
-    if not _EXPRESSION.match(sentence) and (number := _last_number(sentence)):
+    if not _is_expression(sentence) and (number := _last_number(sentence)):
         return number
     return sentence.strip()
 
 
+def _is_expression(text: str) -> bool:
+    """Whether it begins as mathematics does, or has no words."""
+    return bool(_EXPRESSION.match(text)) or not _WORD.search(text)
+
+
 def _unmarked(text: str) -> str:
-    """The mathematics of the last line, or the last number of the text, or the last line."""
+    """The mathematics of the last line, or that line if it has no word, or the last number of the text."""
     tail = _DENIED.sub(" ", text[-_LONGEST_LINE:])
     last = tail.rpartition("\n")[2]
     if found := _mathematics(last):
         return found[-1]
+    if not _WORD.search(last):  # mathematics without dollars, perhaps in a list
+        return re.sub(r"^\s*[-*\u2022]\s+", "", last).strip().rstrip(".")
     return _last_number(tail) or _last_number(text[:-_LONGEST_LINE]) or last.strip()
 
 

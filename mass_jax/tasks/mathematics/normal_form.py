@@ -117,9 +117,14 @@ def _unwrap(text: str) -> str:
     before = None
     while text != before:
         before = text
-        text = text.strip().rstrip(".,;:").strip()
+        text = re.sub(r"(?<!\\)[.,;:]+\Z", "", text.strip()).strip()
         for opening, closing in _WRAPPERS:
             inside = text[len(opening) : len(text) - len(closing)]
-            if text.startswith(opening) and text.endswith(closing) and inside and closing not in inside:
+            if (
+                text.startswith(opening)
+                and text.endswith(closing)
+                and inside
+                and closing not in inside.replace(rf"\{closing}", "")
+            ):
                 text = inside
     return text
