@@ -87,6 +87,7 @@ class Mathematics(Group):
     name: Literal["mathematics"]
     dataset: Annotated[Text, one_of(fetch.DATASETS)]
     source: Annotated[Text, Field(min_length=1)]
+    held_out: CountOrNone = 0
     test_ids: Text
     validation_problems: CountOrNone
     train_problems: CountOrNone

@@ -70,6 +70,7 @@ def open_study(config: ml_collections.ConfigDict, workdir: Path) -> Study:
             setup.make_method(arm_config(config, name), domain)
         mesh = open_mesh(config, method.model)
         splits = _made_once(partial(setup.make_splits, config, domain, method))
+        check_families(splits)
         check_lengths(config, domain, method.lengths, splits)
         if "source" in config.model:
             places = None if mesh is None else partition.shardings(mesh, folder.shapes_of(method.model))
@@ -89,6 +90,20 @@ def open_study(config: ml_collections.ConfigDict, workdir: Path) -> Study:
     base_dir = workdir.parent / "base" / fingerprint(identity(config))
     base = pretrain(config, method.model, documents, workdir / "pretrain", base_dir)
     return Study(config, workdir, domain, method, splits, base)
+
+
+def check_families(splits: Splits) -> None:
+    """Look whether the tables can have intervals, which are over families.
+
+    Raises:
+      InputError: all test problems are of one family.
+    """
+    families = {problem.family for problem in splits.test}
+    if len(families) < 2:
+        raise InputError(
+            f"the {len(splits.test)} test problems are of {len(families)} family, and intervals are over families: "
+            "choose 2 problems or more of different families, or give each problem a family of its own."
+        )
 
 
 def _made_once(make: Callable[[], Splits]) -> Splits:

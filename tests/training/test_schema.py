@@ -53,6 +53,7 @@ SOUND = {
     "task.data_dir": {"empty", "text"},
     "mathematics: task.dataset": set(),
     "mathematics: task.source": {"text"},  # whether the folder is there is seen where it is read
+    "mathematics: task.held_out": {"0"},  # the source is no file that could be split
     "mathematics: task.test_ids": {"empty"},  # on GSM8K; of MATH, a file
     "mathematics: task.validation_problems": COUNT_OR_NONE,
     "mathematics: task.train_problems": COUNT_OR_NONE,
