@@ -32,22 +32,35 @@ def dumps(values: Mapping[str, Any], made_with: Mapping[str, Any] | None = None,
       indent: as of ``json.dumps``.
     """
     body = dict(values) if made_with is None else dict(values) | {MADE_WITH: dict(made_with)}
-    return json.dumps(body | {CHECKSUM: checksum(body)}, indent=indent)
+    return json.dumps(sealed(body), indent=indent)
+
+
+def sealed(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns ``body`` with its checksum."""
+    return dict(body) | {CHECKSUM: checksum(body)}
+
+
+def unsealed(found: Any) -> dict[str, Any]:
+    """Returns what `sealed` was given; what has no checksum is old, and taken as it is.
+
+    Raises:
+      ValueError: it is damaged; the message says how.
+    """
+    if not isinstance(found, dict):
+        raise ValueError(f"it holds a {type(found).__name__}, not an object")
+    body = {name: value for name, value in found.items() if name != CHECKSUM}
+    if CHECKSUM in found and found[CHECKSUM] != checksum(body):
+        raise ValueError("its checksum does not fit its content")
+    return body
 
 
 def loads(text: str) -> dict[str, Any]:
-    """Returns what `dumps` was given, ``made_with`` under its name; a record without a checksum is an old one.
+    """Returns what `dumps` was given, ``made_with`` under its name.
 
     Raises:
       ValueError: the text is damaged; the message says how.
     """
-    found = json.loads(text)
-    if not isinstance(found, dict):
-        raise ValueError(f"it holds a {type(found).__name__}, not an object")
-    written = found.pop(CHECKSUM, None)
-    if written is not None and written != checksum(found):
-        raise ValueError("its checksum does not fit its content")
-    return found
+    return unsealed(json.loads(text))
 
 
 def read(path: Path, made_with: Mapping[str, Any] | None = None) -> dict[str, Any] | None:

@@ -1,29 +1,40 @@
 """Save and restore: the only module that knows orbax.
 
 A checkpoint of step ``s`` holds the state after ``s`` completed steps, as two items: ``state``, every array of the
-pytree under its path, and ``manifest``, a JSON with the shape and dtype of every array, the position of the data
-iterator, and whatever small values the caller adds. The manifest lets a foreign checkpoint be refused by name before
-an array is read; the template's shardings say where the arrays go, whatever devices they were saved from.
+pytree under its path, and ``manifest``, a JSON with the shape, dtype and checksum of every array, the config that they
+belong to, the position of the data iterator, and whatever small values the caller adds. The manifest lets a foreign
+checkpoint be refused by name before an array is read; the template's shardings say where the arrays go, whatever
+devices they were saved from. Of several processes each reads for itself; all then use the same step, or none does.
 """
 
 import base64
 import json
 import os
+import time
 from collections.abc import Mapping
 from logging import INFO, LogRecord
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 from etils import epath
 
+from mass_jax import records
 from mass_jax.models import processes
 from mass_jax.training import array_tree
+from mass_jax.training.checksum import checksums
 from mass_jax.training.errors import InputError
+from mass_jax.training.workdir import Config, config_diff, describe_diff, to_json
 from mass_jax.types import PyTree
 
-_FORMAT = 1
+FORMATS = (1, 2)
+"""The last is written; the first has neither checksums nor a config."""
+TRIES = 3
+"""How often a checkpoint is read before it is taken for damaged: a file server may be away for a moment."""
+PAUSE = 1.0
+"""Seconds between two tries."""
 
 
 class CheckpointError(InputError):
@@ -53,17 +64,20 @@ class Checkpointer:
     is on disk. With several processes every process makes the same calls.
     """
 
-    def __init__(self, directory: str | os.PathLike[str], *, keep: int = 3) -> None:
+    def __init__(self, directory: str | os.PathLike[str], *, keep: int = 3, config: Config | None = None) -> None:
         """Takes note of the place.
 
         Args:
           directory: where the checkpoints lie; one subdirectory a step.
           keep: how many to keep, at least 1.
+          config: whatever decides what the arrays are; a checkpoint that was saved with another is refused. None does
+            not ask.
         """
         if keep < 1:
             raise CheckpointError(f"keep={keep} would leave no checkpoint to resume from; give at least 1.")
         self.directory = epath.Path(directory).expanduser().resolve()
         self._keep = keep
+        self._config = None if config is None else json.loads(to_json(config))
         logging.get_absl_logger().addFilter(_without_orbax_chatter)
         self._damaged: list[int] = []
         self._writer: ocp.CheckpointManager | None = None
@@ -82,8 +96,9 @@ class Checkpointer:
         return sorted(ocp.utils.checkpoint_steps(self.directory)) if self.directory.is_dir() else []
 
     def latest_step(self) -> int | None:
-        """Returns the newest step that has a finished checkpoint, or None before the first."""
-        return max(self.steps(), default=None)
+        """Returns the newest step of which any process sees a finished checkpoint, or None before the first."""
+        newest = processes.largest(max(self.steps(), default=-1))
+        return None if newest < 0 else newest
 
     def save(self, step: int, state: PyTree, *, data: Any = None, extra: Mapping[str, Any] | None = None) -> bool:
         """Starts to write the checkpoint of ``step``; the arrays are copied before it returns and may be donated.
@@ -105,7 +120,8 @@ class Checkpointer:
         if isinstance(data, bytes):
             data = {"__bytes__": base64.b64encode(data).decode()}
         arrays, layout = array_tree.encode(state), array_tree.layout(state)
-        manifest = {"format": _FORMAT, "step": step, "layout": layout, "data": data, "extra": dict(extra or {})}
+        manifest = {"format": FORMATS[-1], "step": step, "config": self._config, "layout": layout}
+        manifest |= {"data": data, "extra": dict(extra or {})}
         try:
             json.dumps(manifest)
         except TypeError as e:
@@ -119,6 +135,7 @@ class Checkpointer:
                 f"Step {step} cannot be saved in '{self.directory}': step {latest} is there already. Resume from step "
                 f"{latest}, choose another --workdir, or remove the later checkpoints."
             )
+        manifest = records.sealed(manifest | {"checksums": checksums(arrays)})
         items = ocp.args.Composite(state=ocp.args.StandardSave(arrays), manifest=ocp.args.JsonSave(manifest))
         try:
             if self._writer is None:
@@ -153,8 +170,8 @@ class Checkpointer:
     def restore(self, template: PyTree, step: int | None = None) -> Restored:
         """Reads the newest checkpoint, or that of ``step``, into the structure of ``template``.
 
-        If the newest is damaged, the next older good one is taken and a warning logged; the damaged ones are moved to
-        ``<directory>-damaged`` at the next ``save``.
+        If the newest is damaged, on disk or in the eyes of one process of several, all take the next older good one
+        and a warning is logged; the damaged ones are moved to ``<directory>-damaged`` at the next ``save``.
 
         Args:
           template: the pytree to restore, as arrays or as ``jax.ShapeDtypeStruct``. Its shapes and dtypes are checked,
@@ -162,23 +179,23 @@ class Checkpointer:
           step: which checkpoint; None for the newest good one.
 
         Raises:
-          CheckpointError: there is none, none can be read, or its arrays are not those of ``template``.
+          CheckpointError: there is none, none can be read, its arrays are not those of ``template``, or it was saved
+            with another config.
         """
         steps = self.steps()
-        if not steps:
+        if self.latest_step() is None:
             raise CheckpointError(
                 f"There is no checkpoint in '{self.directory}'. Give the directory of a run with one, or start anew."
             )
         if step is not None and step not in steps:
             raise CheckpointError(f"There is no checkpoint of step {step} in '{self.directory}'. There are: {steps}.")
         reasons: dict[int, str] = {}
-        for candidate in reversed(steps) if step is None else [step]:
-            try:
-                restored = self._read(candidate, template)
-            except CheckpointError:
-                raise
-            except Exception as e:  # orbax, tensorstore and json each have their own ways to fail on a damaged file
-                reasons[candidate] = str(e).strip().split("\n")[0][:200]
+        left = steps if step is None else [step]
+        while (candidate := processes.largest(max(left, default=-1))) >= 0:
+            left = [s for s in left if s < candidate]
+            restored = self._attempt(candidate, template)
+            if isinstance(restored, str):
+                reasons[candidate] = restored
                 continue
             if reasons:
                 logging.warning(
@@ -207,6 +224,23 @@ class Checkpointer:
         except Exception as e:
             raise CheckpointError(f"The checkpoint of step {step} in '{self.directory}' cannot be read: {e}.") from e
 
+    def check_config(self) -> None:
+        """Looks, before anything is computed, whether the newest checkpoint was saved with this config.
+
+        Raises:
+          CheckpointError: it was saved with another one; the message names every field that differs.
+        """
+        step = self.latest_step()
+        if step is None:
+            return
+        try:
+            with self._reader() as reader:
+                self._refuse_other_config(step, _manifest(reader, step))
+        except CheckpointError:
+            raise
+        except Exception as e:  # a restore will find an older one, or say that there is none
+            logging.warning("The checkpoint of step %d in '%s' cannot be read: %s", step, self.directory, e)
+
     def read_arrays(self, step: int) -> dict[str, np.ndarray]:
         """Returns every array of the checkpoint of ``step`` by path, on the host; PRNG keys as their data.
 
@@ -219,28 +253,69 @@ class Checkpointer:
             with ocp.CheckpointManager(self.directory, options=options, item_handlers=handlers) as reader:
                 found = reader.item_metadata(step).state.tree
                 hosts = {path: np.zeros(leaf.shape, leaf.dtype) for path, leaf in found.items()}
-                return reader.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(hosts))).state
+                arrays = reader.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(hosts))).state
+            with self._reader() as reader:
+                if changed := _changed(arrays, _manifest(reader, step)):
+                    raise ValueError(f"other values were saved of {', '.join(changed)}")
+            return arrays
         except Exception as e:
             raise CheckpointError(f"The checkpoint of step {step} in '{self.directory}' cannot be read: {e}.") from e
 
     def _reader(self) -> ocp.CheckpointManager:
-        return ocp.CheckpointManager(self.directory, options=ocp.CheckpointManagerOptions(create=False))
+        # Each process for itself: one that fails would leave the others waiting for it.
+        me = jax.process_index()
+        alone = ocp.options.MultiprocessingOptions(primary_host=me, active_processes={me})
+        options = ocp.CheckpointManagerOptions(create=False, multiprocessing_options=alone)
+        return ocp.CheckpointManager(self.directory, options=options)
 
-    def _read(self, step: int, template: PyTree) -> Restored:
+    def _attempt(self, step: int, template: PyTree) -> Restored | str:
+        """What all processes read alike, or why it cannot be used, by any of them."""
+        found: tuple[dict[str, Any], dict[str, Any]] | Exception
+        for left in reversed(range(TRIES)):
+            try:
+                found = self._read(step, template)
+                break
+            except Exception as e:  # orbax, tensorstore and json each have their own ways to fail on a damaged file
+                found = e
+                if isinstance(e, CheckpointError) or not left:
+                    break
+                time.sleep(PAUSE)
+        if processes.largest(isinstance(found, CheckpointError)):
+            elsewhere = CheckpointError(f"Checkpoint {step} in '{self.directory}' is refused by another process.")
+            raise found if isinstance(found, CheckpointError) else elsewhere
+        if processes.largest(isinstance(found, Exception)):
+            return str(found).strip().split("\n")[0][:200] if isinstance(found, Exception) else "unreadable elsewhere"
+        assert not isinstance(found, Exception)
+        arrays, manifest = found
+        changed = _changed(arrays, manifest)
+        if processes.largest(bool(changed)):
+            return f"other values were saved of {', '.join(changed) or 'what another process read'}"
+        data = manifest["data"]
+        if isinstance(data, dict) and data.keys() == {"__bytes__"}:
+            data = base64.b64decode(data["__bytes__"])
+        return Restored(step, array_tree.decode(arrays, template), data, manifest["extra"])
+
+    def _read(self, step: int, template: PyTree) -> tuple[dict[str, Any], dict[str, Any]]:
+        """This process's arrays by path, and the manifest."""
         with self._reader() as reader:
             manifest = _manifest(reader, step)
-            wanted = array_tree.layout(template)
-            if mismatch := array_tree.describe_mismatch(manifest["layout"], wanted):
+            self._refuse_other_config(step, manifest)  # before the arrays: it says more than that the shapes differ
+            if mismatch := array_tree.describe_mismatch(manifest["layout"], array_tree.layout(template)):
                 raise CheckpointError(
                     f"Checkpoint {step} in '{self.directory}' is of another model or optimiser:\n{mismatch}\n"
                     "Give the config it was saved with, or another directory."
                 )
             items = ocp.args.Composite(state=ocp.args.StandardRestore(array_tree.abstract(template)))
-            arrays = reader.restore(step, args=items).state
-        data = manifest["data"]
-        if isinstance(data, dict) and data.keys() == {"__bytes__"}:
-            data = base64.b64decode(data["__bytes__"])
-        return Restored(step, array_tree.decode(arrays, template), data, manifest["extra"])
+            return reader.restore(step, args=items).state, manifest
+
+    def _refuse_other_config(self, step: int, manifest: dict[str, Any]) -> None:
+        saved, now = manifest["config"], self._config
+        if saved is not None and now is not None and (diff := config_diff(saved, now)):
+            raise CheckpointError(
+                f"Checkpoint {step} in '{self.directory}' was made with another config, differing in:\n"
+                f"{describe_diff(diff, 'there', 'now')}\n"
+                "Set the old values, give another directory, or remove this one to train or pretrain anew."
+            )
 
     def _move_damaged_aside(self) -> None:
         if self._damaged:
@@ -267,10 +342,22 @@ class Checkpointer:
 
 
 def _manifest(reader: ocp.CheckpointManager, step: int) -> dict[str, Any]:
-    manifest = reader.restore(step, args=ocp.args.Composite(manifest=ocp.args.JsonRestore())).manifest
-    if not isinstance(manifest, dict) or manifest.get("format") != _FORMAT:
-        raise ValueError(f"its manifest is not of format {_FORMAT}")
+    manifest = records.unsealed(reader.restore(step, args=ocp.args.Composite(manifest=ocp.args.JsonRestore())).manifest)
+    if manifest.get("format") not in FORMATS:
+        raise ValueError(f"its manifest is of none of the formats {FORMATS}")
+    if manifest["format"] == 1:
+        logging.warning(
+            "Checkpoint %d in '%s' is an old one without checksums: used unchecked.", step, reader.directory
+        )
+        return manifest | {"config": manifest["extra"].get("config"), "checksums": {}}
     return manifest
+
+
+def _changed(arrays: dict[str, Any], manifest: dict[str, Any]) -> list[str]:
+    """The first few of the arrays that are not what was saved."""
+    saved = manifest["checksums"]
+    found = checksums({path: arrays[path] for path in saved})
+    return [path for path, value in found.items() if value != saved[path]][:3]
 
 
 def _without_orbax_chatter(record: LogRecord) -> bool:

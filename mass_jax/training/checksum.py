@@ -26,12 +26,22 @@ def checksums(arrays: dict[str, AnyArray]) -> dict[str, int]:
     It waits for their values. With several processes all have to call it; each looks at its own copy of what is not
     split.
     """
-    sums = {name: _on_devices(a) if isinstance(a, jax.Array) else _on_host(a) for name, a in arrays.items()}
-    return {name: int(value) for name, value in jax.device_get(sums).items()}
+    found = {name: _on_host(array) for name, array in arrays.items() if not isinstance(array, jax.Array)}
+    together: dict[frozenset[jax.Device], dict[str, Array]] = {}
+    for name, array in arrays.items():
+        if isinstance(array, jax.Array):
+            together.setdefault(frozenset(array.sharding.device_set), {})[name] = array
+    for some in together.values():  # one program: many small ones that talk at once can wait for each other for ever
+        found |= jax.device_get(_on_devices(some))
+    return {name: int(value) for name, value in found.items()}
 
 
 @jax.jit
-def _on_devices(array: Array) -> Array:
+def _on_devices(arrays: dict[str, Array]) -> dict[str, Array]:
+    return {name: _on_device(array) for name, array in arrays.items()}
+
+
+def _on_device(array: Array) -> Array:
     if array.dtype == jnp.bool_:
         words = array.astype(jnp.uint8)
     else:

@@ -1,10 +1,9 @@
 """Pretrained parameters on disk, with the config that made them."""
 
-import json
 import os
 
 from mass_jax.training.checkpoint import Checkpointer, CheckpointError
-from mass_jax.training.workdir import Config, config_diff, describe_diff, to_json
+from mass_jax.training.workdir import Config
 from mass_jax.types import Params
 
 
@@ -19,8 +18,8 @@ def save_params(directory: str | os.PathLike[str], params: Params, config: Confi
     Raises:
       CheckpointError: ``directory`` holds parameters already, or cannot be written.
     """
-    with Checkpointer(directory, keep=1) as checkpointer:
-        if not checkpointer.save(0, params, extra={"config": json.loads(to_json(config))}):
+    with Checkpointer(directory, keep=1, config=config) as checkpointer:
+        if not checkpointer.save(0, params):
             raise CheckpointError(
                 f"'{directory}' holds parameters already, which are not overwritten. Use them, remove the directory, "
                 "or choose another."
@@ -39,14 +38,5 @@ def load_params(directory: str | os.PathLike[str], template: Params, config: Con
       CheckpointError: there are none, they cannot be read, or they were made with another config; the message then
         names every field that differs.
     """
-    with Checkpointer(directory, keep=1) as checkpointer:
-        if 0 in checkpointer.steps():
-            # Before the arrays: that the width differs says more than that the shapes do.
-            saved = checkpointer.read_extra(0).get("config")
-            if saved is not None and (diff := config_diff(saved, config)):
-                raise CheckpointError(
-                    f"The parameters in '{directory}' were made with another config, differing in:\n"
-                    f"{describe_diff(diff, 'there', 'now')}\n"
-                    "Set the old values, give another directory, or pretrain anew."
-                )
+    with Checkpointer(directory, keep=1, config=config) as checkpointer:
         return checkpointer.restore(template).state

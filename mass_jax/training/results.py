@@ -1,6 +1,5 @@
 """``results.json``: each program writes its own part, and leaves the others' as they are."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -26,5 +25,5 @@ def merge(workdir: Path, **parts: Any) -> Path:
     """
     path = workdir / RESULTS_FILE
     if processes.first():
-        write_atomically(path, json.dumps((records.read(path) or {}) | parts, indent=2))
+        write_atomically(path, records.dumps((records.read(path) or {}) | parts, indent=2))
     return path

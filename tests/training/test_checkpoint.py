@@ -1,6 +1,7 @@
 """What is saved comes back bitwise; what is damaged or foreign is said so."""
 
 import functools
+import json
 import logging
 import resource
 import shutil
@@ -18,11 +19,17 @@ import optax
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from mass_jax.training import array_tree
+from mass_jax import records
+from mass_jax.training import array_tree, checkpoint
 from mass_jax.training.checkpoint import Checkpointer, CheckpointError
 
 # Reading a damaged checkpoint, orbax leaves the reads that were under way to the garbage collector, which complains.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch):
+    monkeypatch.setattr(checkpoint, "PAUSE", 0.0)
 
 
 def make_state(seed):
@@ -176,6 +183,83 @@ def test_every_file_cut_in_half_is_noticed_or_harmless(checkpoints, tmp_path):
         assert_bitwise_equal(restored.state, make_state(restored.step))
         outcomes.add(restored.step)
     assert outcomes == {1, 2}
+
+
+def flip(file, place):
+    content = bytearray(file.read_bytes())
+    content[place] ^= 16
+    file.write_bytes(content)
+
+
+def test_a_flipped_byte_in_any_file_is_noticed_or_harmless(checkpoints, caplog):
+    files = sorted(p for p in (checkpoints / "2").rglob("*") if p.is_file() and p.stat().st_size)
+    largest = max(files, key=lambda p: p.stat().st_size)
+    rng = np.random.default_rng(0)
+    places = [(file, int(rng.integers(file.stat().st_size))) for file in files]
+    places += [(largest, int(place)) for place in rng.integers(largest.stat().st_size, size=10)]
+    outcomes = {}
+    for file, place in places:
+        flip(file, place)
+        restored = Checkpointer(checkpoints).restore(make_state(0))
+        assert_bitwise_equal(restored.state, make_state(restored.step))
+        assert (restored.data, restored.extra) == ({"next": restored.step}, {"best": [restored.step, 0.5]})
+        outcomes.setdefault(file, []).append(restored.step)
+        flip(file, place)
+    assert outcomes[largest].count(1) >= 8, "hardly a byte of the arrays' own file that nothing depends on"
+    assert outcomes[checkpoints / "2" / "manifest" / "metadata"] == [1]
+    assert "other values were saved of" in caplog.text
+
+
+def test_a_checkpoint_from_before_there_were_checksums(checkpoints, caplog):
+    file = checkpoints / "2" / "manifest" / "metadata"
+    manifest = json.loads(file.read_text())
+    for name in ("checksum", "checksums", "config"):
+        del manifest[name]
+    file.write_text(json.dumps(manifest | {"format": 1}))
+    assert_bitwise_equal(Checkpointer(checkpoints).restore(make_state(0)).state, make_state(2))
+    assert "is an old one without checksums: used unchecked" in caplog.text
+    file.write_text(json.dumps(records.sealed(manifest | {"format": 3})))
+    assert Checkpointer(checkpoints).restore(make_state(0)).step == 1, "of a later program"
+
+
+def test_an_error_that_passes_costs_nothing(checkpoints, monkeypatch, caplog):
+    read, failures = Checkpointer._read, iter([OSError("the file server is away"), OSError("still")])
+
+    def fail_at_first(self, step, template):
+        for failure in failures:
+            raise failure
+        return read(self, step, template)
+
+    monkeypatch.setattr(Checkpointer, "_read", fail_at_first)
+    assert Checkpointer(checkpoints).restore(make_state(0)).step == 2
+    assert "Damaged" not in caplog.text
+
+
+@pytest.mark.parametrize("fault", ["unreadable", "other values"])
+def test_all_processes_fall_back_together(checkpoints, monkeypatch, caplog, fault):
+    """What this process reads well is not used where another one could not: it votes as the other one would."""
+    votes = []
+
+    def largest(number):
+        # A restore asks: which step, (refused, unreadable, changed) of it, which step, ...
+        votes.append(number)
+        objection = 4 if fault == "unreadable" else 5
+        return max(number, len(votes) == objection)
+
+    monkeypatch.setattr(checkpoint.processes, "largest", largest)
+    restored = Checkpointer(checkpoints).restore(make_state(0))
+    assert restored.step == 1
+    assert_bitwise_equal(restored.state, make_state(1))
+    words = "unreadable elsewhere" if fault == "unreadable" else "what another process read"
+    assert words in caplog.text and "Continuing from step 1" in caplog.text
+
+
+def test_a_checkpoint_of_another_config_is_refused(tmp_path):
+    with Checkpointer(tmp_path, config={"steps": 2, "model": {"width": 8}}) as checkpointer:
+        checkpointer.save(1, {"x": jnp.ones(2)})
+    assert Checkpointer(tmp_path, config={"model": {"width": 8}, "steps": 2}).restore({"x": jnp.ones(2)}).step == 1
+    with pytest.raises(CheckpointError, match=r"another config, differing in:\n  steps: 2 \(there\), 3 \(now\)\n"):
+        Checkpointer(tmp_path, config={"steps": 3, "model": {"width": 8}}).restore({"x": jnp.ones(3)})
 
 
 def test_nothing_left_to_fall_back_to(checkpoints):
