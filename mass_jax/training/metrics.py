@@ -1,24 +1,26 @@
 """Numbers out of a run: JSON lines, TensorBoard, seconds a phase."""
 
 import contextlib
+import io
 import json
 import os
 import resource
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 from absl import logging
-from tensorboardX import SummaryWriter
 
 from mass_jax.mass import cost
 from mass_jax.mass.cost import Work
 from mass_jax.models import processes
-from mass_jax.training.workdir import write_atomically
+from mass_jax.training.events import EventFile
+from mass_jax.training.workdir import WorkdirError, write_atomically
 
 METRICS_FILE = "metrics.jsonl"
 MACHINE = "machine/"
@@ -32,29 +34,39 @@ class MetricsWriter:
     Each line is handed to the operating system before ``write`` returns, so a killed process loses none. Opened again
     with the step of the restored checkpoint, it drops the lines that the resumed run writes anew: the file then ends
     the same as that of a run never killed, apart from ``time/*`` and ``machine/*``. For this, write the metrics of
-    every step before ``s`` before saving checkpoint ``s``. NaN and infinity are written as Python's ``json`` does:
-    ``NaN``, ``Infinity``.
+    every step before ``s`` before saving checkpoint ``s``; a line that is lost all the same is said. NaN and infinity
+    are written as Python's ``json`` does: ``NaN``, ``Infinity``.
+
+    A full disk ends no run: lines that cannot be written are kept in memory and tried again with the next one.
 
     With several processes only the first writes.
     """
 
-    def __init__(self, directory: str | os.PathLike[str], *, resume_step: int) -> None:
+    def __init__(self, directory: str | os.PathLike[str], *, resume_step: int, every: int = 1) -> None:
         """Opens the files.
 
         Args:
           directory: the workdir; TensorBoard's files go to its ``tensorboard`` subdirectory.
           resume_step: the number of completed steps: lines of this step and later ones are dropped, 0 drops all.
+          every: how many steps lie between two lines.
+
+        Raises:
+          WorkdirError: the metrics cannot be opened.
         """
-        self._file: TextIO | None = None
+        self._file: io.FileIO | None = None
+        self._pending = b""
+        self._told = False
         if processes.first():
             path = Path(directory) / METRICS_FILE
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _drop_from(path, resume_step)
-            self._file = path.open("a")
-            # The suffix keeps a run resumed within a second from writing over its own file, which the second names.
-            self._tensorboard = SummaryWriter(
-                str(path.parent / "tensorboard"), purge_step=resume_step, filename_suffix=f".from{resume_step}"
-            )
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                _drop_from(path, resume_step, every)
+                self._file = io.FileIO(path, "a")
+            except OSError as error:
+                raise WorkdirError(
+                    f"'{path}' cannot be opened ({error.strerror}): make room, or make it writable."
+                ) from error
+            self._events = EventFile(path.parent / "tensorboard", resume_step)
 
     def __enter__(self) -> "MetricsWriter":
         """Returns itself."""
@@ -83,17 +95,28 @@ class MetricsWriter:
                 raise ValueError(f"Metric '{name}' has shape {list(np.shape(value))}; write a scalar, as its mean.")
         floats = {name: float(np.asarray(value).item()) for name, value in values.items()}
         if self._file is not None:
-            self._file.write(json.dumps({"step": step, **floats}) + "\n")
-            self._file.flush()
-            for name, value in floats.items():
-                self._tensorboard.add_scalar(name, value, step)
+            self._pending += json.dumps({"step": step, **floats}).encode() + b"\n"
+            self._write_pending(self._file)
+            self._events.write(step, floats)
         return floats
+
+    def _write_pending(self, file: io.FileIO) -> None:
+        try:
+            while self._pending:  # what a full disk has taken of a line is continued where it broke off
+                self._pending = self._pending[file.write(self._pending) :]
+        except OSError as error:
+            if not self._told:
+                logging.warning("'%s' cannot be written (%s): its lines are kept, and tried again.", file.name, error)
+            self._told = True
 
     def close(self) -> None:
         """Closes both files."""
         if self._file is not None:
+            self._write_pending(self._file)
+            if self._pending:
+                logging.warning("'%s' lacks its last lines: it could not be written.", self._file.name)
             self._file.close()
-            self._tensorboard.close()
+            self._events.close()
 
 
 def peak_bytes() -> dict[str, float]:
@@ -123,8 +146,9 @@ def throughput(work: Work | None, seconds: float) -> dict[str, float]:
 
 
 def read_metrics(directory: str | os.PathLike[str]) -> list[dict[str, float]]:
-    """Returns the lines of ``metrics.jsonl`` in ``directory``, without a last one torn by a kill."""
-    return [line for line in map(_parse, (Path(directory) / METRICS_FILE).read_text().splitlines()) if line is not None]
+    """Returns the lines of ``metrics.jsonl`` in ``directory``, without those torn by a kill or damaged."""
+    lines = (Path(directory) / METRICS_FILE).read_bytes().splitlines()
+    return [line for line in map(_parse, lines) if line is not None]
 
 
 def read_repeatable(directory: str | os.PathLike[str]) -> list[dict[str, float]]:
@@ -135,21 +159,34 @@ def read_repeatable(directory: str | os.PathLike[str]) -> list[dict[str, float]]
     ]
 
 
-def _parse(line: str) -> dict[str, float] | None:
-    with contextlib.suppress(json.JSONDecodeError):
-        return json.loads(line)
+def _parse(line: bytes) -> dict[str, float] | None:
+    with contextlib.suppress(ValueError):
+        found = json.loads(line)
+        if isinstance(found, dict) and isinstance(found.get("step"), int):
+            return found
     return None
 
 
-def _drop_from(path: Path, step: int) -> None:
-    if not path.exists():
-        return
-    text = path.read_text()
-    lines = text.splitlines(keepends=True)
-    kept = [line for line in lines if line.endswith("\n") and (parsed := _parse(line)) and parsed["step"] < step]
+def _drop_from(path: Path, step: int, every: int) -> None:
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    parsed = [_parse(line) if line.endswith(b"\n") else None for line in lines]
+    kept = [(line, found["step"]) for line, found in zip(lines, parsed, strict=True) if found and found["step"] < step]
+    if None in parsed[:-1]:  # a kill tears the last one only
+        aside = path.with_name(f"{path.name}.damaged")
+        shutil.copyfile(path, aside)
+        logging.warning("'%s' has damaged lines, which are left out; '%s' is a copy with them.", path, aside.name)
+    if missing := sorted({*range(0, step, every)} - {found for _, found in kept}):
+        logging.warning(
+            "'%s' lacks %d of the lines before step %d, where the run goes on (the first is of step %d): its curves "
+            "have a gap there; what is trained is not touched.",
+            path,
+            len(missing),
+            step,
+            missing[0],
+        )
     if len(kept) < len(lines):
         logging.info("Dropped %d lines from step %d on, of '%s'.", len(lines) - len(kept), step, path)
-        write_atomically(path, "".join(kept))
+        write_atomically(path, b"".join(line for line, _ in kept).decode())
 
 
 class PhaseTimer:

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import resource
 import time
 
 import jax
@@ -10,11 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from rich.console import Console
+from tensorboardX import record_writer
 
 from mass_jax.mass import cost
 from mass_jax.mass.cost import Work
 from mass_jax.training.metrics import MetricsWriter, PhaseTimer, read_metrics, throughput
 from mass_jax.training.progress import Progress, duration
+from mass_jax.training.workdir import WorkdirError
 
 
 def write(directory, steps, resume_step=0):
@@ -61,6 +64,66 @@ def test_torn_line_is_dropped_even_if_nothing_else_is(tmp_path):
         f.write('{"step": 1}')  # parses, but its newline is missing
     write(tmp_path, [3], resume_step=3)
     assert [line["step"] for line in read_metrics(tmp_path)] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda text: b"", "lacks 4 of the lines before step 4.*the first is of step 0"),
+        (lambda text: text[:30], "lacks 4 of"),
+        (lambda text: text.replace(b'"step": 2', b'"step\xff 2'), "lacks 1 of.*the first is of step 2"),
+        (lambda text: text.replace(b'{"step": 1', b'{"stop": 1'), "lacks 1 of.*the first is of step 1"),
+        (lambda text: b"null\n" + text, "has damaged lines.*metrics.jsonl.damaged"),
+    ],
+)
+def test_lost_lines_are_said(tmp_path, caplog, damage, words):
+    write(tmp_path, range(5))
+    write(tmp_path, range(4, 6), resume_step=4)
+    assert not caplog.text
+    file = tmp_path / "metrics.jsonl"
+    file.write_bytes(damage(file.read_bytes()))
+    write(tmp_path, range(4, 6), resume_step=4)
+    assert re.search(words, caplog.text)
+    assert [line["step"] for line in read_metrics(tmp_path)][-2:] == [4, 5]
+
+
+def test_lines_that_come_seldom_are_not_missed(tmp_path, caplog):
+    write(tmp_path, range(0, 20, 10))
+    with MetricsWriter(tmp_path, resume_step=15, every=10):
+        assert not caplog.text
+    with MetricsWriter(tmp_path, resume_step=25, every=10):
+        assert "lacks 1 of" in caplog.text
+
+
+def test_a_full_disk_ends_no_run_and_loses_no_line(tmp_path, caplog):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with MetricsWriter(tmp_path, resume_step=0) as writer:
+        writer.write(0, {"loss": 1})
+        room = (tmp_path / "metrics.jsonl").stat().st_size + 9
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))  # no file of this process may grow beyond
+        try:
+            for step in range(1, 30):
+                writer.write(step, {f"loss{i}": step for i in range(100)})
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert (tmp_path / "metrics.jsonl").stat().st_size == room
+        writer.write(30, {"loss": 1})
+    assert [line["step"] for line in read_metrics(tmp_path)] == list(range(31))
+    for words in ("metrics.jsonl' cannot be written", "No more TensorBoard events"):
+        assert caplog.text.count(words) == 1
+
+
+def test_events_on_a_full_disk_from_the_start(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(record_writer, "open_file", lambda path: io.FileIO("/dev/full", "w"))
+    write(tmp_path, range(3))
+    assert len(read_metrics(tmp_path)) == 3
+    assert caplog.text.count("No more TensorBoard events") == 1
+
+
+def test_a_place_that_cannot_be_written_is_a_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(WorkdirError, match="file/metrics.jsonl' cannot be opened"):
+        MetricsWriter(tmp_path / "file", resume_step=0)
 
 
 def test_starting_anew_drops_all(tmp_path):
