@@ -11,11 +11,15 @@ from absl import logging
 
 from mass_jax.mass.outer import Limits
 from mass_jax.models import processes
+from mass_jax.training.errors import InputError
 from mass_jax.types import Array, PyTree
 
 
-class NonFiniteError(FloatingPointError):
-    """A value of a run is NaN or infinite; the message names the step, the phase and the leaf."""
+class NonFiniteError(InputError, FloatingPointError):
+    """A value of a run is NaN or infinite; the message names the step, the phase and the leaf.
+
+    A wrong input, because the same command would end the same way: other settings are the way out.
+    """
 
 
 def check_finite(step: int, phase: str, **trees: PyTree) -> None:

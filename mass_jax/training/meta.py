@@ -23,10 +23,11 @@ from mass_jax.tasks.base import Problem
 from mass_jax.training import mesh, profiling, setup
 from mass_jax.training.checkpoint import Checkpointer
 from mass_jax.training.compilation import programs_compiled
-from mass_jax.training.guard import Watch
+from mass_jax.training.guard import Watch, check_finite
 from mass_jax.training.metrics import MACHINE, MetricsWriter, PhaseTimer, peak_bytes, throughput
 from mass_jax.training.preemption import Notice, Preempted
 from mass_jax.training.progress import Progress
+from mass_jax.training.workdir import Config
 from mass_jax.types import Array, Params
 
 WARM_UP = 2
@@ -46,6 +47,7 @@ def meta_train(
     documents: grain.DatasetIterator,
     workdir: Path,
     label: str,
+    owner: Config | None = None,
 ) -> TrainState:
     """Train one arm, continuing from ``workdir``'s newest checkpoint if there is one.
 
@@ -62,9 +64,11 @@ def meta_train(
       documents: a fresh stream of pretraining documents for replay and KL.
       workdir: for checkpoints and metrics.
       label: the name on the progress bar.
+      owner: the config that checkpoints belong to; those of another one are refused.
 
     Raises:
-      NonFiniteError: too many steps in a row were skipped; the state is saved.
+      NonFiniteError: too many steps in a row were skipped, and the state is saved; or it is not finite, and is not.
+      CheckpointError: the newest checkpoint was saved with another ``owner``, or none can be read or written.
       Preempted: SIGTERM or Ctrl-C came; the state is saved as it was before the step that it came in.
     """
     config = setup.make_outer(train)
@@ -73,7 +77,7 @@ def meta_train(
     checks = len(domain.task.check_names)
     start = partial(_start, method, config, checks, jax.random.key(seed))
     batches = pipeline.problem_batches(problems, batch_size=train.problems, seed=seed)
-    with Checkpointer(workdir / "checkpoints", keep=2) as checkpointer:
+    with Checkpointer(workdir / "checkpoints", keep=2, config=owner) as checkpointer:
         if checkpointer.latest_step() is None:
             done, state = 0, mesh.placed(start, base, shardings=outer.shardings)
         else:
@@ -96,7 +100,9 @@ def meta_train(
                 return {"problems": batches.get_state(), "documents": documents.get_state()}
 
             def save(step: int, data: dict[str, Any]) -> None:
+                check_finite(step, "save", state=state)
                 checkpointer.save(step, state, data=data, extra={"watch": watch.state()})
+                programs_compiled()  # what a save compiles is not a step's
 
             def phase(name: str) -> AbstractContextManager:
                 notice.check()

@@ -1,6 +1,7 @@
 """Pretraining of the base on documents of the domain; reused by every later run with the same settings."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from mass_jax.models.transformer import ModelConfig
 from mass_jax.training import mesh
 from mass_jax.training.checkpoint import Checkpointer
 from mass_jax.training.guard import check_finite
+from mass_jax.training.locks import alone
 from mass_jax.training.metrics import MetricsWriter
 from mass_jax.training.pretrained import load_params, save_params
 from mass_jax.training.progress import Progress
@@ -68,7 +70,7 @@ def pretrain(
     workdir: Path,
     base_dir: Path,
 ) -> Params:
-    """Return the base of ``base_dir``, pretraining it first if there is none.
+    """Return the base of ``base_dir``, pretraining it first if there is none; runs that want the same one wait for it.
 
     Args:
       config: the run's config; ``pretrain`` and `identity` are read.
@@ -80,10 +82,29 @@ def pretrain(
 
     Raises:
       CheckpointError: ``base_dir`` holds a base that was made with other settings; the message names them.
+      NonFiniteError: the loss or the parameters are; what was saved before stays.
     """
+
+    def there() -> bool:
+        return bool(processes.largest((base_dir / "0").exists()))
+
+    if not there():
+        lock = alone(base_dir.with_name(f"{base_dir.name}.lock"), "makes the same base")
+        with lock if processes.first() else nullcontext():
+            processes.wait("the base is this run's to make")
+            if not there():
+                params = _train(config, model, documents, workdir)
+                save_params(base_dir, params, identity(config))
+                return params
+    init = partial(transformer.init, model, jax.random.key(config.seed))
+    return load_params(base_dir, mesh.template(init), identity(config))
+
+
+def _train(
+    config: ml_collections.ConfigDict, model: ModelConfig, documents: Mapping[str, grain.DatasetIterator], workdir: Path
+) -> Params:
+    """A new base; the arguments are those of `pretrain`."""
     key, settings = jax.random.key(config.seed), config.pretrain
-    if (base_dir / "0").exists():
-        return load_params(base_dir, mesh.template(partial(transformer.init, model, key)), identity(config))
     optimizer = make_optimizer(settings)
 
     @partial(jax.jit, donate_argnums=(0, 1))
@@ -104,7 +125,7 @@ def pretrain(
         params = transformer.init(model, key)
         return params, optimizer.init(params)
 
-    with Checkpointer(workdir / "checkpoints", keep=2) as checkpointer:
+    with Checkpointer(workdir / "checkpoints", keep=2, config=identity(config)) as checkpointer:
         if checkpointer.latest_step() is None:
             done, (params, opt_state) = 0, mesh.placed(start)
         else:
@@ -113,7 +134,7 @@ def pretrain(
             for name, stream in documents.items():
                 stream.set_state(restored.data[name])
         with (
-            MetricsWriter(workdir, resume_step=done) as writer,
+            MetricsWriter(workdir, resume_step=done, every=LOG_EVERY) as writer,
             Progress(settings.steps, start=done, label="pretrain", show=["pretrain/loss"]) as progress,
         ):
             for step in range(done, settings.steps):
@@ -123,7 +144,8 @@ def pretrain(
                     check_finite(step, "pretrain", metrics=metrics)
                     progress.update(step + 1, writer.write(step, metrics))
                 if (step + 1) % SAVE_EVERY == 0:
+                    check_finite(step, "save", params=params, opt_state=opt_state)
                     positions = {name: stream.get_state() for name, stream in documents.items()}
                     checkpointer.save(step + 1, (params, opt_state), data=positions)
-    save_params(base_dir, params, identity(config))
+    check_finite(settings.steps - 1, "save", params=params)
     return params

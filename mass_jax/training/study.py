@@ -28,7 +28,7 @@ from mass_jax.training.meta import load_trained, meta_train
 from mass_jax.training.pretrain import identity, pretrain
 from mass_jax.training.schema import arm_config, check
 from mass_jax.training.setup import Splits
-from mass_jax.training.workdir import fingerprint, flatten, open_workdir
+from mass_jax.training.workdir import check_workdir, fingerprint, flatten, open_workdir
 from mass_jax.types import Params
 
 
@@ -62,16 +62,19 @@ def open_study(config: ml_collections.ConfigDict, workdir: Path) -> Study:
       InputError: the workdir belongs to another config, or the config contradicts itself.
     """
     check(config)
-    workdir = open_workdir(workdir, config)
+    check_workdir(workdir, config)
     try:
         domain = setup.make_domain(config)
         method = setup.make_method(config, domain)
         for name in config.arms:
             setup.make_method(arm_config(config, name), domain)
         mesh = open_mesh(config, method.model)
+        for name in config.arms:  # their checkpoints say whose they are, should config.json be gone
+            Checkpointer(workdir / name / "checkpoints", config=arm_config(config, name)).check_config()
         splits = _made_once(partial(setup.make_splits, config, domain, method))
         check_families(splits)
         check_lengths(config, domain, method.lengths, splits)
+        workdir = open_workdir(workdir, config)  # the first to be written, after all that can be refused
         if "source" in config.model:
             places = None if mesh is None else partition.shardings(mesh, folder.shapes_of(method.model))
             base = source.load_params(config.model.source, method.model, sharding=places)
@@ -196,4 +199,5 @@ def train_arm(study: Study, name: str) -> TrainState:
         documents,
         study.workdir / name,
         label=name,
+        owner=config,
     )

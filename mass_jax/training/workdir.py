@@ -14,9 +14,11 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from mass_jax.models import processes
+from mass_jax.training import locks
 from mass_jax.training.errors import InputError
 
 CONFIG_FILE = "config.json"
+LOCK_FILE = ".lock"
 ABSENT = "<absent>"
 """Stands in a diff for the value of a field that one of the two configs does not have."""
 
@@ -98,11 +100,23 @@ def nearest(name: str, valid: Sequence[str], count: int = 3) -> list[str]:
     return [v for score, v in scored[:count] if score >= 0.6]
 
 
+def check_workdir(path: str | os.PathLike[str], config: Config, may_differ: Sequence[str] = ()) -> None:
+    """Looks whether `open_workdir` would refuse the config, and writes nothing.
+
+    Raises:
+      WorkdirError: the directory belongs to another config.
+    """
+    directory = Path(path).expanduser().absolute()
+    if (directory / CONFIG_FILE).exists():
+        _check_same(directory, config, may_differ)
+
+
 def open_workdir(path: str | os.PathLike[str], config: Config, may_differ: Sequence[str] = ()) -> Path:
-    """Makes the directory of a run, or opens it again for the same config.
+    """Makes the directory of a run, or opens it again for the same config, and keeps other runs out of it.
 
     A new directory gets ``config.json``. In one that has it already, ``config`` must equal it, except in the fields
-    that ``may_differ`` names; those are then updated in the file.
+    that ``may_differ`` names; those are then updated in the file. The first of several processes writes; as long as it
+    lives, no other run can open the directory.
 
     Args:
       path: the directory; parents are made.
@@ -115,23 +129,33 @@ def open_workdir(path: str | os.PathLike[str], config: Config, may_differ: Seque
 
     Raises:
       WorkdirError: the path cannot be written, or the directory belongs to another config.
+      LockedError: another run is at work in it.
     """
     directory = Path(path).expanduser().absolute()
-    text = to_json(config)
-    file = directory / CONFIG_FILE
+    refused: InputError | None = None
+    if processes.first():
+        try:
+            _open(directory, config, may_differ)
+        except InputError as e:
+            refused = e
+    if processes.largest(refused is not None):
+        raise refused or WorkdirError(f"The first process cannot use the working directory '{directory}'.")
+    return directory
+
+
+def _open(directory: Path, config: Config, may_differ: Sequence[str]) -> None:
+    text, file = to_json(config), directory / CONFIG_FILE
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        old = file.read_text() if file.exists() else None
-        if old is not None:
-            _check_same(directory, old, config, may_differ)
-        if old != text and processes.first():
-            write_atomically(file, text)
+        locks.keep(directory / LOCK_FILE)
+        old = _check_same(directory, config, may_differ) if file.exists() else None
     except OSError as e:
         raise WorkdirError(
             f"The working directory '{directory}' cannot be written ({e.strerror or e}). "
             "Give --workdir a directory that you may create and write."
         ) from e
-    return directory
+    if old != text:
+        write_atomically(file, text)
 
 
 def write_atomically(file: Path, text: str) -> None:
@@ -143,7 +167,7 @@ def write_atomically(file: Path, text: str) -> None:
     temporary = None
     try:
         handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-        with os.fdopen(handle, "w") as f:
+        with os.fdopen(handle, "w", encoding="utf-8") as f:
             f.write(text)
             f.flush()
             os.fsync(f.fileno())
@@ -160,14 +184,19 @@ def write_atomically(file: Path, text: str) -> None:
         raise
 
 
-def _check_same(directory: Path, old: str, config: Config, may_differ: Sequence[str]) -> None:
+def _check_same(directory: Path, config: Config, may_differ: Sequence[str]) -> str:
+    """The text of the config that is there."""
     try:
-        diff = config_diff(json.loads(old), config)
-    except json.JSONDecodeError as e:
+        old = (directory / CONFIG_FILE).read_text(encoding="utf-8")
+        there = json.loads(old)
+        if not isinstance(there, dict):
+            raise ValueError(f"it holds a {type(there).__name__}")
+    except (OSError, ValueError) as e:  # among them what is not UTF-8, and what is not JSON
         raise WorkdirError(
             f"'{directory / CONFIG_FILE}' is not the JSON of a config ({e}). Choose another --workdir, or remove the "
             "file if you are sure which config this directory belongs to."
         ) from e
+    diff = config_diff(there, config)
     allowed = {name for name in diff if any(fnmatch.fnmatchcase(name, pattern) for pattern in may_differ)}
     if wrong := {name: pair for name, pair in diff.items() if name not in allowed}:
         raise WorkdirError(
@@ -178,3 +207,4 @@ def _check_same(directory: Path, old: str, config: Config, may_differ: Sequence[
     if allowed:
         changed = describe_diff({name: diff[name] for name in sorted(allowed)}, "before", "now")
         logging.info("The run in '%s' continues with changed fields:\n%s", directory, changed)
+    return old

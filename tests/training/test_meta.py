@@ -6,16 +6,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mass_jax.mass import outer
 from mass_jax.mass.generator import Domain
 from mass_jax.mass.outer import TrainState
 from mass_jax.tasks import pipeline
 from mass_jax.tasks.arithmetic.documents import KINDS, document_writer
 from mass_jax.training import meta, profiling
 from mass_jax.training.checkpoint import Checkpointer
+from mass_jax.training.errors import InputError
 from mass_jax.training.guard import NonFiniteError
 from mass_jax.training.meta import meta_train
 from mass_jax.training.metrics import read_metrics, read_repeatable
@@ -109,7 +110,7 @@ def test_every_line_has_what_a_reader_needs(tmp_path: Path):
 
 def test_steps_without_numbers_are_skipped_counted_and_in_the_end_stop_the_run(tmp_path: Path):
     broken = tiny.make_params()
-    broken = broken | {"embed": broken["embed"].at[4].set(jnp.nan)}
+    broken = broken | {"embed": broken["embed"].at[4].set(3e38)}  # finite, and yet no loss comes of it
     with pytest.raises(NonFiniteError, match=r"3 steps in a row .*spike_patience = 2.*Step 2, phase 'adapt': losses"):
         train(tmp_path, base=broken, steps=9)
     assert [line["skipped"] for line in read_repeatable(tmp_path)] == [1, 1, 1]
@@ -118,6 +119,22 @@ def test_steps_without_numbers_are_skipped_counted_and_in_the_end_stop_the_run(t
         assert checkpointer.read_extra(3)["watch"]["in_a_row"] == 3
     with pytest.raises(NonFiniteError, match="4 steps in a row"):
         train(tmp_path, base=broken, steps=9)
+
+
+def test_parameters_that_are_no_numbers_are_never_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    train(tmp_path, steps=2, save_every=1)
+    step = outer.outer_step
+
+    def spoiled(*args: object) -> object:
+        state, metrics = step(*args)
+        return state._replace(params=jax.tree.map(lambda x: (x - x) / (x - x), state.params)), metrics
+
+    monkeypatch.setattr(outer, "outer_step", spoiled)
+    for _ in range(2):  # a restart ends alike, and takes nothing with it
+        with pytest.raises(InputError, match=r"Step 3, phase 'save': state.params\['embed'\] .* NaN.*last checkpoint"):
+            train(tmp_path, steps=4, save_every=1)
+        with Checkpointer(tmp_path / "checkpoints") as checkpointer:
+            assert checkpointer.steps() == [1, 2]
 
 
 def test_a_spike_is_not_followed(tmp_path: Path):

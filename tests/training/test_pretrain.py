@@ -1,6 +1,8 @@
 """Pretraining: a killed one ends with the same base, and a base is used again or refused by name."""
 
+import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,10 @@ from ml_collections import ConfigDict
 from mass_jax.models import transformer
 from mass_jax.tasks import pipeline
 from mass_jax.tasks.arithmetic.documents import document_writer
+from mass_jax.training import checkpoint
 from mass_jax.training import pretrain as module
 from mass_jax.training.checkpoint import Checkpointer, CheckpointError
+from mass_jax.training.guard import NonFiniteError
 from mass_jax.training.metrics import read_metrics
 from mass_jax.training.pretrain import identity, pretrain
 from mass_jax.types import Params
@@ -53,7 +57,9 @@ def plain(params: Params) -> list[bytes]:
     return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(params)]
 
 
-def test_a_killed_pretraining_ends_with_the_same_base_which_is_used_again(tmp_path: Path):
+def test_a_killed_pretraining_ends_with_the_same_base_which_is_used_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     undisturbed = run(tmp_path / "a", tmp_path / "base")
     assert plain(undisturbed) != plain(transformer.init(tiny.MODEL, jax.random.key(0)))
     with pytest.raises(Killed):
@@ -72,6 +78,34 @@ def test_a_killed_pretraining_ends_with_the_same_base_which_is_used_again(tmp_pa
     assert not (tmp_path / "c").exists()
     with pytest.raises(CheckpointError, match=r"pretrain.steps: 4 \(there\), 5 \(now\)"):
         run(tmp_path / "d", tmp_path / "base", kill_at=1, steps=5)
+
+    @contextmanager
+    def another_run_was_faster(path: Path, what: str) -> Iterator[None]:
+        assert path == tmp_path / "third.lock"
+        shutil.copytree(tmp_path / "base", tmp_path / "third")
+        yield
+
+    monkeypatch.setattr(module, "alone", another_run_was_faster)
+    assert plain(run(tmp_path / "e", tmp_path / "third", kill_at=1)) == plain(undisturbed)
+
+    monkeypatch.setattr(checkpoint, "PAUSE", 0.0)
+    largest = max((tmp_path / "base").rglob("*"), key=lambda path: path.stat().st_size if path.is_file() else 0)
+    content = bytearray(largest.read_bytes())
+    content[len(content) // 2] ^= 1
+    largest.write_bytes(content)
+    with pytest.raises(CheckpointError, match=f"No checkpoint can be read in '{tmp_path / 'base'}'"):
+        run(tmp_path / "f", tmp_path / "base", kill_at=1)
+
+
+def test_a_state_without_numbers_is_never_saved_nor_is_its_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    # No look at the metrics comes between the step that spoils the parameters and the save.
+    monkeypatch.setattr(module, "LOG_EVERY", 100)
+    with pytest.raises(NonFiniteError, match=r"Step 1, phase 'save': params\['.*NaN"):
+        run(tmp_path / "a", tmp_path / "base", learning_rate=float("nan"))
+    assert not (tmp_path / "base").exists() and not (tmp_path / "a" / "checkpoints").exists()
+    with pytest.raises(NonFiniteError, match=r"Step 0, phase 'save': params\['.*NaN"):
+        run(tmp_path / "b", tmp_path / "base", learning_rate=float("nan"), steps=1, decay_steps=0)
+    assert not (tmp_path / "base").exists()
 
 
 def test_the_identity_is_all_that_decides_the_base():

@@ -157,6 +157,13 @@ def test_the_whole_study_runs(config: ConfigDict, tmp_path: Path, caplog: pytest
         and "MASS-gold solves" in page
     )
 
+    # Other settings are refused even where config.json is gone, and it does not come back as theirs.
+    (study.workdir / "config.json").unlink()
+    config.inner.learning_rate = 0.125
+    with pytest.raises(InputError, match=r"another config, differing in:\n  inner.learning_rate: .* 0.125 \(now\)"):
+        open_study(config, study.workdir)
+    assert not (study.workdir / "config.json").exists()
+
 
 def test_data_or_weights_that_cannot_be_had_are_a_sentence(
     config: ConfigDict, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -182,6 +189,11 @@ def test_an_unknown_task_or_model_is_a_sentence(config: ConfigDict, tmp_path: Pa
     with pytest.raises(InputError, match="task.name = 'poetry' is not one of arithmetic, operators, mathematics"):
         open_study(config, tmp_path / "a")
     config.task.name = "mathematics"
+    config.metagrad.name = "adjiont"
+    with pytest.raises(InputError, match="adjiont"):
+        open_study(config, tmp_path / "a")
+    assert not (tmp_path / "a").exists(), "a typo does not claim the directory"
+    config.metagrad.name = "adjoint"
     config.model.source = str(tmp_path / "nowhere")
     with pytest.raises(InputError, match="there is no model at"):
         open_study(config, tmp_path / "b")

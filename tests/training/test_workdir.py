@@ -1,13 +1,17 @@
 """A run's directory belongs to one config."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 from ml_collections import ConfigDict, FrozenConfigDict
 
+from mass_jax.models import processes
 from mass_jax.training.workdir import (
     ABSENT,
     WorkdirError,
+    check_workdir,
     config_diff,
     fingerprint,
     flatten,
@@ -60,7 +64,7 @@ def test_new_and_same_workdir(tmp_path):
     directory = open_workdir(tmp_path / "a" / "b", config())
     assert directory.is_absolute() and json.loads((directory / "config.json").read_text())["model"]["width"] == 8
     assert open_workdir(directory, config()) == directory
-    assert [p.name for p in directory.iterdir()] == ["config.json"]  # no temporary file is left
+    assert sorted(p.name for p in directory.iterdir()) == [".lock", "config.json"]  # no temporary file is left
 
 
 def test_another_config_lists_every_differing_field(tmp_path):
@@ -74,6 +78,30 @@ def test_another_config_lists_every_differing_field(tmp_path):
     assert (tmp_path / "config.json").read_bytes() == before
 
 
+def test_a_look_writes_nothing(tmp_path):
+    check_workdir(tmp_path / "run", config())
+    assert not (tmp_path / "run").exists()
+    open_workdir(tmp_path / "run", config())
+    check_workdir(tmp_path / "run", config())
+    with pytest.raises(WorkdirError, match="another config"):
+        check_workdir(tmp_path / "run", config(seed=1))
+
+
+def test_the_directory_of_a_run_is_its_own(tmp_path):
+    open_workdir(tmp_path, config())
+    program = "import fcntl, sys; fcntl.flock(open(sys.argv[1]), fcntl.LOCK_EX | fcntl.LOCK_NB)"
+    refused = subprocess.run([sys.executable, "-c", program, str(tmp_path / ".lock")], capture_output=True, text=True)
+    assert "BlockingIOError" in refused.stderr
+
+
+def test_all_processes_are_refused_with_the_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(processes, "first", lambda: False)
+    assert open_workdir(tmp_path / "a", config()) == tmp_path / "a" and not (tmp_path / "a").exists()
+    monkeypatch.setattr(processes, "largest", lambda number: 1)
+    with pytest.raises(WorkdirError, match="first process cannot use"):
+        open_workdir(tmp_path / "a", config())
+
+
 def test_fields_that_may_differ_are_updated(tmp_path):
     open_workdir(tmp_path, config())
     open_workdir(tmp_path, config(**{"model.width": 16}), may_differ=["model.*"])
@@ -83,9 +111,9 @@ def test_fields_that_may_differ_are_updated(tmp_path):
     assert "width" not in str(e.value)
 
 
-@pytest.mark.parametrize("content", ["{", ""])
+@pytest.mark.parametrize("content", [b"{", b"", b'{"seed": "\xff"}', b"[0]"])
 def test_torn_config_file(tmp_path, content):
-    (tmp_path / "config.json").write_text(content)
+    (tmp_path / "config.json").write_bytes(content)
     with pytest.raises(WorkdirError, match="config.json.*is not the JSON of a config"):
         open_workdir(tmp_path, config())
 
