@@ -9,8 +9,8 @@ from absl import logging
 
 from mass_jax import records
 from mass_jax.models import processes
-from mass_jax.training import environment, results
-from mass_jax.training.workdir import WorkdirError, write_atomically
+from mass_jax.training import environment, locks, results
+from mass_jax.training.workdir import LOCK_FILE, WorkdirError, write_atomically
 
 TIMING_FILE = "timing.json"
 
@@ -22,7 +22,7 @@ class Clock:
     invocation loses no more than those. One that ends with an error before its first line is not counted: what is
     refused at the door did nothing. At its end the invocation puts ``timing`` into ``results.json``.
 
-    Of several processes the first one writes.
+    Of several processes the first one writes; and none does before the workdir is this run's own (see `open_workdir`).
     """
 
     def __init__(self, workdir: Path, program: str, every_seconds: float = 10.0) -> None:
@@ -57,7 +57,7 @@ class Clock:
         if kind is None or self._written:
             with self._lock:
                 self._write()
-            if self._first and self._workdir.is_dir():
+            if self._first and locks.kept(self._workdir / LOCK_FILE):
                 try:
                     results.merge(self._workdir, timing=self.timing())
                 except WorkdirError as error:
@@ -100,7 +100,7 @@ class Clock:
 
     def _write(self) -> None:
         self._add()
-        if self._first and self._workdir.is_dir():
+        if self._first and locks.kept(self._workdir / LOCK_FILE):
             try:
                 write_atomically(self._workdir / TIMING_FILE, records.dumps({"invocations": self._rows()}, indent=1))
                 self._written = True

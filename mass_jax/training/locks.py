@@ -44,6 +44,11 @@ def keep(path: Path) -> None:
     _held[path] = file
 
 
+def kept(path: Path) -> bool:
+    """Whether this process has taken the lock by `keep`."""
+    return path.resolve() in _held
+
+
 @contextlib.contextmanager
 def alone(path: Path, what: str) -> Iterator[None]:
     """Holds the lock while its ``with`` statement lasts; waits for it, which is said.

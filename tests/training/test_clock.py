@@ -10,6 +10,12 @@ from mass_jax.training import clock, results
 from mass_jax.training.clock import Clock
 
 
+@pytest.fixture(autouse=True)
+def opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The workdir is this run's own."""
+    monkeypatch.setattr(clock.locks, "kept", lambda path: path.parent.is_dir())
+
+
 @pytest.fixture
 def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The time, for a test to set; no thread writes."""
@@ -57,6 +63,17 @@ def test_what_is_refused_at_the_door_did_nothing(tmp_path: Path, now: list[float
         now[0] = 14.0
         raise ValueError("gate")
     assert json.loads((tmp_path / "results.json").read_text())["timing"]["phases"] == {"pretrain": 7.0, "gate": 4.0}
+
+
+def test_nothing_is_written_into_another_runs_workdir(
+    tmp_path: Path, now: list[float], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(clock.locks, "kept", lambda path: False)
+    with pytest.raises(ValueError, match="another run"), Clock(tmp_path, "demo") as refused:
+        refused.phase("pretrain")
+        refused._write()  # after ten seconds, say
+        raise ValueError("another run is at work")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_phases_of_earlier_versions_count(tmp_path: Path, now: list[float]):

@@ -44,6 +44,7 @@ def test_a_second_run_is_refused_until_the_first_is_dead(tmp_path: Path, other: 
     other.send_signal(signal.SIGKILL)
     other.wait()
     locks.keep(tmp_path / "lock")
+    assert locks.kept(tmp_path / "lock") and not locks.kept(tmp_path / "other")
     locks.keep(tmp_path / "lock")  # it is this process's own
     assert (tmp_path / "lock").read_text().startswith(f"process {os.getpid()} on ")
     with pytest.raises(subprocess.TimeoutExpired):
