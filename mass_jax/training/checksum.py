@@ -18,6 +18,8 @@ from mass_jax.types import AnyArray, Array
 
 _WORDS = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint32}
 """By bytes an element; one of 8 bytes is two words."""
+_BLOCK = 2**16
+"""Words that the host adds up at once: as many as its caches hold."""
 
 
 def checksums(arrays: dict[str, AnyArray]) -> dict[str, int]:
@@ -26,10 +28,12 @@ def checksums(arrays: dict[str, AnyArray]) -> dict[str, int]:
     It waits for their values. With several processes all have to call it; each looks at its own copy of what is not
     split.
     """
-    found = {name: _on_host(array) for name, array in arrays.items() if not isinstance(array, jax.Array)}
+    found: dict[str, Any] = {}
     together: dict[frozenset[jax.Device], dict[str, Array]] = {}
     for name, array in arrays.items():
-        if isinstance(array, jax.Array):
+        if not isinstance(array, jax.Array) or _in_host_memory(array):
+            found[name] = _on_host(jax.device_get(array))
+        else:
             together.setdefault(frozenset(array.sharding.device_set), {})[name] = array
     for some in together.values():  # one program: many small ones that talk at once can wait for each other for ever
         found |= jax.device_get(_on_devices(some))
@@ -53,9 +57,18 @@ def _on_device(array: Array) -> Array:
     return _sum(words, place, jnp)
 
 
-def _on_host(array: np.ndarray) -> np.uint32:
+def _in_host_memory(array: Array) -> bool:
+    """Whether there is nothing to be gained by a program of its own, which would have to be compiled."""
+    return array.is_fully_addressable and all(device.platform == "cpu" for device in array.sharding.device_set)
+
+
+def _on_host(array: np.ndarray) -> int:
     words = np.ascontiguousarray(array).reshape(-1).view(_WORDS[array.dtype.itemsize])
-    return _sum(words, np.arange(words.size, dtype=np.uint32), np)
+    places, total = np.arange(min(words.size, _BLOCK), dtype=np.uint32), 0
+    for start in range(0, words.size, _BLOCK):
+        some = words[start : start + _BLOCK]
+        total += int(_sum(some, places[: some.size] + np.uint32(start % 2**32), np))
+    return total % 2**32
 
 
 def _sum(words: Any, place: Any, numpy: ModuleType) -> Any:
