@@ -59,7 +59,8 @@ def _on_device(array: Array) -> Array:
 
 def _in_host_memory(array: Array) -> bool:
     """Whether there is nothing to be gained by a program of its own, which would have to be compiled."""
-    return array.is_fully_addressable and all(device.platform == "cpu" for device in array.sharding.device_set)
+    devices: set[Any] = array.devices()
+    return array.is_fully_addressable and {device.platform for device in devices} == {"cpu"}
 
 
 def _on_host(array: np.ndarray) -> int:
