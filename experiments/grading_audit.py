@@ -12,17 +12,17 @@ For each way ``<workdir>/grading_audit.json`` has how many were tried and failed
 import importlib
 import json
 import random
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from absl import app, flags
+from absl import flags
 
 from experiments import paraphrases
 from mass_jax.reporting.table import Table, to_markdown
 from mass_jax.tasks.mathematics import answers, datasets
 from mass_jax.tasks.mathematics.grading import Grader
+from mass_jax.training import program
 from mass_jax.training.errors import InputError
 from mass_jax.training.progress import Progress
 from mass_jax.training.workdir import write_atomically
@@ -144,19 +144,14 @@ def run(folder: Path, workdir: Path, judge: Judge, files: Sequence[str] = (), li
     return results
 
 
-def main(argv: Sequence[str]) -> None:
+def main() -> None:
     """Reads the flags, audits, prints the table."""
-    del argv
     given = flags.FLAGS
-    try:
-        if not given.data:
-            raise InputError("--data is missing: give a folder with gsm8k*.jsonl, math*.jsonl or svamp*.json.")
-        with Grader() as grader:
-            judge = named_judge(given.grader) if given.grader else own_judge(grader)
-            results = run(Path(given.data), Path(given.workdir), judge, given.files, given.limit, given.seed)
-    except InputError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
+    if not given.data:
+        raise InputError("--data is missing: give a folder with gsm8k*.jsonl, math*.jsonl or svamp*.json.")
+    with Grader() as grader:
+        judge = named_judge(given.grader) if given.grader else own_judge(grader)
+        results = run(Path(given.data), Path(given.workdir), judge, given.files, given.limit, given.seed)
     print(f"{to_markdown(table(results))}\nCounts and examples are in {Path(given.workdir) / RESULTS}")
 
 
@@ -172,4 +167,4 @@ def define_flags() -> None:
 
 if __name__ == "__main__":
     define_flags()
-    app.run(main)
+    program.run(main)

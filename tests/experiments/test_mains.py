@@ -25,6 +25,8 @@ CASES = {
     ("compare_estimators", "--help"): (0, "--sizes"),
     ("estimators_gpt2", "--help"): (0, "--tokens"),
     ("hyper_cleaning", "--help"): (0, "--corrupted"),
+    ("grading_audit", "--help"): (0, "--grader"),
+    ("grading_audit",): (2, "--data is missing: give a folder"),
     ("sampling_speed", "--help"): (0, "--batches"),
     ("peers", "--help"): (0, "--rounds"),
     ("pod_local", "--help"): (0, "--kills"),

@@ -58,7 +58,8 @@ _NOT = r"(?:\bnot|n['\u2019]t|\bcannot|\bneither|\bnor|\brather than|\binstead o
 _BOUND = r"(?:\bat (?:least|most)|\b(?:more|less|fewer|greater|larger|smaller) than)"
 _DENIED = re.compile(
     rf"(?:{_NOT}|{_BOUND})[ \t]{{1,8}}(?:(?:be|equal|exactly|simply|just|to|(?:think|believe)[^.\n]{{0,40}}? is)"
-    rf"[ \t]{{1,8}}){{0,3}}[*_]{{0,3}}{_VALUE}|(?>{_DIGITS})(?=[*_]{{0,3}}[ \t]{{1,8}}(?:is|was)(?:n['\u2019]t| not| wrong| incorrect)\b)",
+    rf"[ \t]{{1,8}}){{0,3}}[*_]{{0,3}}{_VALUE}"
+    rf"|(?>{_DIGITS})(?=[*_]{{0,3}}[ \t]{{1,8}}(?:is|was)(?:n['\u2019]t| not| wrong| incorrect)\b)",
     re.I,
 )
 _DENIED_BOX = re.compile(rf"{_NOT}[ \t]{{1,8}}(?:equal[ \t]{{1,8}}to[ \t]{{1,8}})?[$\\(\[*]{{0,3}}\Z", re.I)
