@@ -98,7 +98,7 @@ def run(
             worker, number, _ = at_work.pop(pipe)  # type: ignore[call-overload]
             try:
                 verdict, words, goes_on = worker.pipe.recv()
-            except EOFError:
+            except (EOFError, OSError):
                 worker.process.join()
                 verdict, words, goes_on = FAILED, _last_words(worker, limits), False
                 if number is None:
