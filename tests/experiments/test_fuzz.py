@@ -78,7 +78,7 @@ def test_seeds_that_cannot_be_read_stop_the_run(tmp_path: Path, monkeypatch: pyt
 def run_main(monkeypatch: pytest.MonkeyPatch, **options: Any) -> None:
     given = {"workdir": "x", "seed": 0, "count": 5, "workers": 1, "kind": list(program.KINDS), "replay": None} | options
     monkeypatch.setattr(program.flags, "FLAGS", types.SimpleNamespace(**given))
-    program.main([])
+    program.main()
 
 
 def test_the_exit_status_tells_of_failures(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
