@@ -25,7 +25,7 @@ HEADING = (
 """What a problem is announced by, in lower case."""
 
 # Runs of spaces are bounded wherever a pattern may begin anew at each of them: a search stays linear in hostile text.
-_THOUGHT = re.compile(r"<(/?)think(?:ing)?>", re.I)
+_THOUGHT = re.compile(r"<(/?)(?:think(?:ing)?|thoughts?|reasoning)>", re.I)
 _NEXT_PROBLEM = re.compile(
     rf"\n[ \t]{{0,8}}[#*_]{{0,6}}[ \t]{{0,8}}{HEADING}[ \t]{{0,8}}[*_]{{0,3}}[ \t]{{0,8}}:", re.I
 )
@@ -67,10 +67,12 @@ _JOINT = re.compile(r"(?:[\s$,;]|\\[()\[\], ;]|\\text\s*\{|\}|\b(?:and|or)\b){0,
 """What joins two values into one list."""
 _WORD = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{2,}")
 _EXPRESSION = re.compile(r"[-+\d\\($\[{.\u2212\u221a]")
+_COMPOSED = re.compile(rf"\d.*(?:\\[a-zA-Z]|[\u221a^\u00d7{RAISED}])|(?:\\[a-zA-Z]|\u221a).*\d")
+"""A number that is more than figures: it is not the last of its figures."""
 _SENTENCE_END = re.compile(r"(?<!\\)[.;!?](?=\s|$)|:(?=\s+[a-zA-Z]{2})")
 _REASON = re.compile(
     r"(?:,|\s[-\u2013\u2014])?\s+(?:because|since|as|so|which|where|when|if|but|given|after|before|for|from|while|at|"
-    r"with|in(?!\s+\d)|out\s+of|meaning)\b|\s[-\u2013\u2014]\s+(?=[A-Za-z]{2})|,\s*(?:not\b|$)|\s\((?=[A-Za-z]{2})",
+    r"with|in(?!\s+\d)|out\s+of|meaning|and\s+(?:it|this|that|so|thus|he|she|they|we))\b|\s[-\u2013\u2014]\s+(?=[A-Za-z]{2})|,\s*(?:not\b|$)|\s\((?=[A-Za-z]{2})",
     re.I,
 )
 """What follows it says why, or for what, and has numbers of its own."""
@@ -224,6 +226,8 @@ def _unmarked(text: str) -> str:
         return found[-1]
     if not _WORD.search(last):  # mathematics without dollars, perhaps in a list
         return re.sub(r"^\s*[-*\u2022]\s+", "", last).strip().rstrip(".")
+    if _COMPOSED.search(composed := re.split(r"=|(?<!\\)[.;!?:]\s|(?<![\\A-Za-z{])[A-Za-z]{2,}", last)[-1]):
+        return composed.strip().rstrip(".")
     return _last_number(tail) or _last_number(text[:-_LONGEST_LINE]) or last.strip()
 
 

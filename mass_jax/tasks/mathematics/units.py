@@ -37,8 +37,9 @@ _PLAIN_MEASURE = re.compile(rf"({_NUMERAL}(?:[\s-]*{MAGNITUDE})*){_UNIT}", re.A)
 _EXPRESSION_MEASURE = re.compile(rf"([^A-Za-z]*(?:\\[a-z]+[^A-Za-z]*)*(?:[)}}]|\\pi)) +{_ONE}{_FURTHER}*\s*")
 _UPRIGHT = rf"\\text\s*\{{(?![^{{}}]*(?<![A-Za-z])(?:{_OPERATORS})(?![A-Za-z]))[^{{}}\d]*\}}{_POWER}"
 _TEXT_UNIT = re.compile(
-    rf"(?<=[\d\w}})\]%])\s*(?:{_UPRIGHT}(?:\s*(?:\\cdot|/)?\s*{_UPRIGHT})*|\\frac\s*\{{{_UPRIGHT}\}}\s*\{{{_UPRIGHT}\}})\s*$"
+    rf"(?<=[\d\w}})\]%])\s*(?:/?\s*{_UPRIGHT}(?:\s*(?:\\cdot|/)?\s*{_UPRIGHT})*|\\frac\s*\{{{_UPRIGHT}\}}\s*\{{{_UPRIGHT}\}})\s*$"
 )
+_ASIDE = re.compile(rf"(?<=[\d}})])\s*\((?!(?:[^()]*[ .])?{MAGNITUDE})[a-z][a-z .]+\)\s*$")  # 18 (apples)
 _SPELT = re.compile(rf"\\text\s*\{{([^{{}}]*(?<![A-Za-z]){MAGNITUDE}[^{{}}]*)\}}", re.I)
 _WRITTEN = re.compile(rf"(?<![\w.}}/^])(\d+(?:\.\d+)?)((?:[\s-]*{MAGNITUDE})+)", re.I)
 _MAGNIFIED = re.compile(rf"(.*[\d)}}%\w])[\s-]*({MAGNITUDE})(?:\s+of)?", re.I | re.S)
@@ -52,7 +53,7 @@ def value(text: str) -> str:
         return text
     text = _SPELT.sub(r" \1 ", text)
     text = _WRITTEN.sub(lambda m: _multiplied(m[1], re.findall(MAGNITUDE, m[2].lower())), text)
-    text = _TEXT_UNIT.sub("", text).strip()
+    text = _TEXT_UNIT.sub("", _ASIDE.sub("", text)).strip()
     for pattern in (_PLAIN_MEASURE, _EXPRESSION_MEASURE):
         if measure := pattern.fullmatch(text):
             text = measure[1].strip()
