@@ -17,6 +17,7 @@ from absl import flags
 
 from experiments.fuzz import runner
 from mass_jax.training import program
+from mass_jax.training.errors import InputError
 from mass_jax.training.progress import Progress
 
 KINDS = {
@@ -63,8 +64,11 @@ def main() -> None:
 
 def replay(folder: Path) -> None:
     """Read the file of a failure; whatever it raises is raised here."""
-    (path,) = (p for p in folder.iterdir() if p.name != "traceback.txt")
-    importlib.import_module(KINDS[folder.name.partition("-")[2]]).load(path)
+    kind = folder.resolve().name.partition("-")[2]
+    files = [p for p in folder.glob("*") if p.name != "traceback.txt"]
+    if kind not in KINDS or len(files) != 1:
+        raise InputError(f"--replay={folder} is no failure: give a folder in a run's failures, such as 000123-config.")
+    importlib.import_module(KINDS[kind]).load(files[0])
 
 
 if __name__ == "__main__":

@@ -100,6 +100,9 @@ def test_a_failure_is_read_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     (tmp_path / "000003-fake" / "raises").write_text("ill 1")
     with pytest.raises(KeyError, match="raw"):
         run_main(monkeypatch, replay=str(tmp_path / "000003-fake"))
+    for wrong in ("nowhere", "000004-fake", "."):
+        with pytest.raises(InputError, match="is no failure: give a folder in a run's failures"):
+            run_main(monkeypatch, replay=str(tmp_path / wrong))
 
 
 def test_mutations_change_what_they_say(tmp_path: Path):
