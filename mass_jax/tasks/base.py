@@ -49,10 +49,18 @@ MALFORMED = Practice("", "", False)
 
 
 class Verdict(NamedTuple):
-    """A grader's answer: is it right, and why (not)."""
+    """A grader's answer: is it right, and why (not).
+
+    Attributes:
+      correct: whether the completion is right.
+      reason: why (not).
+      judged: False where the grader could not tell: its machine was too busy, or the comparison has no end. Such a
+        verdict is never ``correct``; in training it counts for nothing, elsewhere it is counted and shown.
+    """
 
     correct: bool
     reason: str
+    judged: bool = True
 
 
 class Check(NamedTuple):

@@ -1,10 +1,10 @@
 """Grading in a pool of processes: every comparison has its own time limit, and no answer can stop or slow a run.
 
 What `exact.compare` decides never leaves this process. The rest goes to workers (`worker.py`), one comparison at a time
-each. A worker that is over its time ends and is replaced, and its answer is wrong. The time is the processor's, not the
-clock's: how busy the machine is must not decide whether an answer is right. A worker that dies (killed from outside, or
-out of memory) is replaced and its comparison made once more; if that one dies too, the answer is wrong. Both are
-counted.
+each. How busy the machine is must not decide whether an answer is right. So the time is the processor's, not the
+clock's, which has only a far larger limit; and a comparison that does not end (over its time, or its worker died:
+killed from outside, or out of memory) is made once more, in a worker that has done nothing else. What does not end
+there either is *not judged*: neither right nor wrong, counted, and logged.
 
 The workers are programs of their own rather than forks of this process: a fork of a process that runs JAX can deadlock,
 and `multiprocessing` would import the main module, JAX and all, into each of them.
@@ -25,6 +25,8 @@ import time
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
+
+from absl import logging
 
 from mass_jax.tasks.base import Verdict
 from mass_jax.tasks.mathematics import exact, worker
@@ -48,14 +50,16 @@ class Counts:
     Attributes:
       quick: decided without a worker.
       checked: decided by a worker.
-      timeouts: over their time.
-      deaths: workers that ended by themselves while they compared; a comparison may cost two.
+      timeouts: workers that went over their time; a comparison may cost two.
+      deaths: workers that ended by themselves while they compared; likewise.
+      unjudged: ended in neither of two workers.
     """
 
     quick: int = 0
     checked: int = 0
     timeouts: int = 0
     deaths: int = 0
+    unjudged: int = 0
 
 
 class Grader:
@@ -113,7 +117,7 @@ class Grader:
                 self.counts.quick += 1
         if hard:
             with self._lock:
-                verdicts.update(self._compute(hard))
+                verdicts.update(self._judge(hard))
         return [verdicts[pair] for pair in normal]
 
     def close(self) -> None:
@@ -131,21 +135,30 @@ class Grader:
     ) -> None:
         self.close()
 
-    def _compute(self, pairs: list[tuple[str, str]]) -> dict[tuple[str, str], Verdict]:
-        """Judge by workers, all of them busy as long as there is something to do."""
+    def _judge(self, pairs: list[tuple[str, str]]) -> dict[tuple[str, str], Verdict]:
+        """Judge by workers; what did not end is tried once more, each in a fresh one."""
+        verdicts = self._compute(pairs, fresh=False)
+        if open_pairs := [pair for pair in pairs if not verdicts[pair].judged]:
+            verdicts |= self._compute(open_pairs, fresh=True)
+        lost = [(pair, verdicts[pair].reason) for pair in open_pairs if not verdicts[pair].judged]
+        self.counts.unjudged += len(lost)
+        for (reference, answer), reason in lost:
+            logging.warning("An answer is not judged (%s, twice): %.80r against %.80r.", reason, answer, reference)
+        return verdicts
+
+    def _compute(self, pairs: list[tuple[str, str]], fresh: bool) -> dict[tuple[str, str], Verdict]:
+        """One try at every pair, all workers busy as long as there is something to do."""
         waiting = collections.deque(pairs)
-        died: set[tuple[str, str]] = set()
         verdicts: dict[tuple[str, str], Verdict] = {}
         try:
             while len(verdicts) < len(pairs):
-                for each in self._staff(len(pairs) - len(verdicts)):
+                for each in self._staff(len(pairs) - len(verdicts), fresh):
                     if each.idle and waiting:
                         each.send(waiting.popleft(), self._time_limit)
                 for each, outcome in self._wait():
                     pair = each.pair
                     if outcome is None:
-                        self._workers.remove(each)
-                        each.kill()
+                        self._discard(each)
                     if pair is None:  # it was starting
                         self._failed_starts = 0 if outcome is not None else self._failed_starts + 1
                     elif outcome is not None:
@@ -154,21 +167,27 @@ class Grader:
                         verdicts[pair] = Verdict(outcome, reason)
                     elif each.late:
                         self.counts.timeouts += 1
-                        verdicts[pair] = Verdict(False, f"over the time limit of {self._time_limit:g} s")
+                        verdicts[pair] = Verdict(False, f"over the time limit of {self._time_limit:g} s", judged=False)
                     else:
                         self.counts.deaths += 1
-                        if pair in died:
-                            verdicts[pair] = Verdict(False, "worker died")
-                        else:
-                            died.add(pair)
-                            waiting.appendleft(pair)
+                        verdicts[pair] = Verdict(False, "worker died", judged=False)
         except BaseException:  # interrupted: what the workers now say would belong to no question
             self.close()
             raise
         return verdicts
 
-    def _staff(self, wanted: int) -> list["_Worker"]:
-        """The workers; missing ones are started, but not more than there is work for."""
+    def _discard(self, each: "_Worker") -> None:
+        self._workers.remove(each)
+        each.kill()
+
+    def _staff(self, wanted: int, fresh: bool) -> list["_Worker"]:
+        """The workers; missing ones are started, but not more than there is work for.
+
+        Where they must be ``fresh``, those that have already compared something are replaced.
+        """
+        if fresh:
+            for each in [each for each in self._workers if each.idle and each.pair is not None]:
+                self._discard(each)
         if self._failed_starts >= _STARTS:
             self._failed_starts = 0
             raise RuntimeError(

@@ -2,8 +2,8 @@
 
 Run as a script, outside the package: it starts in the time that SymPy takes. Each line of standard input is the JSON
 of ``[reference, answer, seconds]`` and each line written the JSON of whether they are equal; the first line says that
-it is ready. It ends when its input does. An expression that takes more than its seconds of processor time ends the
-process, by SIGPROF.
+it is ready: everything is imported, and it has compared some answers of every kind rightly. It ends when its input
+does. An expression that takes more than its seconds of processor time ends the process, by SIGPROF.
 """
 
 import contextlib
@@ -17,6 +17,22 @@ import sys
 
 MEMORY = 4 << 30
 """Bytes of address space; an expression that needs more is not an answer."""
+WARM_UP = (
+    (r"\frac{1}{2}", "0.5", True),
+    (r"\frac{1}{2000}", "0.0005", True),
+    ("x+1", "2+x", False),
+    ("x^2-1", "(x-1)(x+1)", True),
+    (r"\sin(x)", r"\cos(x)", False),
+    (r"\sqrt{8}", r"2\sqrt{2}", True),
+    (r"\{1,2\}", r"\{2,1\}", True),
+    ("(1,2)", "(1,3)", False),
+    (r"[0,1)\cup(2,3)", r"(2,3)\cup[0,1)", True),
+    ("x=5", "5", True),
+    (r"x\le 3", r"3\ge x", True),
+    (r"\begin{pmatrix}1\\2\end{pmatrix}", r"\begin{pmatrix}1\\3\end{pmatrix}", False),
+    (r"\int_0^1 x dx", r"\frac{1}{2}", True),
+)
+"""Comparisons of every kind and whether they are equal: what a first one imports and builds, no answer's time pays."""
 
 
 def equivalent(reference: str, answer: str) -> bool:
@@ -68,11 +84,12 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     logging.disable(logging.CRITICAL)
-    import math_verify  # noqa: F401 (paid for before the first clock runs)
-
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
     with contextlib.suppress(ValueError, OSError):  # macOS knows the limit and refuses to set it
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY if hard < 0 else min(MEMORY, hard), hard))
+    for reference, answer, equal in WARM_UP:
+        if bool(equivalent(reference, answer)) != equal:
+            raise SystemExit(f"math-verify should find {reference} and {answer} {'equal' if equal else 'different'}.")
     print("true", file=answers)
     for line in sys.stdin:
         reference, answer, seconds = json.loads(line)
