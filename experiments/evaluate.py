@@ -74,7 +74,10 @@ def compare(config: ConfigDict, measured: Mapping[str, Mapping[str, Any]], famil
     """
     verdicts = {name: np.array(row["correct"]) for name, row in measured.items()}
     likelihoods = {name: np.array(row["log_likelihood"]) for name, row in measured.items()}
-    table = {name: stats.accuracy(v, families) for name, v in verdicts.items()}
+    table = {
+        name: dict(stats.accuracy(verdict, families)) | {"not_judged": measured[name]["not_judged"]}
+        for name, verdict in verdicts.items()
+    }
     own = [name for name in methods(config) if name not in METHODS]
     pairs = [("mass", other) for other in verdicts if other != "mass"]
     baselines = ("base", "base_ttt", "ttt_nn", "tt_ss", "solver_grpo")
@@ -124,6 +127,7 @@ def _measured(path: Path, evaluator: Evaluator, arm: Arm, state: TrainState) -> 
     outcomes = evaluator.run(arm, state.params, state.eta)
     row = {
         "correct": evaluator.correct(outcomes).tolist(),
+        "not_judged": int((~evaluator.unfilled([outcome.judged_P for outcome in outcomes])).sum()),
         "log_likelihood": evaluator.unfilled([outcome.log_likelihood_P for outcome in outcomes]).tolist(),
         "answers": [text for outcome in outcomes for text in outcome.texts][: len(evaluator.problems)],
         "seconds": time.perf_counter() - start,

@@ -128,13 +128,15 @@ class Outcome(NamedTuple):
 
     Attributes:
       texts: its answers.
-      correct_P: bool.
+      correct_P: bool; False where it is not judged.
+      judged_P: bool; see `Verdict`.
       log_likelihood_P: float, mean log-probability of the reference solution's tokens.
       scores: weights and gates; None without an update.
     """
 
     texts: list[str]
     correct_P: np.ndarray
+    judged_P: np.ndarray
     log_likelihood_P: np.ndarray
     scores: Scores | None
 
@@ -273,11 +275,11 @@ def solve(domain: Domain, method: Method, params: Params, ready: Ready) -> list[
 def answer(domain: Domain, method: Method, params: Params, problems: Sequence[Problem], ready: Ready) -> Outcome:
     """`solve`, graded, and how likely the references are."""
     answers = solve(domain, method, params, ready)
-    correct = np.array([verdict.correct for verdict in domain.task.grade(problems, answers)])
+    graded = attribution.as_graded(domain.task.grade(problems, answers), samples=1)
     gold = attribution.references(domain, method, problems, ready.prompts)
     asked = processes.share((gold.sequences, gold.coefficients_PxS))
     losses = processes.local(attribution.outer_losses(method, params, ready.adapters, *asked))
-    return Outcome(answers, correct, -losses, ready.scores)
+    return Outcome(answers, graded.correct_PxS[:, 0], graded.judged_PxS[:, 0], -losses, ready.scores)
 
 
 def nearest(vectors_PxD: np.ndarray, pool_NxD: np.ndarray) -> np.ndarray:

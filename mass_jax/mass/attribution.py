@@ -28,7 +28,7 @@ from mass_jax.mass.scorer import Scores
 from mass_jax.metagrad import InnerRun
 from mass_jax.models import lora, processes
 from mass_jax.models.sampling import bucket
-from mass_jax.tasks.base import Problem
+from mass_jax.tasks.base import Problem, Verdict
 from mass_jax.types import AnyArray, Array, Params, PyTree, Sequences
 
 VERDICT_STD_FLOOR = 1e-3
@@ -49,18 +49,44 @@ class Adapted(NamedTuple):
     scores: Scores
 
 
+class Graded(NamedTuple):
+    """What the grader made of S solutions of every problem.
+
+    Attributes:
+      correct_PxS: bool; False where it is not judged.
+      judged_PxS: bool, almost always all True; see `Verdict`.
+    """
+
+    correct_PxS: np.ndarray
+    judged_PxS: np.ndarray
+
+    def share_P(self) -> np.ndarray:
+        """The share of right ones among those that are judged, float [P]; 0 where none is."""
+        return self.correct_PxS.sum(axis=-1) / np.maximum(self.judged_PxS.sum(axis=-1), 1)
+
+    def advantages_PxS(self) -> np.ndarray:
+        """Group-normalised, float32: what is not judged is in no group and has none."""
+        return group_normalize(self.correct_PxS.astype(np.float32), self.judged_PxS, VERDICT_STD_FLOOR)
+
+
 class Solutions(NamedTuple):
     """Solutions to weigh in the outer loss.
 
     Attributes:
       sequences: solve prompt and solution, [P, S, T].
       coefficients_PxS: c_j; all 0 where the problem carries no signal.
-      verdicts_PxS: bool, right or wrong; None for references.
+      graded: of sampled solutions; None for references.
     """
 
     sequences: Sequences
     coefficients_PxS: np.ndarray
-    verdicts_PxS: np.ndarray | None
+    graded: Graded | None
+
+
+def as_graded(verdicts: Sequence[Verdict], samples: int) -> Graded:
+    """Verdicts on ``samples`` solutions of each problem, one problem's after the other's."""
+    correct, judged = np.array([(each.correct and each.judged, each.judged) for each in verdicts]).T
+    return Graded(correct.reshape(-1, samples), judged.reshape(-1, samples))
 
 
 class Attribution(NamedTuple):
@@ -178,10 +204,8 @@ def attempts(
 
     def graded() -> tuple[Solutions, np.ndarray]:
         repeated = [problem for problem in problems for _ in range(samples)]
-        found = domain.task.grade(repeated, sum(texts, []))
-        verdicts = np.array([verdict.correct for verdict in found]).reshape(len(problems), samples)
-        advantages = group_normalize(verdicts.astype(np.float32), np.ones_like(verdicts), VERDICT_STD_FLOOR)
-        return Solutions(sequences, advantages / samples, verdicts), log_probs_PxS
+        found = as_graded(domain.task.grade(repeated, sum(texts, [])), samples)
+        return Solutions(sequences, found.advantages_PxS() / samples, found), log_probs_PxS
 
     return _GRADING.submit(graded)
 

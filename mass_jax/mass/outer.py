@@ -342,7 +342,7 @@ def _part(
             }
         )
         alive_P = np.any(solutions.coefficients_PxS != 0, axis=-1)
-        rewards = _example_rewards(config, told["loss"], told["tau"], solutions, sets.valid_PxM, alive_P)
+        rewards = _example_rewards(config, told["loss"], told["tau"], solutions.graded, sets.valid_PxM, alive_P)
         if config.attribution_weight:
             experience.append(Experience(written.sequences, written.log_probs_PxM, config.attribution_weight * rewards))
         seen |= told | {
@@ -354,8 +354,8 @@ def _part(
         if domain.task.privileged:
             seen["on_family"] = share(domain.task.is_on_family, repeated, sets)
             seen["correct"] = share(domain.task.is_correct, repeated, sets)
-        if solutions.verdicts_PxS is not None:
-            seen["verdicts"] = solutions.verdicts_PxS
+        if solutions.graded is not None:
+            seen["adapted"] = solutions.graded
 
     if config.solve_weight and config.mode == "verifier":
         solving = solving or solve_unadapted()
@@ -364,7 +364,7 @@ def _part(
         # A coefficient is A / S; the objective averages over problems and samples, so S comes back.
         advantages = config.solve_weight * attempted.coefficients_PxS * config.solutions
         experience.append(Experience(attempted.sequences, log_probs, advantages))
-        seen |= {"solved": attempted.verdicts_PxS, "signal": np.any(attempted.coefficients_PxS != 0, axis=-1)}
+        seen |= {"unadapted": attempted.graded, "signal": np.any(attempted.coefficients_PxS != 0, axis=-1)}
     return _Part(tuple(experience), seen, gradient)
 
 
@@ -417,11 +417,18 @@ def _describe(seen: dict[str, Any]) -> dict[str, float]:
                 "scorer/weight_on_correct": (weights * correct).sum() / max(weights.sum(), 1e-9),
                 "attribution/correct_minus_wrong": _correct_minus_wrong(seen["rewards"], correct),
             }
-        if "verdicts" in seen:
-            found["outer/accuracy_post"] = seen["verdicts"].mean()
-    if "solved" in seen:
-        found |= {"solve/accuracy": seen["solved"].mean(), "solve/dead_groups": 1.0 - seen["signal"].mean()}
+        if "adapted" in seen:
+            found["outer/accuracy_post"], found["outer/not_judged"] = _accuracy(seen["adapted"])
+    if "unadapted" in seen:
+        found["solve/accuracy"], found["solve/not_judged"] = _accuracy(seen["unadapted"])
+        found["solve/dead_groups"] = 1.0 - seen["signal"].mean()
     return _floats(found)
+
+
+def _accuracy(graded: attribution.Graded) -> tuple[float, int]:
+    """The share of right ones among the solutions that are judged, and the number of those that are not."""
+    judged = graded.judged_PxS
+    return graded.correct_PxS.sum() / max(judged.sum(), 1), (~judged).sum()
 
 
 def _floats(scalars: dict[str, Any]) -> dict[str, float]:
@@ -450,16 +457,17 @@ def _example_rewards(
     config: OuterConfig,
     loss_P: np.ndarray,
     tau_PxM: np.ndarray,
-    solutions: Solutions,
+    graded: attribution.Graded | None,
     valid_PxM: np.ndarray,
     alive_P: np.ndarray,
 ) -> np.ndarray:
     """Advantage of every example, float [P, M]: z-scored -tau, plus the set's outcome; dead groups get none."""
     rewards = policy.group_normalize(-tau_PxM, valid_PxM, TAU_STD_FLOOR)
     if config.set_weight:
-        outcome_P = -loss_P if solutions.verdicts_PxS is None else solutions.verdicts_PxS.mean(axis=-1)
-        outcome = outcome_P.reshape(-1, config.sets)
-        against_others = policy.group_normalize(outcome, np.ones_like(outcome), attribution.VERDICT_STD_FLOOR)
+        outcome_P = -loss_P if graded is None else graded.share_P()
+        known_P = np.ones(len(loss_P), bool) if graded is None else np.any(graded.judged_PxS, axis=-1)
+        outcome, known = (column.reshape(-1, config.sets) for column in (outcome_P, known_P))
+        against_others = policy.group_normalize(outcome, known, attribution.VERDICT_STD_FLOOR)
         rewards = rewards + config.set_weight * against_others.reshape(-1, 1) * valid_PxM
     return np.where(valid_PxM, np.where(alive_P[:, None], rewards, 0.0), config.malformed_advantage)
 

@@ -19,7 +19,7 @@ _PANELS = (
     ("Target loss before and after the update", r"^outer/loss_(pre|post)$"),
     ("Losses", r"loss"),
     ("Accuracy and reward", r"accuracy|reward"),
-    ("Dead groups and skipped steps", r"dead|skipped"),
+    ("Dead groups, skipped steps, solutions not judged", r"dead|skipped|not_judged"),
     ("Practice problems", r"^synthesis/"),
     ("Scorer", r"^scorer/"),
     ("Attribution", r"^attribution/"),

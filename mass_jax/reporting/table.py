@@ -188,7 +188,9 @@ def _accuracies(results: dict[str, Any], key: str, order: dict[str, tuple[str, s
     for name in [*(name for name in order if name in entries), *(name for name in entries if name not in order)]:
         share, count = dig(entries, name, "accuracy"), dig(entries, name, "n")
         gain = "–" if share is None or base is None else points(share - base)
-        cells = (percent(share), _range(interval(entries[name])), gain, "–" if count is None else f"{count:.0f}")
+        asked, missing = "–" if count is None else f"{count:.0f}", dig(entries, name, "not_judged")
+        asked += f" ({missing:.0f} not judged, taken as wrong)" if missing else ""
+        cells = (percent(share), _range(interval(entries[name])), gain, asked)
         rows.append((label(name, results), meaning(name, results), *cells))
     return Table((heading, "What it is", "Accuracy, %", "95 % interval", "Over Base", "n"), "llrrrr", rows)
 

@@ -79,17 +79,23 @@ def test_step_and_key_decide_everything():
         assert distance(once.params, changed[0].params) > 0
 
 
+@dataclasses.dataclass(frozen=True)
 class SternTask(tiny.LenientTask):
+    judged: bool = True
+
     def grade(self, problems: Sequence[Problem], texts: Sequence[str]) -> list[Verdict]:
-        return [Verdict(False, "by order")] * len(texts)
+        return [Verdict(False, "by order", self.judged)] * len(texts)
 
 
-def test_groups_without_a_right_solution_are_dead_and_teach_nothing():
+@pytest.mark.parametrize("judged", [True, False])
+def test_groups_without_a_right_or_a_judged_solution_are_dead_and_teach_nothing(judged: bool):
     config = dataclasses.replace(VERIFIER, malformed_advantage=0.0, replay_weight=0.0, kl_weight=0.0)
-    domain = Domain(SternTask(tiny.RULES), tiny.LENIENT.tokenizer)
+    domain = Domain(SternTask(tiny.RULES, judged=judged), tiny.LENIENT.tokenizer)
     after, metrics = run(config, domain)
     assert metrics["outer/dead_groups"] == metrics["solve/dead_groups"] == 1
     assert metrics["outer/accuracy_post"] == metrics["solve/accuracy"] == 0
+    count = 0 if judged else len(tiny.make_problems()) * config.solutions
+    assert metrics["outer/not_judged"] == metrics["solve/not_judged"] == count
     assert metrics["grad_norm/generator"] == metrics["grad_norm/scorer"] == 0
     assert distance(after.params, tiny.make_params()) == 0
     assert run(VERIFIER)[1]["outer/dead_groups"] < 1

@@ -10,9 +10,10 @@ import optax
 import pytest
 
 from mass_jax.mass import outer, policy
-from mass_jax.mass.attribution import Solutions
+from mass_jax.mass.attribution import Graded, as_graded
 from mass_jax.mass.outer import Experience, OuterConfig
 from mass_jax.mass.policy import clipped_objective, group_normalize
+from mass_jax.tasks.base import Verdict
 from mass_jax.training.compilation import temp_bytes
 from tests.mass import tiny
 
@@ -80,11 +81,13 @@ def test_no_advantage_or_a_ratio_beyond_the_clip_moves_nothing():
     assert gradient_norm(SILENT, (written_experience(-ones, shift=-0.3),)) > 1e-2
 
 
-def rewards_of(config: OuterConfig, tau, loss=(0.0, 0.0), verdicts=None, valid=None, alive=(True, True)) -> np.ndarray:
+def rewards_of(
+    config: OuterConfig, tau, loss=(0.0, 0.0), verdicts=None, judged=None, valid=None, alive=(True, True)
+) -> np.ndarray:
     tau = np.asarray(tau, np.float32)
     valid = np.ones(tau.shape, bool) if valid is None else np.asarray(valid)
-    solutions = Solutions(None, None, verdicts)
-    return outer._example_rewards(config, np.asarray(loss), tau, solutions, valid, np.asarray(alive))
+    graded = None if verdicts is None else Graded(verdicts, np.ones_like(verdicts) if judged is None else judged)
+    return outer._example_rewards(config, np.asarray(loss), tau, graded, valid, np.asarray(alive))
 
 
 def test_an_example_that_lowers_the_outer_loss_is_rewarded():
@@ -110,6 +113,24 @@ def test_the_whole_set_counts_against_its_sibling(verifier: bool):
     without = rewards_of(config, tau, valid=valid, **outcome)
     found = rewards_of(dataclasses.replace(config, set_weight=0.5), tau, valid=valid, **outcome)
     np.testing.assert_allclose(found - without, [[-0.5] * 3, [0.5, 0.5, 0]], rtol=1e-5)
+
+
+def test_a_set_of_which_nothing_is_judged_is_not_compared():
+    config = dataclasses.replace(tiny.OUTER, sets=3, set_weight=0.5)
+    verdicts = np.array([[0, 0, 1], [0, 1, 1], [0, 0, 0]], bool)
+    judged = np.array([[1, 1, 1], [0, 1, 1], [0, 0, 0]], bool)
+    found = rewards_of(config, np.zeros((3, 2)), np.zeros(3), verdicts, judged, alive=np.ones(3, bool))
+    np.testing.assert_allclose(found, [[-0.5] * 2, [0.5] * 2, [0, 0]], rtol=1e-5)  # 1 of 3, 2 of 2, none
+
+
+def test_what_is_not_judged_has_no_advantage_and_leaves_its_group():
+    right, wrong, open_ = Verdict(True, ""), Verdict(False, ""), Verdict(False, "", judged=False)
+    graded = as_graded([right, open_, wrong, wrong] + [right, right, right, open_] + [open_] * 4, samples=4)
+    alone = as_graded([right, wrong, wrong], samples=3)
+    advantages = graded.advantages_PxS()
+    np.testing.assert_array_equal(advantages[0, [0, 2, 3]], alone.advantages_PxS()[0])
+    assert advantages[0, 0] > 1 and not advantages[0, 1] and not advantages[1:].any()
+    np.testing.assert_allclose(graded.share_P(), [1 / 3, 1, 0])
 
 
 def test_kl_is_zero_at_the_base_and_positive_elsewhere():

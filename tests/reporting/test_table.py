@@ -10,12 +10,14 @@ from mass_jax.reporting import table
 
 def test_methods_come_in_the_paper_order_with_their_gain(run_files: dict[str, str]):
     results = json.loads(run_files["results.json"])
+    results["methods"]["base"]["not_judged"], results["methods"]["mass"]["not_judged"] = 3, 0
     results["methods"] = dict(reversed(results["methods"].items())) | {"another_idea": {"accuracy": 0.1}}
     rows = table.methods_table(results).rows
     assert [row[0] for row in rows] == [
         "Base", "Base TTT", "TT-SS", "TT-SS, majority", "Solver GRPO", "MASS-gold", "MASS", "another idea",
     ]  # fmt: skip
     assert rows[6][2:] == ("62.0", "57.0 to 67.0", "+16.0", "400")
+    assert rows[0][5] == "400 (3 not judged, taken as wrong)"
     assert rows[1][4] == "−1.0"
     assert rows[7][2:] == ("10.0", "–", "−36.0", "–")
 
