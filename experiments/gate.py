@@ -41,11 +41,17 @@ def gate(study: Study) -> dict[str, Any]:
     """
     settings = study.config.gate
     evaluator = Evaluator(study, list(study.splits.validation[: settings.problems]), study.config.seed + 2)
+    if stats.family_count(evaluator.families) < 2:
+        raise GateError(
+            f"The headroom gate cannot judge a gain by {len(evaluator.problems)} validation problems of 1 family: "
+            "raise config.gate.problems or config.task.validation_families, so that there are 2 or more."
+        )
     verdicts = {name: evaluator.correct(evaluator.run(arm, study.base, {})) for name, arm in ARMS.items()}
     report: dict[str, Any] = {name: stats.accuracy(verdict, evaluator.families) for name, verdict in verdicts.items()}
     for name, least in (("oracle_gold_family", settings.oracle_gain), ("oracle_strict", settings.strict_gain)):
         gain = stats.paired_difference(verdicts[name], verdicts["base"], evaluator.families)
         report[f"{name}-base"] = gain
+        assert gain["ci95"] is not None, "there are two families or more"
         low, high = gain["ci95"]
         if gain["diff"] < least or low <= min(least, 0.0):
             raise GateError(

@@ -4,7 +4,9 @@ All functions take flat host arrays with one entry per problem (or per practice 
 
 Problems of one family are not independent: a model that knows a rule solves most of its problems. Intervals therefore
 take ``clusters``, the family of each problem, and then describe the spread over *families*, which is what a claim about
-unseen families needs. They are wider than the intervals over problems.
+unseen families needs. They are wider than the intervals over problems. A problem whose family is not known (a negative
+one) counts as a family of its own: where no problem has one, intervals are over problems. Of fewer than two families
+nothing can be said of their spread: there is no interval, and ``ci95`` is None.
 """
 
 from statistics import NormalDist
@@ -17,18 +19,18 @@ _Z95 = NormalDist().inv_cdf(0.975)
 
 
 class Accuracy(TypedDict):
-    """A share of right answers: its value, its 95 % interval, and the number of problems."""
+    """A share of right answers: its value, its 95 % interval if there is one, and the number of problems."""
 
     accuracy: float
-    ci95: list[float]
+    ci95: list[float] | None
     n: int
 
 
 class Difference(TypedDict):
-    """The mean of a paired difference and its 95 % interval."""
+    """The mean of a paired difference and its 95 % interval, if there is one."""
 
     diff: float
-    ci95: list[float]
+    ci95: list[float] | None
 
 
 def wilson_interval(share: float, n: float) -> list[float]:
@@ -65,13 +67,18 @@ def accuracy(correct: ArrayLike, clusters: ArrayLike | None = None, resamples: i
     values = _vector(correct, "correct")
     share, n = float(values.mean()), len(values)
     if clusters is None:
-        interval = wilson_interval(share, n)
+        interval: list[float] | None = wilson_interval(share, n)
     elif share in (0.0, 1.0):
         # Every bootstrap sample would agree; the number of families is the cautious count of observations.
-        interval = wilson_interval(share, len(np.unique(np.asarray(clusters))))
+        interval = wilson_interval(share, family_count(clusters))
     else:
         interval = _bootstrap_interval(values, clusters, resamples, seed)
     return {"accuracy": share, "ci95": interval, "n": n}
+
+
+def family_count(clusters: ArrayLike) -> int:
+    """How many families there are; a problem whose family is not known is one of its own."""
+    return int(_families(clusters, len(np.asarray(clusters))).max()) + 1
 
 
 def paired_difference(
@@ -204,17 +211,17 @@ def correlation(x: ArrayLike, y: ArrayLike) -> float:
 
 def _bootstrap_interval(
     values: NDArray[np.float64], clusters: ArrayLike | None, resamples: int, seed: int
-) -> list[float]:
+) -> list[float] | None:
     """Expanded percentile interval of the mean (Hesterberg, 2015, "What Teachers Should Know About the Bootstrap").
 
     The plain percentile interval is too short for few observations, and families are few: the tails are therefore cut
-    where Student's t, with one degree of freedom less than there are clusters, says.
+    where Student's t, with one degree of freedom less than there are clusters, says. None where there are fewer than 2.
     """
-    groups = np.arange(len(values)) if clusters is None else _groups(clusters, len(values))
+    groups = np.arange(len(values)) if clusters is None else _families(clusters, len(values))
     sums, sizes = np.bincount(groups, values), np.bincount(groups).astype(float)
     count = len(sums)
     if count < 2:
-        raise ValueError("A bootstrap needs at least 2 problems, or 2 families where clusters are given, but got 1.")
+        return None
     drawn = np.random.default_rng(seed).integers(count, size=(resamples, count), dtype=np.int32)
     means = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
     tail = NormalDist().cdf(-np.sqrt(count / (count - 1)) * _student_quantile(count - 1))
@@ -240,6 +247,15 @@ def _vector(values: ArrayLike, name: str) -> NDArray[np.float64]:
     if np.isnan(vector).any():
         raise ValueError(f"{name} holds {int(np.isnan(vector).sum())} entries that are not a number: drop them first.")
     return vector
+
+
+def _families(clusters: ArrayLike, length: int) -> NDArray[np.intp]:
+    """The families renumbered 0, 1, ... without gaps, each problem of an unknown one (below 0) with its own."""
+    names = np.array(clusters)
+    if np.issubdtype(names.dtype, np.number):
+        unknown = names < 0
+        names[unknown] = -1 - np.flatnonzero(unknown)
+    return _groups(names, length)
 
 
 def _groups(labels: ArrayLike, length: int) -> NDArray[np.intp]:

@@ -1,5 +1,7 @@
 """The statistics of the tables, against closed cases, SciPy where it is at hand, and simulated coverage."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -65,6 +67,23 @@ def test_paired_difference_is_antisymmetric_and_seeded():
 
 def test_paired_difference_of_a_method_with_itself_is_zero():
     assert stats.paired_difference([1, 0, 1], [1, 0, 1]) == {"diff": 0.0, "ci95": [0.0, 0.0]}
+
+
+def test_problems_of_unknown_families_count_one_by_one():
+    correct, base = np.arange(12) % 3 == 0, np.arange(12) % 4 == 0
+    unknown, alone = np.full(12, -1), np.arange(12)
+    for interval in (partial(stats.accuracy, correct), partial(stats.paired_difference, correct, base)):
+        assert interval(clusters=unknown) == interval(clusters=alone)
+        assert interval(clusters=[-1] * 6 + [4] * 6) == interval(clusters=[0, 1, 2, 3, 4, 5] + [6] * 6)
+    assert stats.family_count(unknown) == 12 and stats.family_count([-1, -1, 3, 3, -2]) == 4
+    assert stats.accuracy(np.zeros(12), unknown)["ci95"] == stats.wilson_interval(0.0, 12)
+
+
+@pytest.mark.parametrize("clusters", [[7, 7], ["a", "a"]])
+def test_one_family_has_no_interval(clusters: list):
+    assert stats.accuracy([1, 0], clusters) == {"accuracy": 0.5, "ci95": None, "n": 2}
+    assert stats.paired_difference([1, 1], [1, 0], clusters) == {"diff": 0.5, "ci95": None}
+    assert stats.paired_difference([1], [0]) == {"diff": 1.0, "ci95": None}
 
 
 @pytest.mark.parametrize("families", [10, 40])
@@ -147,7 +166,6 @@ def test_correlation():
         (lambda: stats.accuracy([]), "at least one entry"),
         (lambda: stats.accuracy([1.0, float("nan")]), "not a number"),
         (lambda: stats.accuracy([1, 0], clusters=[1]), "one group per value"),
-        (lambda: stats.accuracy([1, 0], clusters=["a", "a"]), "2 families"),
         (lambda: stats.paired_difference([1, 0], [1]), "2 and 1"),
         (lambda: stats.roc_curve([1, 2], [True, True]), "both classes"),
         (lambda: stats.roc_auc([1, 2], [True]), "one label per score"),
