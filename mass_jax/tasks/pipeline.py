@@ -12,6 +12,9 @@ import numpy as np
 from mass_jax.tasks.base import Problem
 from mass_jax.types import Sequences, Tokenizer
 
+PASSES = 2**31
+"""Over the problems: no run sees their end. A dataset without an end has a length that grain cannot divide by 1."""
+
 
 def pack(text: str, tokenizer: Tokenizer, length: int) -> Sequences:
     """``[BOS] text [EOS]``, padded on the right, [length]; all tokens but the first are predicted.
@@ -35,8 +38,10 @@ def _batches(problems: Sequence[Problem], batch_size: int, seed: int) -> grain.M
     """Endless lists of problems."""
     if not problems:
         raise ValueError("the pipeline was given 0 problems: load a split that has some.")
+    if seed < 0:
+        raise ValueError(f"the pipeline's seed is {seed}: give 0 or more.")
     # Indices are cheaper to shuffle than elements (grain meters each read), and a batch than its elements one by one.
-    indices = grain.MapDataset.range(len(problems)).seed(seed).shuffle().repeat().batch(batch_size, batch_fn=list)
+    indices = grain.MapDataset.range(len(problems)).seed(seed).shuffle().repeat(PASSES).batch(batch_size, batch_fn=list)
     return indices.map(lambda batch: [problems[i] for i in batch])
 
 
@@ -68,7 +73,7 @@ def document_batches(
       ahead: batches made in advance, in a thread of their own; 0 makes them when asked.
 
     Raises:
-      ValueError: if there are no problems.
+      ValueError: if there are no problems, or the seed is negative.
     """
 
     def rows(batch: list[Problem], rng: np.random.Generator) -> Sequences:
@@ -81,6 +86,6 @@ def problem_batches(problems: Sequence[Problem], *, batch_size: int, seed: int) 
     """Lists of ``batch_size`` problems, for meta-training.
 
     Raises:
-      ValueError: if there are no problems.
+      ValueError: if there are no problems, or the seed is negative.
     """
     return _iterate(_batches(problems, batch_size, seed), ahead=0)

@@ -103,6 +103,28 @@ def test_a_document_may_fill_its_row():
         pipeline.pack("1 2 3", TOKENIZER, 4)
 
 
+@pytest.mark.parametrize("ahead", [0, 4])
+def test_one_problem_or_document_at_a_time(ahead):
+    """The smallest setting there is; the same stream, in smaller batches."""
+    singles = take(problems(batch_size=1), 14)
+    assert sum(singles, []) == sum(take(problems(batch_size=7), 2), []) and {len(batch) for batch in singles} == {1}
+    batch = next(documents(batch_size=1, ahead=ahead))
+    assert batch.tokens.shape == batch.target.shape == (1, 25)
+    alone = pipeline.problem_batches(small_splits()["train"][:1], batch_size=1, seed=0)
+    assert take(alone, 3) == [[small_splits()["train"][0]]] * 3
+
+
+@pytest.mark.parametrize("seed", [2**32, 2**64])
+def test_large_seeds_are_seeds(seed):
+    assert same(take(problems(seed), 3), take(problems(seed), 3))
+    assert not same(take(problems(seed), 3), take(problems(seed + 1), 3))
+
+
+def test_a_negative_seed_is_refused():
+    with pytest.raises(ValueError, match="seed is -1: give 0 or more"):
+        problems(seed=-1)
+
+
 def test_no_problems_are_refused():
     with pytest.raises(ValueError, match="given 0 problems"):
         pipeline.problem_batches([], batch_size=2, seed=0)
