@@ -19,7 +19,8 @@ def get_config() -> ConfigDict:
     config.task = ConfigDict()
     config.task.name = "mathematics"
     config.task.dataset = "gsm8k"  # gsm8k, math, svamp, jsonl
-    config.task.source = "public"  # public, hub, or a folder
+    config.task.source = "public"  # public, hub, or a folder; of jsonl also one file
+    config.task.held_out = 0  # where the source is one file: how many of its problems are the test split
     config.task.test_ids = ""  # of MATH: hub for MATH-500, or a file of ids
     config.task.validation_problems = 100  # taken from the training problems
     config.task.train_problems = 500  # of those that fit, the first; 0 for all

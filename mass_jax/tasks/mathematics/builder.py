@@ -39,6 +39,8 @@ class MathematicsConfig(tfds.core.BuilderConfig):
       test_ids: which problems of MATH's test split to keep: ``hub`` for MATH-500, a file of ids (see
         `datasets.read_ids`), or an empty string for all.
       validation_problems: how many training problems become the validation split.
+      held_out: where the source is one file (``jsonl``): how many of its problems become the test split. The others are
+        for training; with 0 all are the test's.
       seed: decides order and validation split.
 
     Raises:
@@ -50,6 +52,7 @@ class MathematicsConfig(tfds.core.BuilderConfig):
     source: str = "public"
     test_ids: str = ""
     validation_problems: int = 0
+    held_out: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -60,9 +63,17 @@ class MathematicsConfig(tfds.core.BuilderConfig):
             raise ValueError(
                 f"task.test_ids = {self.test_ids!r}: only math's test split is chosen by ids; leave it empty."
             )
-        if self.validation_problems < 0:
-            raise ValueError(f"task.validation_problems = {self.validation_problems}: give 0 or more.")
+        for name in ("validation_problems", "held_out", "seed"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"task.{name} = {getattr(self, name)}: give 0 or more.")
+        if self.held_out and not (self.dataset == "jsonl" and Path(self.source).expanduser().is_file()):
+            raise ValueError(
+                f"task.held_out = {self.held_out}: only one file of problems is split by it (task.dataset = 'jsonl', "
+                "task.source its path); leave it 0."
+            )
         own = store.own_fields(self)
+        if not self.held_out:  # as the data were named before there was this field
+            del own["held_out"]
         own["files"] = [
             _fingerprint(each) for each in (self.source, self.test_ids) if each not in ("", "public", "hub")
         ]
@@ -85,15 +96,14 @@ def read_splits(config: MathematicsConfig, downloads: Path) -> tuple[dict[str, l
       ValueError: if the data are not what they should be; see `fetch.files`, `datasets.read`.
       ConnectionError: if they cannot be fetched.
     """
-    found = fetch.files(config.dataset, config.source, downloads)
-    raw = {split: datasets.read(config.dataset, found.get(split, ())) for split in fetch.SPLITS}
-    if config.source in ("public", "hub"):
-        counts = {split: len(rows) for split, rows in raw.items()}
-        if counts != COUNTS[config.dataset]:
-            raise ValueError(
-                f"the {config.source} source of {config.dataset} has {counts} problems instead of "
-                f"{COUNTS[config.dataset]}: it has changed; give a folder with the data as the source."
-            )
+    try:
+        raw = _read(config, downloads)
+    except ValueError as error:
+        if config.source != "public":
+            raise
+        logging.warning("%s Its downloads are fetched anew.", error)
+        fetch.forget(config.dataset, downloads)
+        raw = _read(config, downloads)
     test = _chosen(raw["test"], config.test_ids) if config.test_ids else raw["test"]
     train, report = contamination.clean(raw["train"], test)
     if len(train) < len(raw["train"]):
@@ -106,6 +116,8 @@ def read_splits(config: MathematicsConfig, downloads: Path) -> tuple[dict[str, l
             report.train_in_test,
             report.train_overlapping,
         )
+    if raw["train"] and not train:
+        raise ValueError(f"every one of the {len(raw['train'])} training problems is in the test split: give others.")
     if config.validation_problems and config.validation_problems >= len(train):
         raise ValueError(
             f"task.validation_problems = {config.validation_problems}: the training split has {len(train)} problems "
@@ -117,6 +129,30 @@ def read_splits(config: MathematicsConfig, downloads: Path) -> tuple[dict[str, l
     splits = {"train": train[count:], "validation": train[:count], "test": test}
     metadata = {"train_read": len(raw["train"]), "test_read": len(raw["test"]), **dataclasses.asdict(report)}
     return {split: rows for split, rows in splits.items() if rows}, metadata
+
+
+def _read(config: MathematicsConfig, downloads: Path) -> dict[str, list[Row]]:
+    """The problems of both splits as the source has them; one file is split."""
+    found = fetch.files(config.dataset, config.source, downloads)
+    raw = {split: datasets.read(config.dataset, found.get(split, ())) for split in fetch.SPLITS}
+    if config.source in ("public", "hub"):
+        counts = {split: len(rows) for split, rows in raw.items()}
+        if counts != COUNTS[config.dataset]:
+            raise ValueError(
+                f"the {config.source} source of {config.dataset} has {counts} problems instead of "
+                f"{COUNTS[config.dataset]}: it has changed; give a folder with the data as the source."
+            )
+    if config.held_out:
+        rows = raw["test"]
+        if config.held_out >= len(rows):
+            raise ValueError(
+                f"task.held_out = {config.held_out}: {config.source} has {len(rows)} problems, of which at least 1 is "
+                "for training; hold out fewer."
+            )
+        order = np.random.default_rng(config.seed).permutation(len(rows))
+        test, train = np.split(order, [config.held_out])
+        raw = {"train": [rows[i] for i in sorted(train)], "test": [rows[i] for i in sorted(test)]}
+    return raw
 
 
 def _chosen(rows: Sequence[Row], test_ids: str) -> list[Row]:
@@ -177,6 +213,12 @@ def load(config: MathematicsConfig, split: str, data_dir: str | Path | None = No
       ValueError: if there is no such split, or the data are not what they should be.
       ConnectionError: if they cannot be fetched.
     """
+    one_file = config.dataset == "jsonl" and Path(config.source).expanduser().is_file()
+    if split == "train" and one_file and not config.held_out:
+        raise ValueError(
+            f"task.source = {config.source!r} is one file, all of it the test split: set task.held_out to how many of "
+            "its problems the test shall have, or give a folder with train.jsonl and test.jsonl."
+        )
     return tuple(map(store.problem, store.rows(_prepared(config, data_dir), split)))
 
 

@@ -4,14 +4,18 @@ r"""The formats: GSM8K, MATH, SVAMP and plain JSON lines, each read into problem
 (SVAMP), or what the user's file says (0 where it says nothing). There is no hidden family: `family` is the subject
 (MATH), what the user's file says, or else the index of the problem itself, so that resampling families is resampling
 problems.
+
+A field that should be text is text or a number. Null, lists and NaN are refused, with their line: as texts they would
+be answers that nobody can give.
 """
 
 import dataclasses
 import json
+import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from mass_jax.tasks.mathematics import answers
 from mass_jax.tasks.mathematics.fetch import SUBJECTS
@@ -40,22 +44,25 @@ def read(dataset: str, paths: Iterable[Path]) -> list[Row]:
     """All problems of a split, in the order of its files.
 
     Raises:
-      ValueError: if a file cannot be read, lacks a field, or has a problem without a final answer.
+      ValueError: if a file cannot be read, has no problem, lacks a field, or has a problem without a final answer.
     """
     parse = _FORMATS[dataset]
-    found = []
+    found: list[Row] = []
     for path in paths:
-        for position, record in enumerate(_records(path), start=1):
+        before = len(found)
+        for place, record in list(_records(path)):
             try:
+                if not isinstance(record, Mapping):
+                    raise ValueError(f"it is {_kind(record)}, not an object with fields.")
                 row = parse(record, path)
-            except (KeyError, TypeError, ValueError) as error:
-                raise ValueError(
-                    f"record {position} of {path} is not a {dataset} problem: {_reason(error, record)}"
-                ) from error
+            except (KeyError, ValueError) as error:
+                raise ValueError(f"{place} of {path} is not a {dataset} problem: {_reason(error, record)}") from error
             if not row.prompt or not answers.final_answer(row.solution):
                 lacks = "final answer" if row.prompt else "problem text"
-                raise ValueError(f"record {position} of {path} has no {lacks}: remove or complete it.")
+                raise ValueError(f"{place} of {path} has no {lacks}: remove or complete it.")
             found.append(row)
+        if len(found) == before:
+            raise ValueError(f"{path} has no problem in it: write at least one, or remove the file.")
     return found
 
 
@@ -65,30 +72,92 @@ def read_ids(path: Path) -> list[tuple[str, str]]:
     The file is JSON lines with ``unique_id`` and perhaps ``problem``, as MATH-500 is published, a JSON list of ids, or
     a text file with one id a line.
     """
-    records = _records(path)
+    records = [record for _, record in _records(path)]
     try:
-        return [(r, "") if isinstance(r, str) else (str(r["unique_id"]), str(r.get("problem", ""))) for r in records]
-    except (KeyError, TypeError) as error:
+        return [(r, "") if isinstance(r, str) else (_text(r, "unique_id"), _given(r, "problem")) for r in records]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not a list of ids: every line needs a unique_id.") from error
 
 
-def _records(path: Path) -> list[Any]:
-    """The objects of a .json (one object or a list of them), .jsonl or .parquet file, or the lines of a .txt file."""
+def _records(path: Path) -> Iterator[tuple[str, Any]]:
+    """The objects of a .json (one object or a list of them), .jsonl or .parquet file, or the lines of a .txt file.
+
+    Each comes with its place, such as "line 3".
+    """
     try:
         if path.suffix == ".parquet":
             try:
                 import pyarrow.parquet as parquet
             except ImportError as error:
                 raise ValueError("it needs pyarrow: pip install pyarrow, or give a folder of JSON files.") from error
-            return parquet.read_table(path).to_pylist()
-        text = path.read_text(encoding="utf-8")
-        if path.suffix == ".json":
-            content = json.loads(text)
-            return content if isinstance(content, list) else [content]
-        filled = [line.strip() for line in text.split("\n") if line.strip()]
-        return filled if path.suffix == ".txt" else [json.loads(line) for line in filled]
+            unit, content = "record", parquet.read_table(path).to_pylist()
+        elif path.suffix == ".json":
+            unit, content = "record", _json(path.read_text(encoding="utf-8-sig"))  # with or without a byte-order mark
+            content = content if isinstance(content, list) else [content]
+        else:
+            unit, content = "line", [line.strip() for line in path.read_text(encoding="utf-8-sig").split("\n")]
     except (OSError, ValueError) as error:  # pyarrow's and json's own errors are of these kinds
         raise ValueError(f"{path} cannot be read: {error}") from error
+    for i, record in enumerate(content, start=1):
+        if unit == "line" and not record:
+            continue
+        if unit == "line" and path.suffix != ".txt":
+            try:
+                record = _json(record)
+            except ValueError as error:
+                raise ValueError(f"{path} cannot be read: line {i} is not JSON: {error}") from error
+        yield f"{unit} {i}", record
+
+
+def _json(text: str) -> Any:
+    """Strict JSON: Python's own reader would take NaN and Infinity.
+
+    Raises:
+      ValueError: it is none; says where.
+    """
+
+    def refuse(constant: str) -> NoReturn:
+        raise ValueError(f"{constant} is no value of JSON; remove it.")
+
+    try:
+        return json.loads(text, parse_constant=refuse)
+    except json.JSONDecodeError as error:
+        line = f"line {error.lineno}, " if "\n" in text else ""
+        raise ValueError(f"{error.msg} ({line}column {error.colno}).") from error
+    except RecursionError:
+        raise ValueError("it is nested too deeply.") from None
+
+
+def _text(record: Mapping[str, Any], *names: str) -> str:
+    """The field of the first of these names that the record has, as text without space around it.
+
+    Raises:
+      KeyError: it has none.
+      ValueError: what it has is neither text nor a number.
+    """
+    name = next((name for name in names if name in record), None)
+    if name is None:
+        raise KeyError(names[0])
+    value = record[name]
+    unreadable = isinstance(value, bool) or not isinstance(value, str | int | float)
+    if unreadable or (isinstance(value, float) and not math.isfinite(value)):
+        raise ValueError(f"its {name} is {_kind(value)}: give text or a number.")
+    try:
+        text = str(value).strip()
+        text.encode()
+    except ValueError as error:  # half of a surrogate pair, or an integer of thousands of digits
+        raise ValueError(f"its {name} cannot be written as text: {error}.") from None
+    return text
+
+
+def _given(record: Mapping[str, Any], name: str) -> str:
+    """As `_text`, of a field that may be absent or null; then an empty string."""
+    return "" if record.get(name) is None else _text(record, name)
+
+
+def _kind(value: Any) -> str:
+    names = {type(None): "null", list: "a list", dict: "an object", bool: "true or false", float: "not a finite number"}
+    return names.get(type(value), type(value).__name__)
 
 
 def _reason(error: Exception, record: Any) -> str:
@@ -99,37 +168,41 @@ def _reason(error: Exception, record: Any) -> str:
 
 
 def _gsm8k(record: Mapping[str, Any], path: Path) -> Row:
-    steps, marked, answer = str(record["answer"]).rpartition("####")
-    if not marked:
+    question, answer = _text(record, "question"), _text(record, "answer")
+    if "####" not in answer:
         raise ValueError("its answer has no '####' before the final number.")
+    lines = _steps(answer)
+    return Row(question, "\n".join(lines), len(lines) - 1, "", "")
+
+
+def _steps(text: str) -> list[str]:
+    """The lines of a solution in GSM8K's layout, the last of them its final answer in a box."""
+    steps, _, answer = text.rpartition("####")
     # The calculator's marks, <<6*7=42>>, are for a calculator that the model was meant to call.
     lines = [line.strip() for line in re.sub(r"<<[^<>]*>>", "", steps).strip().split("\n") if line.strip()]
-    solution = "\n".join([*lines, answers.boxed(answer.strip())])
-    return Row(str(record["question"]).strip(), solution, len(lines), "", "")
+    return [*lines, answers.boxed(answer.strip())]
 
 
 def _math(record: Mapping[str, Any], path: Path) -> Row:
-    subject = str(record.get("type") or record.get("subject") or path.parent.name)
+    subject = _given(record, "type") or _given(record, "subject") or path.parent.name
     subject = subject.lower().replace("&", "and").replace(" ", "_")
     if subject not in SUBJECTS:
         raise ValueError(f"its type is {subject!r}, not one of {', '.join(SUBJECTS)}.")
-    level = re.search(r"\d", str(record.get("level", "")))
-    name = str(record.get("unique_id") or (f"{path.parts[-3]}/{subject}/{path.name}" if path.suffix == ".json" else ""))
-    return Row(
-        str(record["problem"]).strip(), str(record["solution"]).strip(), int(level[0]) if level else 0, subject, name
-    )
+    level = re.search(r"\d", _given(record, "level"))
+    name = _given(record, "unique_id") or (f"{path.parts[-3]}/{subject}/{path.name}" if path.suffix == ".json" else "")
+    return Row(_text(record, "problem"), _text(record, "solution"), int(level[0]) if level else 0, subject, name)
 
 
 def _svamp(record: Mapping[str, Any], path: Path) -> Row:
-    body = str(record["Body"]).strip()
+    body = _text(record, "Body")
     body += "" if not body or body[-1] in ".!?,;" else "."
-    answer = _plain_numbers(str(record["Answer"]))
-    equation = _plain_numbers(str(record.get("Equation") or "")).strip()
+    answer = _plain_numbers(_text(record, "Answer"))
+    equation = _plain_numbers(_given(record, "Equation")).strip()
     if equation.startswith("(") and equation.endswith(")") and equation.count("(") == 1:
         equation = equation[1:-1].strip()
     solution = f"{equation} = {answer}\n{answers.boxed(answer)}" if equation else answers.boxed(answer)
     operations = len(re.findall(r"(?<=\s)[-+*/](?=\s)", equation))
-    return Row(f"{body} {str(record['Question']).strip()}".strip(), solution, operations, "", str(record.get("ID", "")))
+    return Row(f"{body} {_text(record, 'Question')}".strip(), solution, operations, "", _given(record, "ID"))
 
 
 def _plain_numbers(text: str) -> str:
@@ -138,27 +211,28 @@ def _plain_numbers(text: str) -> str:
 
 
 def _jsonl(record: Mapping[str, Any], path: Path) -> Row:
-    prompt = next((record[key] for key in ("prompt", "question", "problem") if key in record), None)
-    if prompt is None:
-        raise KeyError("prompt")
-    if "solution" not in record and "answer" not in record:
-        raise KeyError("answer")
-    solution, answer = str(record.get("solution") or "").strip(), str(record.get("answer", "")).strip()
-    if answer:
-        shown = answers.marked_answer(solution) if "\\boxed" in solution else None
-        if shown is not None and shown != answer:
-            raise ValueError(f"its solution boxes {shown!r} but its answer is {answer!r}.")
+    prompt, solution = _text(record, "prompt", "question", "problem"), _given(record, "solution")
+    answer = _text(record, "answer") if "answer" in record or "solution" not in record else ""
+    if not solution and (answers.marked_answer(answer) is not None or "\n" in answer):
+        solution, answer = answer, ""  # worked steps and a marked answer in one field, as GSM8K's own
+        if answers.marked_answer(solution) is None:
+            raise ValueError("its answer has several lines and marks none: put the worked steps into 'solution'.")
+    if solution.rpartition("\n")[2].startswith("####"):
+        solution = "\n".join(_steps(solution))
     if "\\boxed" not in solution:
         answer = answer or answers.final_answer(solution)
-        steps = solution.partition("####")[0].rstrip()
-        solution = "\n".join(filter(None, [steps, answers.boxed(answer) if answer else ""]))
-    return Row(
-        str(prompt).strip(),
-        solution,
-        int(record.get("difficulty", 0)),
-        str(record.get("family", "")),
-        str(record.get("id", "")),
-    )
+        solution = "\n".join(filter(None, [solution, answers.boxed(answer) if answer else ""]))
+    elif answer and answers.marked_answer(solution) != answer:
+        raise ValueError(f"its solution boxes {answers.marked_answer(solution)!r} but its answer is {answer!r}.")
+    return Row(prompt, solution, _level(record), _given(record, "family"), _given(record, "id"))
+
+
+def _level(record: Mapping[str, Any]) -> int:
+    """The difficulty: what the file says, 0 where it says nothing."""
+    text = _given(record, "difficulty") or "0"
+    if not re.fullmatch(r"\d{1,9}(\.0*)?", text):
+        raise ValueError(f"its difficulty is {text[:40]!r}: give a whole number from 0 to 999999999.")
+    return int(float(text))
 
 
 _FORMATS: dict[str, Callable[[Mapping[str, Any], Path], Row]] = {

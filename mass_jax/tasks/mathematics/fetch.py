@@ -1,12 +1,14 @@
 """Where the files of a data set come from: its public address, the Hugging Face hub, or a folder of the user's."""
 
 import hashlib
+import http.client
 import os
 import re
 import shutil
 import tarfile
 import tempfile
 import urllib.request
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -64,7 +66,7 @@ def files(dataset: str, source: str, downloads: Path) -> Files:
 
     Args:
       dataset: one of `DATASETS`.
-      source: ``public``, ``hub``, or a folder (for ``jsonl`` also a single file, which becomes the test split).
+      source: ``public``, ``hub``, or a folder (for ``jsonl`` also a single file: it counts as the test split).
       downloads: where files of the public address are kept.
 
     Raises:
@@ -91,7 +93,8 @@ def local(dataset: str, path: Path) -> Files:
     if path.is_file() and dataset == "jsonl":
         return {"test": [path]}
     if not path.is_dir():
-        raise ValueError(f"there is no folder {path}: give the {dataset} data's folder, or 'public' or 'hub'.")
+        else_ = "one file of them" if dataset == "jsonl" else "'public' or 'hub'"
+        raise ValueError(f"there is no folder {path}: give the {dataset} data's folder, or {else_}.")
     found: Files = {}
     for split in SPLITS:
         if (path / split).is_dir():
@@ -132,9 +135,9 @@ def from_hub(repository: str, name: str) -> Path:
 
 
 def download(address: Address, folder: Path) -> Path:
-    """The file of an address in ``folder``; a file that is already there is taken as it is if its SHA-256 is right."""
+    """The file of an address in ``folder``; one that is already there is taken as it is, unless it is damaged."""
     path = folder / address.url.rpartition("/")[2]
-    if path.exists() and _is(path, address.sha256):
+    if path.exists() and not _damage(path, address):
         return path
     folder.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=folder, prefix=f"{path.name}.")
@@ -144,15 +147,18 @@ def download(address: Address, folder: Path) -> Path:
             try:
                 with urllib.request.urlopen(address.url, timeout=60) as response:
                     shutil.copyfileobj(response, file)
-            except OSError as error:
+                    told = response.headers.get("Content-Length")
+                if told is not None and file.tell() != int(told):  # a short answer is no error to http.client
+                    raise OSError(f"it broke off after {file.tell()} of {told} bytes")
+            except (OSError, http.client.HTTPException) as error:
                 raise ConnectionError(
-                    f"{address.url} cannot be fetched ({error}): download it elsewhere and give its folder as the "
-                    "source."
+                    f"{address.url} cannot be fetched ({error}): try again, or download it elsewhere and give its "
+                    "folder as the source."
                 ) from error
-        if not _is(part, address.sha256):
+        if damage := _damage(part, address):
             raise ValueError(
-                f"{address.url} is not the file it was: its SHA-256 should be {address.sha256}. Try again, or give a "
-                "folder with the data as the source."
+                f"{address.url} is not the file it was: {damage}. Try again, or give a folder with the data as the "
+                "source."
             )
         part.replace(path)  # a killed download leaves no file of this name
     finally:
@@ -160,8 +166,24 @@ def download(address: Address, folder: Path) -> Path:
     return path
 
 
-def _is(path: Path, sha256: str | None) -> bool:
-    return sha256 is None or hashlib.sha256(path.read_bytes()).hexdigest() == sha256
+def forget(dataset: str, downloads: Path) -> None:
+    """Remove the downloads of a data set that no SHA-256 vouches for, so that they are fetched anew."""
+    folder = downloads / dataset
+    for address in PUBLIC[dataset]:
+        if address.sha256 is None:
+            (folder / address.url.rpartition("/")[2]).unlink(missing_ok=True)
+            shutil.rmtree(folder / "MATH", ignore_errors=True)
+
+
+def _damage(path: Path, address: Address) -> str:
+    """What is wrong with a file, or an empty string: by its SHA-256 where that is known, else by its first bytes."""
+    content = path.read_bytes()
+    if address.sha256 is not None:
+        right = hashlib.sha256(content).hexdigest() == address.sha256
+        return "" if right else f"its SHA-256 should be {address.sha256}"
+    if address.url.endswith(".parquet") and not (content[:4] == content[-4:] == b"PAR1"):
+        return f"it is no whole parquet file but begins with {content[:40]!r}"
+    return ""
 
 
 def _public(dataset: str, folder: Path) -> Files:
@@ -175,7 +197,7 @@ def _public(dataset: str, folder: Path) -> Files:
                 with tarfile.open(paths[0]) as archive:
                     archive.extractall(temporary, filter="data")
                 (Path(temporary) / "MATH").rename(extracted)
-            except (tarfile.TarError, FileNotFoundError) as error:
+            except (tarfile.TarError, EOFError, zlib.error, FileNotFoundError) as error:
                 paths[0].unlink()
                 raise ValueError(f"{PUBLIC[dataset][0].url} is not the archive of MATH: try again.") from error
     return local(dataset, extracted)

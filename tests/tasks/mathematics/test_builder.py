@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -61,8 +63,28 @@ def test_ones_own_problems(tmp_path):
     assert sorted(problems, key=lambda p: p.prompt) == [
         Problem(f"p{i}", f"The answer is \\boxed{{{i}}}.", (), i, 1 - i % 2) for i in range(4)
     ]
-    with pytest.raises(ValueError, match="no split 'train': choose one of test"):
+    with pytest.raises(ValueError, match="mine.jsonl' is one file, all of it the test split: set task.held_out"):
         load(made, "train", tmp_path / "tfds")
+
+
+def test_one_file_is_split_by_the_number_of_test_problems(tmp_path):
+    path = write(tmp_path / "mine.jsonl", lines([{"prompt": f"What is {i}?", "answer": i} for i in range(12)]))
+    fields = {"validation_problems": 3, "held_out": 5}
+    made = config(path, "jsonl", **fields)
+    splits = {split: load(made, split, tmp_path / "tfds") for split in ("train", "validation", "test")}
+    prompts = {split: {problem.prompt for problem in found} for split, found in splits.items()}
+    assert [len(found) for found in prompts.values()] == [4, 3, 5] and len(set.union(*prompts.values())) == 12
+    assert {p.prompt for p in load(config(path, "jsonl", held_out=5), "test", tmp_path / "again")} == prompts["test"]
+    assert {p.prompt for p in load(config(path, "jsonl", held_out=5, seed=1), "test", tmp_path)} != prompts["test"]
+    with pytest.raises(ValueError, match="held_out = 12: .*mine.jsonl has 12 problems, of which at least 1"):
+        load(config(path, "jsonl", held_out=12), "test", tmp_path / "tfds")
+
+
+def test_a_training_split_that_is_all_in_the_test_is_refused(tmp_path):
+    for split in ("train", "test"):
+        write(tmp_path / f"data/{split}.jsonl", lines([{"prompt": "p", "answer": 1}]))
+    with pytest.raises(ValueError, match="every one of the 1 training problems is in the test split"):
+        load(config(tmp_path / "data", "jsonl"), "train", tmp_path / "tfds")
 
 
 def test_the_order_is_a_shuffle_that_the_seed_decides(tmp_path):
@@ -178,6 +200,34 @@ def test_published_data_of_another_size_are_refused(tmp_path, published):
     assert not list((tmp_path / "tfds").rglob("*.array_record*"))
 
 
+def test_an_unreadable_download_without_a_checksum_is_fetched_anew(tmp_path, monkeypatch, caplog):
+    source = miniature.math(tmp_path / "web/MATH")
+    with tarfile.open(tmp_path / "MATH.tar", "w") as archive:
+        archive.add(source, "MATH")
+    whole = (tmp_path / "MATH.tar").read_bytes()
+    monkeypatch.setitem(fetch.PUBLIC, "math", (Address((tmp_path / "MATH.tar").as_uri()),))
+    monkeypatch.setitem(builder.COUNTS, "math", {"train": 14, "test": 14})
+    downloads = tmp_path / "downloads/math"
+    made = MathematicsConfig(dataset="math")
+
+    def extracted() -> None:
+        builder.read_splits(made, tmp_path / "downloads")
+        (downloads / "MATH/test/algebra/0.json").write_text('{"problem": "cut o')
+
+    for damage in (
+        lambda: (downloads / "MATH.tar").write_bytes(whole[: len(whole) // 2]),  # truncated
+        lambda: (downloads / "MATH.tar").write_text("<html>"),
+        extracted,
+    ):
+        shutil.rmtree(downloads, ignore_errors=True)
+        downloads.mkdir(parents=True)
+        damage()
+        splits, _ = builder.read_splits(made, tmp_path / "downloads")
+        assert len(splits["test"]) == 14 and "Its downloads are fetched anew." in caplog.text
+        assert (downloads / "MATH.tar").read_bytes() == whole
+        caplog.clear()
+
+
 def test_data_are_written_once_and_changed_files_have_another_name(tmp_path, monkeypatch):
     folder = miniature.gsm8k(tmp_path / "data")
     first = config(folder)
@@ -196,6 +246,8 @@ def test_two_configurations_never_share_a_name(tmp_path):
         {},
         {"seed": 1},
         {"validation_problems": 1},
+        {"dataset": "jsonl", "source": str(ids), "held_out": 1},
+        {"dataset": "jsonl", "source": str(ids), "held_out": 2},
         {"source": "hub"},
         {"dataset": "svamp"},
         {"dataset": "math"},
@@ -210,6 +262,9 @@ def test_two_configurations_never_share_a_name(tmp_path):
         ({"dataset": "aime"}, r"task.dataset = 'aime': .*choose one of gsm8k, math, svamp, jsonl"),
         ({"test_ids": "hub"}, r"task.test_ids = 'hub': only math's"),
         ({"validation_problems": -1}, r"task.validation_problems = -1"),
+        ({"seed": -1}, r"task.seed = -1: give 0 or more"),
+        ({"held_out": -1}, r"task.held_out = -1"),
+        ({"held_out": 3}, r"task.held_out = 3: only one file of problems is split by it"),
     ],
 )
 def test_bad_fields(fields, message):

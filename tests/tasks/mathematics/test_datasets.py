@@ -69,10 +69,92 @@ def test_svamp_without_an_equation_and_with_a_nested_one(tmp_path):
             Row("p", "\\boxed{5}", 3, "f", "7"),
         ),
         ({"prompt": "p", "solution": "s", "answer": ""}, Row("p", "s\nThe answer is \\boxed{s}.", 0, "", "")),
+        # GSM8K's own layout, and other worked answers in one field
+        (
+            {"question": "p", "answer": "2+3=<<2+3=5>>5\nso 5\n#### 5"},
+            Row("p", "2+3=5\nso 5\nThe answer is \\boxed{5}.", 0, "", ""),
+        ),
+        ({"problem": "p", "answer": "#### 1,000"}, Row("p", "The answer is \\boxed{1,000}.", 0, "", "")),
+        ({"problem": "p", "answer": "so \\boxed{5}"}, Row("p", "so \\boxed{5}", 0, "", "")),
+        (
+            {"problem": "p", "answer": "We add.\nThe answer is 5"},
+            Row("p", "We add.\nThe answer is 5\nThe answer is \\boxed{5}.", 0, "", ""),
+        ),
+        (
+            {"prompt": "p", "solution": "#### Step 1\n2+3=5", "answer": 5},
+            Row("p", "#### Step 1\n2+3=5\nThe answer is \\boxed{5}.", 0, "", ""),
+        ),
+        # What may be absent may be null.
+        (
+            {"prompt": "p", "answer": 2.5, "solution": None, "difficulty": None, "family": None, "id": None},
+            Row("p", "The answer is \\boxed{2.5}.", 0, "", ""),
+        ),
+        (
+            {"prompt": "p", "answer": "5", "difficulty": 3.0, "family": 7},
+            Row("p", "The answer is \\boxed{5}.", 3, "7", ""),
+        ),
     ],
 )
 def test_jsonl(tmp_path, record, row):
     assert read_one(tmp_path, "jsonl", record) == row
+
+
+def test_one_file_of_gsm8k_reads_alike_in_both_formats(tmp_path):
+    path = write(tmp_path / "mine.jsonl", lines(miniature.gsm8k_records(0, 5)))
+    assert [row.solution for row in read("jsonl", [path])] == [row.solution for row in read("gsm8k", [path])]
+
+
+UNREADABLE = [
+    ("null", "null"),
+    ("[4]", "a list"),
+    ('{"value": 4}', "an object"),
+    ("true", "true or false"),
+    ("1e999", "not a finite number"),
+]
+
+
+@pytest.mark.parametrize(("value", "kind"), UNREADABLE)
+@pytest.mark.parametrize(("dataset", "field"), [("jsonl", "answer"), ("jsonl", "prompt"), ("gsm8k", "question")])
+def test_what_is_no_text_is_refused_with_its_line(tmp_path, dataset, field, value, kind):
+    fields = {"prompt": '"p"', "question": '"q"', "answer": '"#### 5"'} | {field: value}
+    bad = "{" + ", ".join(f'"{name}": {text}' for name, text in fields.items()) + "}"
+    good = json.dumps({"prompt": "p", "question": "q", "answer": "#### 5"})
+    path = write(tmp_path / "a.jsonl", f"{good}\n\n{bad}\n")
+    with pytest.raises(
+        ValueError, match=f"line 3 of .*a.jsonl is not a {dataset} problem: its {field} is {kind}: give"
+    ):
+        read(dataset, [path])
+
+
+def test_what_pandas_writes_for_nothing_is_refused_in_parquet(tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    records = [{"prompt": "p", "answer": 1.5}, {"prompt": "p", "answer": float("nan")}]
+    parquet.write_table(pytest.importorskip("pyarrow").Table.from_pylist(records), tmp_path / "a.parquet")
+    with pytest.raises(ValueError, match="record 2 of .*its answer is not a finite number"):
+        read("jsonl", [tmp_path / "a.parquet"])
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "json"])
+def test_a_byte_order_mark_is_skipped(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps({"prompt": "p", "answer": 5}).encode())
+    assert [row.prompt for row in read("jsonl", [path])] == ["p"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.jsonl", '{"prompt": "p", "answer": 5}\n\n{"prompt": }\n', r"line 3 is not JSON: .* \(column 12\)"),
+        ("a.jsonl", '{"prompt": "p", "answer": NaN}\n', "line 1 is not JSON: NaN is no value of JSON"),
+        ("a.jsonl", "[" * 100_000, "line 1 is not JSON: it is nested too deeply"),
+        ("a.json", '[\n{"prompt": }]', r"cannot be read: .* \(line 2, column 12\)"),
+        ("a.jsonl", "\n \n", "a.jsonl has no problem in it"),
+        ("a.json", "[]", "a.json has no problem in it"),
+    ],
+)
+def test_bad_json_is_named_by_its_place(tmp_path, name, text, message):
+    with pytest.raises(ValueError, match=message):
+        read("jsonl", [write(tmp_path / name, text)])
 
 
 def test_every_solution_ends_in_a_readable_answer(tmp_path):
@@ -88,12 +170,12 @@ def test_every_solution_ends_in_a_readable_answer(tmp_path):
         (
             "gsm8k",
             {"question": "q"},
-            "record 2 of .*train.jsonl is not a gsm8k problem: it has no field 'answer' but question",
+            "line 2 of .*train.jsonl is not a gsm8k problem: it has no field 'answer' but question",
         ),
         ("gsm8k", {"question": "q", "answer": "5"}, "has no '####'"),
-        ("gsm8k", {"question": "q", "answer": "a #### "}, "record 2 of .* has no final answer"),
-        ("gsm8k", {"question": " ", "answer": "#### 5"}, "record 2 of .* has no problem text"),
-        ("gsm8k", [1, 2], "record 2 of .* is not a gsm8k problem"),
+        ("gsm8k", {"question": "q", "answer": "a #### "}, "line 2 of .* has no final answer"),
+        ("gsm8k", {"question": " ", "answer": "#### 5"}, "line 2 of .* has no problem text"),
+        ("gsm8k", [1, 2], "line 2 of .* is not a gsm8k problem"),
         (
             "math",
             {"problem": "p", "solution": "\\boxed{1}", "type": "Botany"},
@@ -107,8 +189,16 @@ def test_every_solution_ends_in_a_readable_answer(tmp_path):
         (
             "jsonl",
             {"prompt": "p", "answer": "6", "difficulty": "hard"},
-            "record 2 of .* is not a jsonl problem: .*'hard'",
+            "line 2 of .* is not a jsonl problem: .*'hard'",
         ),
+        *(
+            ("jsonl", {"prompt": "p", "answer": "6", "difficulty": value}, f"its difficulty is '{value}': give a whole")
+            for value in (-1, 1.5, 10**30)
+        ),
+        ("jsonl", {"prompt": "p", "answer": "6", "difficulty": [1]}, "its difficulty is a list"),
+        ("jsonl", {"prompt": "p", "answer": "We add 2 and 3.\nThat makes 5."}, "several lines and marks none"),
+        ("jsonl", {"prompt": "half a pair \ud800", "answer": "6"}, "its prompt cannot be written as text"),
+        ("jsonl", "p", "it is str, not an object"),
     ],
 )
 def test_what_is_not_of_the_format_is_refused(tmp_path, dataset, record, message):

@@ -2,7 +2,9 @@
 
 import functools
 import hashlib
+import http.client
 import http.server
+import io
 import tarfile
 import threading
 
@@ -59,7 +61,8 @@ def test_an_address_that_cannot_be_reached(tmp_path, server):
     _, url, _ = server
     for address in (f"{url}/none.txt", "http://127.0.0.1:9/none.txt", f"file://{tmp_path}/none.txt"):
         with pytest.raises(
-            ConnectionError, match="none.txt cannot be fetched .*: download it elsewhere and give its folder"
+            ConnectionError,
+            match="none.txt cannot be fetched .*: try again, or download it elsewhere and give its folder",
         ):
             download(Address(address), tmp_path / "kept")
     assert list((tmp_path / "kept").iterdir()) == []
@@ -77,6 +80,50 @@ def test_a_download_that_breaks_off(tmp_path, monkeypatch):
         download(Address(source.as_uri()), tmp_path / "kept")
     assert list((tmp_path / "kept").iterdir()) == []
     assert download(Address(source.as_uri()), tmp_path / "kept").read_text() == "content"
+
+
+def answering(content: bytes, told: int | None, broken: Exception | None = None):
+    """Stands in for `urlopen`: a server that announces ``told`` bytes."""
+
+    class Response(io.BytesIO):
+        headers = {} if told is None else {"Content-Length": str(told)}
+
+        def read(self, size=-1):
+            if broken and self.tell() == len(content):
+                raise broken
+            return super().read(size)
+
+    return lambda *arguments, **options: Response(content)
+
+
+@pytest.mark.parametrize(
+    ("opened", "words"),
+    [
+        (answering(b"abc", 10), "it broke off after 3 of 10 bytes"),
+        (answering(b"abc", None, http.client.IncompleteRead(b"", 7)), "IncompleteRead"),
+        (answering(b"abc", 10, ConnectionResetError("reset by peer")), "reset by peer"),
+    ],
+)
+def test_a_broken_transfer_is_a_sentence_and_leaves_nothing(tmp_path, monkeypatch, opened, words):
+    monkeypatch.setattr(fetch.urllib.request, "urlopen", opened)
+    with pytest.raises(ConnectionError, match=f"x.tar cannot be fetched .*{words}.*: try again, or download it else"):
+        download(Address("http://host/x.tar"), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+PAGE = b"<html>Too many requests</html>"
+
+
+def test_a_page_in_place_of_a_file_is_not_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(fetch.urllib.request, "urlopen", answering(PAGE, len(PAGE)))
+    with pytest.raises(ValueError, match="test.parquet is not the file it was: .* begins with b'<html>Too many"):
+        download(Address("http://host/test.parquet"), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    whole = b"PAR1 and PAR1"
+    monkeypatch.setattr(fetch.urllib.request, "urlopen", answering(whole, None))
+    for damaged in (PAGE, whole[:-1], b""):
+        (tmp_path / "test.parquet").write_bytes(damaged)  # by an earlier version, or a disk
+        assert download(Address("http://host/test.parquet"), tmp_path).read_bytes() == whole
 
 
 def test_the_public_files_of_gsm8k_are_pinned():
