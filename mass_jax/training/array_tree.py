@@ -73,6 +73,14 @@ def decode(arrays: dict[str, Any], template: PyTree) -> PyTree:
     return jax.tree.unflatten(jax.tree.structure(template), leaves)
 
 
+def in_host_memory(leaf: Any) -> bool:
+    """Whether the host reads a leaf where it lies: a program for the devices would only have to be compiled."""
+    if not isinstance(leaf, jax.Array):
+        return True
+    devices: set[Any] = leaf.devices()
+    return leaf.is_fully_addressable and {device.platform for device in devices} == {"cpu"}
+
+
 def describe_mismatch(saved: Layout, wanted: Layout, limit: int = 8) -> str:
     """Returns one indented line for each of the first ``limit`` leaves that differ, or an empty string."""
 

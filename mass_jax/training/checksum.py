@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mass_jax.training import array_tree
 from mass_jax.types import AnyArray, Array
 
 _WORDS = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint32}
@@ -31,7 +32,7 @@ def checksums(arrays: dict[str, AnyArray]) -> dict[str, int]:
     found: dict[str, Any] = {}
     together: dict[frozenset[jax.Device], dict[str, Array]] = {}
     for name, array in arrays.items():
-        if not isinstance(array, jax.Array) or _in_host_memory(array):
+        if array_tree.in_host_memory(array):
             found[name] = _on_host(jax.device_get(array))
         else:
             together.setdefault(frozenset(array.sharding.device_set), {})[name] = array
@@ -55,12 +56,6 @@ def _on_device(array: Array) -> Array:
         stride = np.uint32(math.prod(words.shape[axis + 1 :]) % 2**32)
         place += jax.lax.broadcasted_iota(jnp.uint32, words.shape, axis) * stride
     return _sum(words, place, jnp)
-
-
-def _in_host_memory(array: Array) -> bool:
-    """Whether there is nothing to be gained by a program of its own, which would have to be compiled."""
-    devices: set[Any] = array.devices()
-    return array.is_fully_addressable and {device.platform for device in devices} == {"cpu"}
 
 
 def _on_host(array: np.ndarray) -> int:

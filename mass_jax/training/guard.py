@@ -11,6 +11,7 @@ from absl import logging
 
 from mass_jax.mass.outer import Limits
 from mass_jax.models import processes
+from mass_jax.training import array_tree
 from mass_jax.training.errors import InputError
 from mass_jax.types import Array, PyTree
 
@@ -25,7 +26,8 @@ class NonFiniteError(InputError, FloatingPointError):
 def check_finite(step: int, phase: str, **trees: PyTree) -> None:
     """Raises if any floating leaf holds a NaN or an infinity.
 
-    One compiled reduction a call, fetching one boolean a leaf; it waits for the values to be computed.
+    One compiled reduction a call, fetching one boolean a leaf; on a CPU the host looks itself. It waits for the values
+    to be computed.
 
     Args:
       step: the outer step, for the message.
@@ -45,7 +47,10 @@ def check_finite(step: int, phase: str, **trees: PyTree) -> None:
                 leaves.append(leaf)
     if not leaves:
         return
-    finite = jax.device_get(_finite(processes.put(leaves)))
+    if all(map(array_tree.in_host_memory, leaves)):
+        finite = np.array([np.isfinite(leaf).all() for leaf in jax.device_get(leaves)])
+    else:
+        finite = jax.device_get(_finite(processes.put(leaves)))
     if finite.all():
         return
     first = int(np.argmin(finite))

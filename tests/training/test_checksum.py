@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mass_jax.training import array_tree
 from mass_jax.training import checksum as module
 from mass_jax.training.checksum import checksums
 
@@ -17,7 +18,7 @@ def test_host_and_device_agree_and_every_bit_counts(dtype, monkeypatch):
         on_device = jnp.asarray(host)
         (value,) = {*checksums({"host": host, "device": on_device}).values()}
         with monkeypatch.context() as patch:
-            patch.setattr(module, "_in_host_memory", lambda array: False)
+            patch.setattr(array_tree, "in_host_memory", lambda leaf: not isinstance(leaf, jax.Array))
             assert checksums({"x": on_device}) == {"x": value}
             patch.setattr(module, "_BLOCK", 4)
             assert checksums({"x": host}) == {"x": value}
@@ -30,6 +31,6 @@ def test_host_and_device_agree_and_every_bit_counts(dtype, monkeypatch):
 
 
 def test_shapes_without_axes_or_elements(monkeypatch):
-    monkeypatch.setattr(module, "_in_host_memory", lambda array: False)
+    monkeypatch.setattr(array_tree, "in_host_memory", lambda leaf: not isinstance(leaf, jax.Array))
     found = checksums({"host": np.float32(3), "device": jnp.float32(3), "none": np.zeros((0, 2)), "zero": np.zeros(2)})
     assert found["host"] == found["device"] > 0 and found["none"] == found["zero"] == 0
