@@ -32,7 +32,7 @@ def checksums(arrays: dict[str, AnyArray]) -> dict[str, int]:
     found: dict[str, Any] = {}
     together: dict[frozenset[jax.Device], dict[str, Array]] = {}
     for name, array in arrays.items():
-        if array_tree.in_host_memory(array):
+        if not isinstance(array, jax.Array) or array_tree.in_host_memory(array):
             found[name] = _on_host(jax.device_get(array))
         else:
             together.setdefault(frozenset(array.sharding.device_set), {})[name] = array
