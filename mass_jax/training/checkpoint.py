@@ -12,7 +12,7 @@ import json
 import os
 import time
 from collections.abc import Mapping
-from logging import INFO, LogRecord
+from logging import INFO, LogRecord, getLogger
 from typing import Any, NamedTuple
 
 import jax
@@ -79,6 +79,7 @@ class Checkpointer:
         self._keep = keep
         self._config = None if config is None else json.loads(to_json(config))
         logging.get_absl_logger().addFilter(_without_orbax_chatter)
+        getLogger("asyncio").addFilter(_without_leftovers)
         self._damaged: list[int] = []
         self._writer: ocp.CheckpointManager | None = None
 
@@ -358,6 +359,11 @@ def _changed(arrays: dict[str, Any], manifest: dict[str, Any]) -> list[str]:
     saved = manifest["checksums"]
     found = checksums({path: arrays[path] for path in saved})
     return [path for path, value in found.items() if value != saved[path]][:3]
+
+
+def _without_leftovers(record: LogRecord) -> bool:
+    # Of a damaged checkpoint: the reads that were under way when the first one failed, each with a traceback.
+    return "exception was never retrieved" not in record.getMessage()
 
 
 def _without_orbax_chatter(record: LogRecord) -> bool:

@@ -1,6 +1,7 @@
 """What is saved comes back bitwise; what is damaged or foreign is said so."""
 
 import functools
+import gc
 import json
 import logging
 import resource
@@ -208,6 +209,8 @@ def test_a_flipped_byte_in_any_file_is_noticed_or_harmless(checkpoints, caplog):
     assert outcomes[largest].count(1) >= 8, "hardly a byte of the arrays' own file that nothing depends on"
     assert outcomes[checkpoints / "2" / "manifest" / "metadata"] == [1]
     assert "other values were saved of" in caplog.text
+    gc.collect()
+    assert "never retrieved" not in caplog.text, "a sentence, and no tracebacks"
 
 
 def test_a_checkpoint_from_before_there_were_checksums(checkpoints, caplog):
