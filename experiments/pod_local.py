@@ -177,8 +177,8 @@ def main() -> None:
     args, rest = parser.parse_known_args()
     if min(args.processes, args.devices) < 1 or min(args.kills, args.notices) < 0:
         parser.error("--processes and --devices are at least 1, --kills and --notices at least 0.")
-    if args.workdir.exists() and any(args.workdir.iterdir()):
-        parser.error(f"--workdir={args.workdir} is not empty: give another one, or remove it.")
+    if args.workdir.exists() and not (args.workdir.is_dir() and not any(args.workdir.iterdir())):
+        parser.error(f"--workdir={args.workdir} is not an empty directory: give another one, or remove it.")
 
     rng, began = random.Random(args.seed), time.perf_counter()
     # Each has a base of its own: pretraining is disturbed too. What is compiled is shared.
