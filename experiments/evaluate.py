@@ -32,7 +32,7 @@ from mass_jax.training.compilation import enable_compilation_cache
 from mass_jax.training.progress import Progress
 from mass_jax.training.results import merge
 from mass_jax.training.schema import check
-from mass_jax.training.study import Study, check_trained, load_arm, methods, open_study, overrides
+from mass_jax.training.study import Study, check_base, check_trained, load_arm, methods, open_study, overrides
 from mass_jax.training.workdir import fingerprint, write_atomically
 
 
@@ -204,6 +204,7 @@ def main(config: ConfigDict, workdir: Path) -> None:
     check(config)
     for name in config.arms:
         check_trained(config, workdir, name)
+    check_base(config, workdir)
     enable_compilation_cache()
     with Clock(workdir, "evaluate") as clock:
         clock.phase("evaluate")

@@ -90,8 +90,7 @@ def open_study(config: ml_collections.ConfigDict, workdir: Path) -> Study:
     documents = {
         name: setup.make_documents(config, domain, splits, *stream, config.seed) for name, stream in streams.items()
     }
-    base_dir = workdir.parent / "base" / fingerprint(identity(config))
-    base = pretrain(config, method.model, documents, workdir / "pretrain", base_dir)
+    base = pretrain(config, method.model, documents, workdir / "pretrain", base_folder(config, workdir))
     return Study(config, workdir, domain, method, splits, base)
 
 
@@ -152,6 +151,25 @@ def overrides(config: ml_collections.ConfigDict, name: str) -> dict[str, Any]:
 def methods(config: ml_collections.ConfigDict) -> dict[str, Arm]:
     """The methods of the table: those of the paper, and a row for every arm of one's own."""
     return arms.methods({name: arm_config(config, name).train.practice for name in config.arms})
+
+
+def base_folder(config: ml_collections.ConfigDict, workdir: Path) -> Path:
+    """Where the base that is pretrained here lies: beside the workdir, one for all runs with its settings."""
+    return workdir.parent / "base" / fingerprint(identity(config))
+
+
+def check_base(config: ml_collections.ConfigDict, workdir: Path) -> None:
+    """Looks whether there is a base.
+
+    Raises:
+      InputError: it would have to be pretrained.
+    """
+    folder = base_folder(config, workdir)
+    if "source" not in config.model and not (folder / "0").exists():
+        raise InputError(
+            f"There is no base in '{folder}', where that of '{workdir}' belongs: put it back, or pretrain it by "
+            "python -m experiments.train with the same --config and --workdir."
+        )
 
 
 def check_trained(config: ml_collections.ConfigDict, workdir: Path, name: str) -> None:

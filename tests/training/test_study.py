@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from configs import gsm8k_smollm2
+from configs import gsm8k_smollm2, smoke
+from experiments import evaluate
 from experiments.evaluate import base_state, write_results
 from experiments.evaluator import Evaluator
 from mass_jax import records
@@ -17,7 +18,7 @@ from mass_jax.reporting.report import write_report
 from mass_jax.tasks.mathematics import fetch
 from mass_jax.training.errors import InputError
 from mass_jax.training.results import merge
-from mass_jax.training.study import load_arm, open_study, train_arm
+from mass_jax.training.study import base_folder, check_base, load_arm, open_study, train_arm
 from tests.models.pretrained import byte_model
 
 # With single bytes as tokens, the data set's own prompts would be most of the test's time.
@@ -197,3 +198,15 @@ def test_an_unknown_task_or_model_is_a_sentence(config: ConfigDict, tmp_path: Pa
     config.model.source = str(tmp_path / "nowhere")
     with pytest.raises(InputError, match="there is no model at"):
         open_study(config, tmp_path / "b")
+
+
+def test_an_evaluation_pretrains_no_base(tmp_path: Path):
+    config = smoke.get_config().lock()
+    with config.unlocked():
+        config.arms = ConfigDict()
+    workdir = tmp_path / "run"
+    with pytest.raises(InputError, match="There is no base in .*: put it back, or pretrain it by"):
+        evaluate.main(config, workdir)
+    assert list(tmp_path.iterdir()) == [], "nothing is written"
+    (base_folder(config, workdir) / "0").mkdir(parents=True)
+    check_base(config, workdir)
