@@ -72,7 +72,6 @@ def open_study(config: ml_collections.ConfigDict, workdir: Path) -> Study:
         for name in config.arms:  # their checkpoints say whose they are, should config.json be gone
             Checkpointer(workdir / name / "checkpoints", config=arm_config(config, name)).check_config()
         splits = _made_once(partial(setup.make_splits, config, domain, method))
-        check_families(splits)
         check_lengths(config, domain, method.lengths, splits)
         workdir = open_workdir(workdir, config)  # the first to be written, after all that can be refused
         if "source" in config.model:
@@ -92,20 +91,6 @@ def open_study(config: ml_collections.ConfigDict, workdir: Path) -> Study:
     }
     base = pretrain(config, method.model, documents, workdir / "pretrain", base_folder(config, workdir))
     return Study(config, workdir, domain, method, splits, base)
-
-
-def check_families(splits: Splits) -> None:
-    """Look whether the tables can have intervals, which are over families.
-
-    Raises:
-      InputError: all test problems are of one family.
-    """
-    families = {problem.family for problem in splits.test}
-    if len(families) < 2:
-        raise InputError(
-            f"the {len(splits.test)} test problems are of {len(families)} family, and intervals are over families: "
-            "choose 2 problems or more of different families, or give each problem a family of its own."
-        )
 
 
 def _made_once(make: Callable[[], Splits]) -> Splits:

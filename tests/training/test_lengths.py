@@ -1,14 +1,12 @@
-"""Problems that do not fit their lengths, or allow no intervals, are refused before anything is computed."""
+"""Lengths that a domain's texts do not fit are refused before anything is computed."""
 
 import dataclasses
 
 import pytest
 
-from mass_jax.tasks.base import Problem
 from mass_jax.training.errors import InputError
 from mass_jax.training.lengths import check_lengths
 from mass_jax.training.setup import Splits
-from mass_jax.training.study import check_families
 from tests.mass import tiny
 from tests.training.test_schema import get_config
 
@@ -38,10 +36,3 @@ def test_a_length_that_is_too_short_is_a_sentence(field: str, least: int, words:
     check(field, least)
     with pytest.raises(InputError, match=f"lengths.{field} = {least - 1}.* {words}"):
         check(field, least - 1)
-
-
-@pytest.mark.parametrize("test", [PROBLEMS[:1], [dataclasses.replace(problem, family=-1) for problem in PROBLEMS]])
-def test_test_problems_of_one_family_are_a_sentence(test: list[Problem]):
-    check_families(SPLITS)
-    with pytest.raises(InputError, match=rf"the {len(test)} test problems are of 1 family, and intervals are over"):
-        check_families(SPLITS._replace(test=test))
