@@ -29,9 +29,8 @@ finally:
 """
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
-@pytest.mark.parametrize("where", ["works", "hangs"])
-def test_a_notice_is_a_sentence_and_a_status(number: signal.Signals, status: int, where: str):
+@pytest.mark.parametrize(("where", "number", "status"), [("works", signal.SIGINT, 130), ("hangs", signal.SIGTERM, 75)])
+def test_a_notice_is_a_sentence_and_a_status(where: str, number: signal.Signals, status: int):
     command = [sys.executable, "-c", PROGRAM, where]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
