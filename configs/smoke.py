@@ -1,8 +1,9 @@
-"""The demo's program at its smallest size: every phase and every arm runs, nothing is learnt.
+"""The demo's program at its smallest size: every phase and every arm runs, and models are adapted to what they write.
 
     make smoke
 
-Hardware: 2 CPU cores. Time: 1 min 36 s. Accuracies stay near zero.
+Hardware: 2 CPU cores. Time: 1 min 36 s with a base that saw 40 batches; it sees 200 now, some 10 s more. Accuracies say
+nothing: there are 12 test problems.
 """
 
 from ml_collections import ConfigDict
@@ -13,26 +14,27 @@ from configs import demo
 def get_config() -> ConfigDict:
     """The demo, shrunk."""
     config = demo.get_config()
-    config.task.rules = 12
+    config.task.rules = 10
     config.task.validation_families = 4
     config.task.test_families = 4
-    config.task.pretrain_problems = 64
+    config.task.pretrain_problems = 24
     config.task.train_problems = 32
     config.task.validation_problems = 8
     config.task.test_problems = 12
 
-    config.model.width = 32
+    config.model.width = 64
     config.model.layers = 1
-    config.model.heads = 2
-    config.model.kv_heads = 1
+    config.model.heads = 4  # two heads do not learn in time to repeat what was asked
+    config.model.kv_heads = 2
     config.model.head_dim = 16
-    config.model.mlp_width = 64
+    config.model.mlp_width = 128
 
-    config.pretrain.steps = 40
+    # Just long enough that most of the written practice is well formed: without any, nothing is adapted.
+    config.pretrain.steps = 200
     config.pretrain.warmup_steps = 5
     config.pretrain.decay_steps = 10
-    config.pretrain.short_batch = 16
-    config.pretrain.long_batch = 16
+    config.pretrain.short_batch = 8
+    config.pretrain.long_batch = 48
 
     config.lora.rank = 2
     config.generator.examples = 4
@@ -43,7 +45,7 @@ def get_config() -> ConfigDict:
     config.train.save_every = 2
     config.arms.solver_grpo = {"train": {"mode": "verifier", "practice": False, "solutions": 8, "solve_weight": 1.0}}
 
-    # An untrained base has no headroom; the gate is measured, and open.
+    # So small a base has no headroom to speak of; the gate is measured, and open.
     config.gate.problems = 8
     config.gate.oracle_gain = -1.0
     config.gate.strict_gain = -1.0

@@ -27,8 +27,8 @@ from mass_jax.training.workdir import write_atomically
 
 LOOK_EVERY = 0.05
 """Seconds between two looks at how far a run is."""
-FAREWELL = 10.0
-"""Seconds for the others to end, before they are killed too: left alone they wait 90 for one that was killed."""
+FAREWELL = 30.0
+"""Seconds for the others to end, before they are killed too."""
 
 
 def free_port() -> int:
@@ -150,6 +150,14 @@ def differences(a: Path, b: Path) -> list[str]:
     return found
 
 
+def adaptation(run: Path) -> dict[str, float]:
+    """What a run's arms wrote and learnt of it, on average; without that, equality says nothing of adaptation."""
+    lines = [line for file in run.glob(f"*/{METRICS_FILE}") for line in read_repeatable(file.parent)]
+    names = ("synthesis/well_formed", "grad_norm/scorer")
+    found = {name: [line[name] for line in lines if name in line] for name in names}
+    return {name: sum(values) / len(values) if values else 0.0 for name, values in found.items()}
+
+
 def _newest(directory: Path) -> dict[str, bytes]:
     with Checkpointer(directory) as checkpointer:
         step = checkpointer.latest_step()
@@ -181,14 +189,9 @@ def main() -> None:
         parser.error(f"--workdir={args.workdir} is not an empty directory: give another one, or remove it.")
 
     rng, began = random.Random(args.seed), time.perf_counter()
-    # Each has a base of its own: pretraining is disturbed too. What is compiled is shared.
-    (args.workdir / "cache").mkdir(parents=True)
-    pods = {}
+    pods = {}  # each has a base of its own: pretraining is disturbed too
     for name in ("undisturbed", "disturbed"):
-        home = args.workdir.absolute() / name
-        home.mkdir()
-        (home / ".jax_cache").symlink_to("../cache")
-        pods[name] = Pod(home / "run", args.config, args.processes, args.devices, rest)
+        pods[name] = Pod(args.workdir.absolute() / name / "run", args.config, args.processes, args.devices, rest)
     print("the undisturbed run ...", flush=True)
     run(pods["undisturbed"], [], 0.0, rng)
     length = pods["undisturbed"].progress()
@@ -199,14 +202,19 @@ def main() -> None:
     print(f"the disturbed run, {len(points)} times in a course of {length} lines ...", flush=True)
     disturbances = run(pods["disturbed"], list(zip(points, numbers, strict=True)), pace, rng)
     found = differences(*(pod.workdir for pod in pods.values()))
+    adapted = adaptation(pods["undisturbed"].workdir)
+    if not all(adapted.values()):
+        found.append(f"Nothing was adapted to: {adapted}")
     report = {
         "processes": args.processes,
         "devices": args.devices,
         "disturbances": disturbances,
         "differences": found,
+        "adaptation": adapted,
         "seconds": time.perf_counter() - began,
     }
     write_atomically(args.workdir / "pod_local.json", json.dumps(report, indent=2))
+    print(f"{adapted['synthesis/well_formed']:.0%} of the practice was well formed.")
     print("\n".join(found) or "Both runs ended with the same parameters, metrics and results, bit for bit.")
     sys.exit(bool(found) or len(disturbances) < len(points))
 

@@ -63,3 +63,12 @@ def test_every_arm_has_its_metrics_and_every_view_its_file(workdir: Path):
     assert len((workdir / "examples.jsonl").read_text().splitlines()) == 5
     page = (workdir / "report.html").read_text()
     assert "mass_gold" in page or "MASS-gold" in page
+
+
+def test_models_are_adapted_to_what_they_wrote(workdir: Path):
+    # An equality of two runs, or of two programs, would say nothing of adaptation where there is none.
+    for arm in ("mass_gold", "mass", "first_order"):
+        rows = [json.loads(line) for line in (workdir / arm / "metrics.jsonl").read_text().splitlines()]
+        assert all(row["synthesis/well_formed"] > 0.3 for row in rows), arm
+        assert all(row["outer/loss_post"] != row["outer/loss_pre"] for row in rows), arm
+        assert any(row["attribution/std"] > 0 and row["grad_norm/scorer"] > 0 for row in rows), arm

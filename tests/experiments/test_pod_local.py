@@ -31,3 +31,11 @@ def test_only_what_tells_of_the_machine_may_differ(tmp_path: Path):
         "mass/checkpoints differ in 1 of 2 arrays, such as w"
     ]
     assert pod_local.differences(one, finished(tmp_path / "accuracy", accuracy=0.25)) == ["results.json differs"]
+
+
+def test_whether_there_was_anything_to_adapt_to(tmp_path: Path):
+    assert pod_local.adaptation(finished(tmp_path / "none")) == {"synthesis/well_formed": 0, "grad_norm/scorer": 0}
+    with MetricsWriter(tmp_path / "some" / "mass", resume_step=0) as writer:
+        for step, share in enumerate((0.5, 1.0)):
+            writer.write(step, {"synthesis/well_formed": share, "grad_norm/scorer": 2 * share})
+    assert pod_local.adaptation(tmp_path / "some") == {"synthesis/well_formed": 0.75, "grad_norm/scorer": 1.5}

@@ -121,6 +121,7 @@ def test_two_processes_do_what_one_does(tmp_path: Path):
             np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7 * np.abs(theirs).max())
     lines, others = read_repeatable(tmp_path / "two"), read_repeatable(tmp_path / "one")
     assert [line["step"] for line in lines] == [0, 1, 2], "one process writes"
+    assert all(line["synthesis/well_formed"] > 0.3 and line["grad_norm/scorer"] > 0 for line in lines), "it adapts"
     for line, other in zip(lines, others, strict=True):
         assert line == pytest.approx(other, rel=1e-6, abs=1e-9)
 
