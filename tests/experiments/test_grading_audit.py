@@ -100,7 +100,7 @@ def test_what_cannot_be_read_is_a_sentence(tmp_path):
     with pytest.raises(InputError, match="has no gsm8k.* give such a folder"):
         grading_audit.run(tmp_path, tmp_path, last_number)
     (tmp_path / "math.jsonl").write_text("{}\n")
-    with pytest.raises(InputError, match=r"--data: record 1 of .*math.jsonl is not a math problem"):
+    with pytest.raises(InputError, match=r"--data: line 1 of .*math.jsonl is not a math problem"):
         grading_audit.run(tmp_path, tmp_path, last_number)
     with pytest.raises(InputError, match="has no .* of the name svamp"):
         grading_audit.run(tmp_path, tmp_path, last_number, files=["svamp"])
