@@ -87,7 +87,7 @@ def give_up(worker: _Worker) -> None:
     worker.deadline = 0.0
 
 
-def test_hostile_answers_cost_at_most_two_time_outs_each_and_the_others_are_judged():
+def test_hostile_answers_cost_at_most_two_time_outs_each_and_the_others_are_judged(caplog):
     pairs = [("x+1", "1+x")]
     for hostile in HOSTILE:
         pairs += [("y+1", hostile), ("x+1", f"1 + x + {len(pairs)} - {len(pairs)}")]
@@ -100,13 +100,7 @@ def test_hostile_answers_cost_at_most_two_time_outs_each_and_the_others_are_judg
         counts = grader.counts
         assert 1 <= counts.unjudged == len(over) <= len(HOSTILE) and counts.timeouts >= 2 * counts.unjudged
         assert counts.quick + counts.checked + counts.unjudged == len(set(pairs))
-
-
-def test_what_does_not_end_is_not_judged(caplog):
-    with Grader(workers=1, time_limit=0.3) as grader:
-        assert grader.grade("x", HANGS) == Verdict(False, "over the time limit of 0.3 s", judged=False)
-        assert grader.counts == grading.Counts(timeouts=2, unjudged=1)
-        assert "not judged (over the time limit of 0.3 s, twice)" in caplog.text
+        assert caplog.text.count("not judged (over the time limit of 0.5 s, twice)") == counts.unjudged
 
 
 def test_waiting_for_the_processor_costs_no_time(at_send):
@@ -135,10 +129,10 @@ def test_an_answer_whose_worker_the_machine_holds_up_is_judged_by_another(at_sen
         assert grader.counts == grading.Counts(checked=4, timeouts=1)
 
 
-def test_a_pair_that_repeats_is_judged_once():
-    with Grader(workers=1) as grader:
-        verdicts = grader.grade_many([("x+1", "1+x")] * 20)
-        assert len(verdicts) == 20 and grader.counts == grading.Counts(checked=1)
+def test_a_pair_that_repeats_is_judged_once(grader):
+    before = grader.counts.checked
+    verdicts = grader.grade_many([("x+1", "1+x")] * 20)
+    assert len(verdicts) == 20 and grader.counts.checked == before + 1
 
 
 def test_all_workers_are_busy(at_send):
@@ -235,14 +229,14 @@ def test_workers_end_with_a_killed_parent_and_a_script_needs_no_main_guard():
     code = (
         "import os, sys\n"
         "from mass_jax.tasks.mathematics.grading import Grader\n"
-        "grader = Grader(workers=2)\n"
-        "assert all(v.correct for v in grader.grade_many([('x+1', '1+x'), ('x+2', '2+x')]))\n"
+        "grader = Grader(workers=1)\n"
+        "assert grader.grade('x+1', '1+x').correct\n"
         "print(*[each._process.pid for each in grader._workers], flush=True)\n"
         "os.kill(os.getpid(), 9)\n"
     )
     done = subprocess.run([sys.executable, "-"], input=code, capture_output=True, text=True, timeout=60)
     workers = [int(pid) for pid in done.stdout.split()]
-    assert done.returncode == -9 and len(workers) == 2, done.stderr
+    assert done.returncode == -9 and len(workers) == 1, done.stderr
     end = time.monotonic() + 20
     while any(map(alive, workers)) and time.monotonic() < end:
         time.sleep(0.05)
