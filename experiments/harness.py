@@ -35,7 +35,7 @@ from ml_collections import ConfigDict
 from experiments.evaluate import base_state
 from experiments.evaluator import Evaluator
 from mass_jax.mass import arms, inner
-from mass_jax.mass.arms import CONTROLS, METHODS, Arm, Ready
+from mass_jax.mass.arms import CONTROLS, Arm, Ready
 from mass_jax.mass.method import LengthConfig, Method
 from mass_jax.mass.outer import TrainState
 from mass_jax.mass.packing import encode_prompt, fits
@@ -45,7 +45,8 @@ from mass_jax.tasks.base import Problem
 from mass_jax.training import config as command_line
 from mass_jax.training.compilation import enable_compilation_cache
 from mass_jax.training.errors import InputError
-from mass_jax.training.study import Study, open_study, train_arm
+from mass_jax.training.schema import check
+from mass_jax.training.study import Study, check_base, check_trained, load_arm, methods, open_study
 from mass_jax.training.workdir import nearest, to_json, write_atomically
 from mass_jax.types import Array, Params, PyTree, Sequences
 
@@ -80,7 +81,8 @@ class AdaptedLM(LM):
           InputError: the arm is unknown, or needs more than a problem's prompt.
         """
         super().__init__()
-        self.study, self.state, self.arm = study, state, named_arm(arm)
+        self.study, self.state, self.arm = study, state, named_arm(study.config, arm)
+        self.method = Evaluator(study, [], study.config.seed).method(self.arm.model)
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
         """The problem that a chat is about: the domain's prompt takes the place of a template.
@@ -121,7 +123,7 @@ class AdaptedLM(LM):
         for context, continuation in dict.fromkeys(pairs):
             asked.setdefault(context, []).append(continuation)
         width = max(map(len, asked.values()), default=0)
-        method, pad_id = self.study.method, self.study.domain.tokenizer.pad_id
+        method, pad_id = self.method, self.study.domain.tokenizer.pad_id
         limit = method.model.context + 1  # the last token is predicted, not read
         found: dict[tuple[str, str], tuple[float, bool]] = {}
         for problems, ready in self._adapted(list(asked), method, method.model.context):
@@ -152,14 +154,14 @@ class AdaptedLM(LM):
 
     def _answering(self, tokens: int) -> Method:
         """The method with answers of up to ``tokens`` tokens."""
-        most = self.study.method.model.context - self._lengths.prompt
+        most = self.method.model.context - self._lengths.prompt
         if not 1 <= tokens <= most:
             raise InputError(
                 f"the task asks for answers of max_gen_toks = {tokens} tokens, but beside lengths.prompt = "
-                f"{self._lengths.prompt} the model's context of {self.study.method.model.context} holds 1 to {most}: "
+                f"{self._lengths.prompt} the model's context of {self.method.model.context} holds 1 to {most}: "
                 "change the task's generation_kwargs, or a length."
             )
-        return replace(self.study.method, lengths=replace(self._lengths, solution=tokens))
+        return replace(self.method, lengths=replace(self._lengths, solution=tokens))
 
     def _adapted(self, contexts: Sequence[str], method: Method, limit: int) -> Adapted:
         """Every context as a problem, with a model adapted to it where that can be done; the others last."""
@@ -179,7 +181,10 @@ class AdaptedLM(LM):
         for start in range(0, len(rest), size):
             # Filled up, so that one shape is compiled.
             batch = [rest[i % len(rest)] for i in range(start, start + size)]
-            prompts = [self._cut_from_the_left(self.study.domain.task.solve_prompt(each), limit) for each in batch]
+            rendered = (
+                self.study.domain.task.solve_prompt(each) or "\n" for each in batch
+            )  # a model has to read something
+            prompts = [self._cut_from_the_left(each, limit) for each in rendered]
             yield [Problem(each, "", (), -1, -1) for each in batch], Ready(prompts, limit, None, None)
 
     def _can_adapt_to(self, context: str) -> bool:
@@ -212,21 +217,20 @@ class AdaptedLM(LM):
 
     @property
     def _lengths(self) -> LengthConfig:
-        return self.study.method.lengths
+        return self.method.lengths
 
 
-def named_arm(name: str) -> Arm:
-    """The arm, if it can answer what only a prompt is known of.
+def named_arm(config: ConfigDict, name: str) -> Arm:
+    """The row of the config's table, if it can answer what only a prompt is known of.
 
     Raises:
       InputError: if it cannot, or there is none.
     """
-    able = [
-        each for each, arm in (METHODS | CONTROLS).items() if not arm.privileged and arm.practice != "other_problem"
-    ]
+    rows = methods(config) | CONTROLS
+    able = [each for each, arm in rows.items() if not arm.privileged and arm.practice != "other_problem"]
     if name not in able:
         raise InputError(f"--arm={name} cannot answer what only a prompt is known of: choose from {', '.join(able)}.")
-    return (METHODS | CONTROLS)[name]
+    return rows[name]
 
 
 @partial(jax.jit, static_argnames="method")
@@ -270,7 +274,10 @@ def write_task(study: Study, folder: Path) -> Path:
         "doc_to_text": "{{prompt}}",
         "doc_to_target": "{{solution}}",
         "generation_kwargs": {"until": [], "do_sample": False, "max_gen_toks": study.method.lengths.solution},
-        "metric_list": [{"metric": "exact_match", "aggregation": "mean", "higher_is_better": True}],
+        "metric_list": [
+            {"metric": "exact_match", "aggregation": "mean", "higher_is_better": True},
+            {"metric": "not_judged", "aggregation": "mean", "higher_is_better": False},
+        ],
     }
     path = folder / "test.yaml"
     # The tag is the harness's own, which YAML's writer does not know.
@@ -321,10 +328,14 @@ def evaluate(study: Study, state: TrainState, arm: str, tasks: Sequence[str]) ->
 
 def main(config: ConfigDict, workdir: Path) -> None:
     """Evaluate one arm, and write what the harness says of it."""
-    arm = named_arm(flags.FLAGS.arm)
+    check(config)
+    arm = named_arm(config, flags.FLAGS.arm)
+    if arm.model != "base":
+        check_trained(config, workdir, arm.model)
+    check_base(config, workdir)
     enable_compilation_cache()
     study = open_study(config, workdir)
-    state = base_state(study) if arm.model == "base" else train_arm(study, arm.model)
+    state = base_state(study) if arm.model == "base" else load_arm(study, arm.model)
     tasks = flags.FLAGS.tasks or [str(write_task(study, workdir / "harness"))]
     results = evaluate(study, state, flags.FLAGS.arm, tasks)
     path = workdir / f"harness-{flags.FLAGS.arm}.json"

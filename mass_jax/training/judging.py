@@ -13,7 +13,7 @@ from mass_jax.training import setup
 
 
 def judge(config: Path) -> Callable[[Mapping[str, Any], Sequence[str]], dict[str, float]]:
-    """The ``process_results`` of a task: 1 for an answer that the domain accepts, else 0.
+    """The ``process_results`` of a task: 1 for an answer that the domain accepts, else 0; and 1 for one not judged.
 
     Args:
       config: the study's config.json. The domain is made from it when the first answer is judged.
@@ -25,6 +25,7 @@ def judge(config: Path) -> Callable[[Mapping[str, Any], Sequence[str]], dict[str
 
     def process_results(document: Mapping[str, Any], results: Sequence[str]) -> dict[str, float]:
         problem = Problem(**{**document, "facts": tuple(document["facts"])})
-        return {"exact_match": float(task().grade([problem], [results[0]])[0].correct)}
+        (verdict,) = task().grade([problem], [results[0]])
+        return {"exact_match": float(verdict.correct), "not_judged": float(not verdict.judged)}
 
     return process_results
