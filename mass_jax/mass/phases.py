@@ -141,7 +141,7 @@ def phases(
         prefill = partial(sampling.prefill, model, samples=samples, max_new_tokens=new, pad_id=0, top_p=1.0)
         begun = jax.eval_shape(prefill, *settings[1:], *prompts, key(), struct((count,), jnp.int32))
         begun = placed(mesh, begun, _cached(begun) if mesh else P())
-        written = (*settings, struct((), jnp.int32), 1, 0, 1.0, begun)
+        written = (*settings, struct((), jnp.int32), (), 0, 1.0, begun)
         found.append(Phase(f"{phase}/decode", sampling.decode, written, count, count * samples * new, beside))
 
     experience: list[Experience] = []

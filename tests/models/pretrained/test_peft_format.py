@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
@@ -13,6 +14,7 @@ from mass_jax.models import lora
 from mass_jax.models.lora import LoraConfig
 from mass_jax.models.pretrained import folder, peft_format
 from mass_jax.models.pretrained.errors import PretrainedError
+from mass_jax.models.transformer import ModelConfig
 from mass_jax.types import Params, PyTree
 from tests.models.pretrained.conftest import make, our_logits, their_logits, tokens
 
@@ -39,7 +41,16 @@ def open_base(path: Path) -> Any:
     return pytest.importorskip("transformers").AutoModelForCausalLM.from_pretrained(path).eval()
 
 
+def double_logits(config: ModelConfig, params: Params, adapter: PyTree = None) -> np.ndarray:
+    """Ours in float64: in float32 what a processor's products round decides how close two libraries come."""
+    with jax.enable_x64(True):
+        wide = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), (params, adapter))
+        return our_logits(config, wide[0], IDS, wide[1])
+
+
 def assert_close(found: np.ndarray, expected: np.ndarray) -> None:
+    assert found.dtype == expected.dtype == np.float64
+    # Transformers' rotary angles stay float32.
     assert np.abs(found - expected).max() < 1e-5 * max(1, np.abs(expected).max())
 
 
@@ -52,9 +63,9 @@ def test_peft_reads_what_we_write(name: str, targets: str, tmp_path: Path):
     adapter = random_adapter(params, targets)
     peft_format.save(tmp_path / "adapter", config, adapter, str(path))
     theirs = peft.PeftModel.from_pretrained(open_base(path), tmp_path / "adapter").eval()
-    ours = our_logits(config, params, IDS, adapter)
-    assert np.abs(ours - our_logits(config, params, IDS)).max() > 0.1
-    assert_close(ours, their_logits(theirs, IDS))
+    ours = double_logits(config, params, adapter)
+    assert np.abs(ours - double_logits(config, params)).max() > 0.1
+    assert_close(ours, their_logits(theirs.double(), IDS))
     jax.tree.map(np.testing.assert_array_equal, peft_format.load(tmp_path / "adapter", config), adapter)
 
 
@@ -73,17 +84,17 @@ def test_we_read_what_peft_writes(base: tuple[Path, Any, Params], options: dict,
     theirs.save_pretrained(tmp_path / "adapter")
     adapter = peft_format.load(tmp_path / "adapter", config)
     assert sorted(adapter) == ["down_proj", "o_proj", "q_proj"]
-    assert_close(our_logits(config, params, IDS, adapter), their_logits(theirs, IDS))
+    assert_close(double_logits(config, params, adapter), their_logits(theirs.double(), IDS))
 
 
 def test_merged_is_adapted(base: tuple[Path, Any, Params], tmp_path: Path):
     _, config, params = base
     adapter = random_adapter(params)
     merged = peft_format.merge(params, adapter)
-    expected = our_logits(config, params, IDS, adapter)
-    assert_close(our_logits(config, merged, IDS), expected)
+    expected = double_logits(config, params, adapter)
+    assert_close(double_logits(config, merged), expected)
     folder.write(tmp_path / "merged", config, merged)
-    assert_close(their_logits(open_base(tmp_path / "merged"), IDS), expected)
+    assert_close(their_logits(open_base(tmp_path / "merged").double(), IDS), expected)
 
 
 def test_merging_keeps_the_dtype_and_adds_before_rounding(base: tuple[Path, Any, Params]):
