@@ -27,7 +27,7 @@ TEST_WORKERS ?= 2
 TEST_ENV = JAX_PLATFORMS=cpu XLA_FLAGS="--xla_cpu_multi_thread_eigen=false $(QUICK)" OMP_NUM_THREADS=1 MPLBACKEND=Agg
 PYTEST := -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup demo smoke demo-llm reproduce-llm estimators estimators-gpt2 plan pod-local hyper-cleaning bench-sampling fuzz peers report test test-fast test-lower lint format typecheck tensorboard clean distclean
+.PHONY: help setup demo smoke demo-llm reproduce-llm estimators estimators-gpt2 plan pod-local hyper-cleaning bench-sampling fuzz peers report test test-fast test-lower wheel lint format typecheck tensorboard clean distclean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | \
@@ -121,6 +121,14 @@ test-lower: .venv-lower/.stamp  ## test with the oldest versions that setup.py a
 	.venv-lower/bin/python -m pip install --quiet --disable-pip-version-check uv
 	.venv-lower/bin/uv pip install --python .venv-lower/bin/python --resolution lowest-direct -e '.[test]'
 	@touch $@
+
+# In folders of their own: setuptools would put what lies in build/ from before into the wheel.
+wheel: $(VENV)/.stamp  ## build the wheel into dist/, and import all of it from a fresh folder
+	rm -rf build dist
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	$(PIP) --no-deps --no-index --target build/installed dist/*.whl
+	JAX_PLATFORMS=cpu PYTHONPATH=build/installed $(BIN)/python -P tests/check_wheel.py build/installed
+	rm -rf build
 
 lint: $(VENV)/.stamp  ## check style and formatting
 	$(BIN)/ruff check .

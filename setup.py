@@ -1,23 +1,30 @@
 """Packaging of mass_jax: what it needs, and for what."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
-# Lower bounds are versions that `make test-lower` installs and tests.
+ROOT = Path(__file__).parent
+INIT = (ROOT / "mass_jax/__init__.py").read_text(encoding="utf-8")
+
+# Whatever the code imports is named here, also where another of these would bring it (`tests/test_packaging.py`). Lower
+# bounds are versions that `make test-lower` installs and tests.
 REQUIREMENTS = [
     "jax>=0.10.2",  # arrays, autodiff, compilation
     "flax>=0.12.8",  # the transformer's modules
     "optax>=0.2.8",  # optimisers, inner and outer
     "orbax-checkpoint>=0.12.8",  # atomic, asynchronous checkpoints
+    "etils>=1.15.0",  # paths as Orbax takes them
     "tensorflow-datasets>=4.9.10",  # dataset builders; used without TensorFlow
     "array-record>=0.8.6",  # the file format of those datasets
+    "pyarrow>=26.0.1",  # problems in Parquet files, as on the hub
     "grain>=0.2.18",  # checkpointable input pipelines
     "ml-collections>=1.1.0",  # locked configs with command-line overrides
-    "pydantic>=2.14.4",  # types and ranges of every field of a config
-    "chex>=0.1.92",  # shape and type assertions
+    "pydantic>=2.14.4",  # types and ranges: of every field of a config, and of other people's JSON
     "absl-py>=2.5.1",  # flags, logging and the mains of the experiments
     "numpy>=2.4.6",  # host-side arrays, statistics of the report
+    "ml_dtypes>=0.6.0",  # bfloat16 for numpy
     "rich>=15.0.0",  # progress bar with the time left
     "matplotlib>=3.11.2",  # figures of the report
     "tensorboardX>=2.6.5",  # TensorBoard event files; flax.metrics.tensorboard would need TensorFlow
@@ -26,19 +33,24 @@ REQUIREMENTS = [
     "gguf>=0.19.0",  # reads and dequantises GGUF files
     "jinja2>=3.1.6",  # chat templates
     "huggingface_hub>=2.4.0",  # models and datasets by their hub id
-    "pydantic>=2.14.4",  # schemas of other people's JSON: types, ranges, unknown fields
     "math-verify>=0.9.0",  # equivalence of mathematical answers
+    "latex2sympy2_extended>=1.11.0",  # how math-verify reads LaTeX, set by us
+    "sympy>=1.14.0",  # the expressions that it compares; small ones are scaled before
 ]
 
 EXAMPLES = ["scikit-learn>=1.9.1"]  # ships the digits of experiments/hyper_cleaning.py
 
 # Others' implementations, which ours is held against. Install torch by pip: its index may hold a build without CUDA.
 PARITY = ["torch==2.13.0", "transformers>=5.24.0", "peft>=0.21.2", "accelerate>=1.15.0"]
-EVAL = ["lm-eval>=0.4.13"]  # lm-evaluation-harness, whose tasks experiments/harness.py runs
+EVAL = [
+    "lm-eval>=0.4.13",  # lm-evaluation-harness, whose tasks experiments/harness.py runs
+    "pyyaml>=6.0.4",  # the form of those tasks
+]
 EXTRAS = {
     "test": [
         "pytest>=9.2.0",  # the test runner
         "pytest-xdist>=3.8.0",  # tests in parallel processes
+        "chex>=0.1.92",  # comparison of trees
         "tensorboard>=2.21.0",  # reads event files back, and is the browser of `make tensorboard`
         "ruff>=0.17.6",  # linter and formatter
         "mypy>=2.4.1",  # type checker
@@ -56,15 +68,23 @@ EXTRAS = {
 
 setup(
     name="mass_jax",
-    version="0.1.0",
+    version=re.findall(r'^__version__ = "(.+)"$', INIT, re.MULTILINE)[0],
     description="MASS: test-time meta-adaptation with self-synthesis, in JAX",
-    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["mass_jax", "mass_jax.*"]),
-    package_data={"mass_jax.reporting": ["style.css"], "mass_jax.tasks.mathematics": ["prompts/*.md"]},
+    package_data={
+        "mass_jax": ["py.typed"],  # its types are for others' checkers too
+        "mass_jax.reporting": ["style.css"],
+        "mass_jax.tasks.mathematics": ["prompts/*.md"],
+    },
     install_requires=REQUIREMENTS,
     extras_require=EXTRAS,
-    classifiers=["Programming Language :: Python :: 3", "Topic :: Scientific/Engineering :: Artificial Intelligence"],
+    classifiers=[
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
 )

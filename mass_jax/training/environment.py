@@ -10,7 +10,9 @@ from typing import Any
 
 import jax
 
-PACKAGES = ("mass_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+import mass_jax
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 CPU_INFO = Path("/proc/cpuinfo")
 
 
@@ -27,7 +29,7 @@ def describe() -> dict[str, Any]:
         "uncommitted": changed,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {"mass_jax": mass_jax.__version__} | {name: _version(name) for name in PACKAGES},
         "devices": {
             "platform": device.platform,
             "kind": device.device_kind,
@@ -53,7 +55,7 @@ def commit(folder: Path = Path(__file__).parents[1]) -> tuple[str, bool | None]:
         git("ls-files", "--error-unmatch", "__init__.py")
         return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
     except (OSError, subprocess.SubprocessError):
-        return f"mass_jax {_version('mass_jax')}", None
+        return f"mass_jax {mass_jax.__version__}", None
 
 
 def cpu_model() -> str | None:

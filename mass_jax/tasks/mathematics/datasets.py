@@ -86,10 +86,8 @@ def _records(path: Path) -> Iterator[tuple[str, Any]]:
     """
     try:
         if path.suffix == ".parquet":
-            try:
-                import pyarrow.parquet as parquet
-            except ImportError as error:
-                raise ValueError("it needs pyarrow: pip install pyarrow, or give a folder of JSON files.") from error
+            import pyarrow.parquet as parquet  # takes a while, and few datasets need it
+
             unit, content = "record", parquet.read_table(path).to_pylist()
         elif path.suffix == ".json":
             unit, content = "record", _json(path.read_text(encoding="utf-8-sig"))  # with or without a byte-order mark

@@ -1,0 +1,107 @@
+"""setup.py names what the code imports, and nothing else; the version is said in one place."""
+
+import ast
+import functools
+import re
+import runpy
+import sys
+import types
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import mass_jax
+
+ROOT = Path(__file__).resolve().parents[1]
+OWN = {"mass_jax", "experiments", "configs", "tests"}
+NAMES = {"absl": "absl-py", "orbax": "orbax-checkpoint", "sklearn": "scikit-learn", "yaml": "pyyaml"}
+"""Packages by what is imported of them, where that is another name."""
+NOT_IMPORTED = {"array-record"}  # tensorflow_datasets writes and reads this format by it
+BROUGHT = {"pydantic-core"}  # of one version with pydantic, which names it
+
+
+@pytest.fixture(scope="module")
+def packaging() -> dict[str, Any]:
+    """What setup.py tells setuptools, which need not be installed."""
+    said: dict[str, Any] = {}
+    stand_in = types.SimpleNamespace(setup=lambda **words: said.update(words), find_packages=lambda **words: [])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "setuptools", stand_in)
+        runpy.run_path(str(ROOT / "setup.py"))
+    return said
+
+
+def package(text: str) -> str:
+    """The package's name, in one spelling, at the start of a requirement or of a dotted module."""
+    name = re.split(r"[^A-Za-z0-9_-]", text)[0]
+    return NAMES.get(name, name).lower().replace("_", "-")
+
+
+def packages(requirements: Iterable[str]) -> set[str]:
+    return {package(requirement) for requirement in requirements}
+
+
+@functools.cache
+def imported(source: str) -> set[str]:
+    """Packages that a module imports, at its top or inside its functions; Python's own library is none."""
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names.update(alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names.add(str(node.module).partition(".")[0])
+    return {package(name) for name in names - OWN - sys.stdlib_module_names}
+
+
+def imported_below(*folders: str) -> set[str]:
+    files = (file for folder in folders for file in (ROOT / folder).rglob("*.py"))
+    return set().union(*(imported(file.read_text(encoding="utf-8")) for file in files))
+
+
+def test_imports_are_named(packaging: dict[str, Any]):
+    required, extras = packages(packaging["install_requires"]), packaging["extras_require"]
+    optional = packages(requirement for extra in extras.values() for requirement in extra)
+    assert imported_below("mass_jax", "configs") - required == set()
+    assert imported_below("experiments") - required - optional == set()
+    used_by_tests = packages([*extras["test"], *extras["parity"]]) | BROUGHT
+    assert imported_below("tests") - required - used_by_tests == set()
+
+
+def test_requirements_are_used_and_named_once(packaging: dict[str, Any]):
+    required = [package(requirement) for requirement in packaging["install_requires"]]
+    assert sorted(required) == sorted(set(required))
+    assert set(required) - imported_below("mass_jax", "experiments", "configs") == NOT_IMPORTED
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("import yaml.nodes", {"pyyaml"}),
+        ("def f():\n  from math_verify import parse", {"math-verify"}),
+        ("import os, sys\nfrom . import b\nfrom mass_jax.models import lora", set()),
+    ],
+)
+def test_what_is_an_import(source: str, found: set[str]):
+    assert imported(source) == found
+
+
+def test_data_files_are_in_the_package(packaging: dict[str, Any]):
+    listed = {
+        file
+        for part, patterns in packaging["package_data"].items()
+        for pattern in patterns
+        for file in (ROOT / part.replace(".", "/")).glob(pattern)
+    }
+    there = {file for file in (ROOT / "mass_jax").rglob("*") if file.is_file() and "__pycache__" not in file.parts}
+    assert {file for file in there if file.suffix != ".py"} == listed
+
+
+def test_every_folder_of_modules_is_a_package():
+    assert all((file.parent / "__init__.py").exists() for file in (ROOT / "mass_jax").rglob("*.py"))
+
+
+def test_one_version(packaging: dict[str, Any]):
+    assert packaging["version"] == mass_jax.__version__
+    assert f'version: "{mass_jax.__version__}"' in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
