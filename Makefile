@@ -30,7 +30,7 @@ PYTEST := -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 .PHONY: help setup demo smoke demo-llm reproduce-llm estimators estimators-gpt2 plan pod-local hyper-cleaning bench-sampling fuzz peers report test test-fast test-lower wheel lint format typecheck tensorboard clean distclean
 
 help:  ## show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | \
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1|/' | \
 	  while IFS='|' read -r name text; do printf '  \033[1m%-16s\033[0m %s\n' "$$name" "$$text"; done
 
 setup: $(VENV)/.stamp  ## make .venv (EXTRAS=test,cuda or test,tpu for an accelerator)
