@@ -14,6 +14,8 @@ that the domain cannot write practice for, is answered without an update, from a
 
 import bisect
 import json
+import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import partial
@@ -51,6 +53,8 @@ from mass_jax.training.workdir import nearest, to_json, write_atomically
 from mass_jax.types import Array, Params, PyTree, Sequences
 
 Adapted = Iterator[tuple[list[Problem], Ready]]
+IMPOSSIBLE = (-math.inf, False)
+"""What is said of a continuation that the model has no words for."""
 
 JUDGE = '''"""Judges answers by the grader of the study that this task was written for."""
 
@@ -114,7 +118,10 @@ class AdaptedLM(LM):
                 texts = arms.solve(self.study.domain, method, self.state.params, ready)
                 answered = {(p.prompt, tokens): text for p, text in zip(problems, texts, strict=True)}
                 found = answered | found  # the last batch is filled up with problems that are answered already
-        return [postprocess_generated_text(found[context, tokens], until, None) for context, tokens, until in asked]
+        return [
+            postprocess_generated_text(found.get((context, tokens), ""), until, None)
+            for context, tokens, until in asked
+        ]
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """Of every continuation after its context: the log-probability, and whether it is the greedy one."""
@@ -137,7 +144,7 @@ class AdaptedLM(LM):
             for problem, totals, greedy in zip(problems, *map(np.asarray, scores), strict=True):
                 for text, total, likeliest in zip(asked[problem.prompt], totals, greedy, strict=False):
                     found.setdefault((problem.prompt, text), (float(total), bool(likeliest)))
-        return [found[pair] for pair in pairs]
+        return [found[pair] if pair in found and self._can_write(pair[1]) else IMPOSSIBLE for pair in pairs]
 
     def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
         """Not available: a text without a problem is nothing to adapt to."""
@@ -174,16 +181,16 @@ class AdaptedLM(LM):
         if rest:
             logging.warning(
                 "%d of %d requests are longer than config.lengths.prompt = %d, or no problem of this domain: they are "
-                "answered without an update.",
+                "answered without an update, or not at all where the model has no words for them.",
                 *(len(rest), len(contexts), self._lengths.prompt),
             )
+            rest = [context for context in rest if self._can_write(self.study.domain.task.solve_prompt(context))]
         size = self.study.config.evaluate.batch
         for start in range(0, len(rest), size):
             # Filled up, so that one shape is compiled.
             batch = [rest[i % len(rest)] for i in range(start, start + size)]
-            rendered = (
-                self.study.domain.task.solve_prompt(each) or "\n" for each in batch
-            )  # a model has to read something
+            # A model has to read something.
+            rendered = [self.study.domain.task.solve_prompt(each) or "\n" for each in batch]
             prompts = [self._cut_from_the_left(each, limit) for each in rendered]
             yield [Problem(each, "", (), -1, -1) for each in batch], Ready(prompts, limit, None, None)
 
@@ -192,22 +199,42 @@ class AdaptedLM(LM):
         task, tokenizer = self.study.domain.task, self.study.domain.tokenizer
         try:
             prompts = [task.solve_prompt(context), task.synthesis_prompt(task.problem(context))]
+            return all(fits(tokenizer, prompt, "", self._lengths.prompt, end=False) for prompt in prompts)
         except (ValueError, LookupError):  # a domain of a fixed form meets a text of another
             return False
-        return all(fits(tokenizer, prompt, "", self._lengths.prompt, end=False) for prompt in prompts)
+
+    def _can_write(self, text: str) -> bool:
+        """Whether the tokenizer has tokens for all of a text; one of words knows those of its domain only."""
+        try:
+            self.study.domain.tokenizer.encode(text)
+            return True
+        except ValueError:
+            return False
 
     def _cut_from_the_left(self, text: str, limit: int) -> str:
         """The longest end of a prompt that takes at most ``limit`` tokens."""
-        start = bisect.bisect_left(
-            range(len(text)), True, key=lambda i: len(encode_prompt(self.study.domain.tokenizer, text[i:])) <= limit
-        )
-        return text[start:]
+
+        def longest(starts: Sequence[int]) -> str:
+            def fits(start: int) -> bool:
+                return len(encode_prompt(self.study.domain.tokenizer, text[start:])) <= limit
+
+            return text[starts[bisect.bisect_left(starts, True, key=fits)] :]
+
+        words = [found.start() for found in re.finditer(r"\S+", text)]
+        try:
+            return longest(range(len(text) + 1))
+        except ValueError:  # a tokenizer of words, of which some cannot be parted
+            return longest([*words, len(text)])
 
     def _split(self, prompt: str, continuation: str, limit: int) -> tuple[list[int], list[int]]:
         """Ids of prompt and continuation, cut from the left; white space between them counts to the continuation."""
         tokenizer = self.study.domain.tokenizer
         stem = encode_prompt(tokenizer, prompt.rstrip())
-        head, tail = stem or [tokenizer.eos_id], encode_prompt(tokenizer, prompt + continuation)[len(stem) :]
+        try:
+            tail = encode_prompt(tokenizer, prompt + continuation)[len(stem) :]
+        except ValueError:  # two words of a tokenizer of words, with nothing between them
+            tail = tokenizer.encode(continuation) if self._can_write(continuation) else []
+        head = stem or [tokenizer.eos_id]
         if len(tail) >= limit:
             raise InputError(
                 f"a continuation of {len(tail)} tokens leaves no room for a problem in model.context = {limit - 1}: "

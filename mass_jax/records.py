@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import time
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,13 @@ CHECKSUM = "checksum"
 MADE_WITH = "made_with"
 METHOD = ("mass", "metagrad", "models", "tasks", "types.py")
 """The parts of the package that decide what a model answers."""
+
+TRIES, PAUSE = 3, 0.5
+"""How often a file is read that cannot be, and seconds between."""
+
+
+class RecordError(Exception):
+    """A record cannot be read. What it says is for the person who started the program."""
 
 
 def checksum(value: Any) -> str:
@@ -66,17 +74,25 @@ def loads(text: str) -> dict[str, Any]:
 def read(path: Path, made_with: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
     """Returns the values of the record at ``path``, or None where there is none that can be used, which is said.
 
-    A damaged one is moved aside, to ``<path>.damaged``; a stale one is left for its successor to replace.
+    A damaged one is moved aside, to ``<path>.damaged``; a stale one is left for its successor to replace. One that
+    cannot be read now, of a file system that is away for a moment, is neither.
 
     Args:
       path: the file.
       made_with: what a record must have been made with to be used; None for anything.
+
+    Raises:
+      RecordError: it is there and cannot be read.
     """
     try:
-        found = loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        found = loads(_text(path))
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise RecordError(
+            f"'{path}' cannot be read ({error.strerror or error}): give the same command again when it can be."
+        ) from None
+    except ValueError as error:
         aside = path.with_name(f"{path.name}.damaged")
         with contextlib.suppress(OSError):  # of several processes another one was faster
             os.replace(path, aside)
@@ -88,6 +104,18 @@ def read(path: Path, made_with: Mapping[str, Any] | None = None) -> dict[str, An
         logging.warning("'%s' is of another origin (%s): it is made again.", path, reasons)
         return None
     return found
+
+
+def _text(path: Path) -> str:
+    """The text of a file, tried a few times."""
+    for _ in range(TRIES - 1):
+        try:
+            return path.read_text(encoding="utf-8")
+        except (FileNotFoundError, NotADirectoryError):
+            raise
+        except OSError:
+            time.sleep(PAUSE)
+    return path.read_text(encoding="utf-8")
 
 
 def method_version() -> str:

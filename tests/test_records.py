@@ -52,6 +52,27 @@ def test_a_damaged_record_is_moved_aside(path: Path, content: bytes, caplog: pyt
     assert f"'{path}' is damaged" in caplog.text and "made again" in caplog.text
 
 
+def test_a_record_that_cannot_be_read_now_is_kept(path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(records, "PAUSE", 0.0)
+    path.write_text(records.dumps(VALUES))
+    read, failures = Path.read_text, [OSError(116, "Stale file handle")] * 2
+
+    def fails(self: Path, **options: str) -> str:
+        if failures:
+            raise failures.pop()
+        return read(self, **options)
+
+    monkeypatch.setattr(Path, "read_text", fails)
+    assert records.read(path) == VALUES, "the third time it can be"
+    failures += [OSError(116, "Stale file handle")] * records.TRIES
+    with pytest.raises(
+        records.RecordError, match="mass.json' cannot be read .Stale file handle.: give the same command"
+    ):
+        records.read(path)
+    assert path.exists()
+    assert records.read(Path("/dev/null/timing.json")) is None, "a workdir that is no folder is refused elsewhere"
+
+
 def test_a_record_of_another_origin_is_not_used(path: Path, caplog: pytest.LogCaptureFixture):
     with caplog.at_level(logging.WARNING):
         assert records.read(path, ORIGIN | {"parameters": "89ab"}) is None

@@ -29,6 +29,9 @@ def prepared(open_builder: Callable[[], tfds.core.DatasetBuilder]) -> tfds.core.
 
     Args:
       open_builder: opens the builder; called twice, since a builder knows only what it found when it was opened.
+
+    Raises:
+      ValueError: they cannot be written there.
     """
     builder = open_builder()
     if builder.data_path.exists():
@@ -36,9 +39,12 @@ def prepared(open_builder: Callable[[], tfds.core.DatasetBuilder]) -> tfds.core.
     tfds.disable_progress_bar()  # a few seconds of work do not need five nested bars
     try:
         builder.download_and_prepare()
-    except OSError:  # the rename fails where another process was faster
+    except OSError as error:  # the rename fails where another process was faster
         if not builder.data_path.exists():
-            raise
+            raise ValueError(
+                f"the problems cannot be written to '{builder.data_path}' ({error.strerror or error}): set "
+                "task.data_dir to a folder with room that you may write."
+            ) from error
     return open_builder()
 
 

@@ -12,7 +12,7 @@ import json
 import os
 import time
 from collections.abc import Mapping
-from logging import INFO, LogRecord, getLogger
+from logging import WARNING, LogRecord, getLogger
 from typing import Any, NamedTuple
 
 import jax
@@ -166,7 +166,10 @@ class Checkpointer:
         finally:
             if self._writer is not None:
                 writer, self._writer = self._writer, None
-                writer.close()
+                try:
+                    writer.close()  # which raises once more what `wait` has
+                except Exception as e:
+                    raise self._write_error(e) from e
 
     def restore(self, template: PyTree, step: int | None = None) -> Restored:
         """Reads the newest checkpoint, or that of ``step``, into the structure of ``template``.
@@ -367,5 +370,5 @@ def _without_leftovers(record: LogRecord) -> bool:
 
 
 def _without_orbax_chatter(record: LogRecord) -> bool:
-    # Some fifty lines a save, in which a run's own would drown.
-    return record.levelno > INFO or f"{os.sep}orbax{os.sep}" not in record.pathname
+    # Some fifty lines a save, and tracebacks of what is raised as well, in which a run's own would drown.
+    return record.levelno == WARNING or f"{os.sep}orbax{os.sep}" not in record.pathname

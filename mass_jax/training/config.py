@@ -14,7 +14,10 @@ from mass_jax.training import distributed, preemption, profiling, program
 from mass_jax.training.errors import InputError
 from mass_jax.training.workdir import flatten, nearest
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "Config file; change a field by --config.name=value.")
+try:
+    _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file; change a field by --config.name=value.")
+except flags.Error as _error:  # it looks at the command line at once, and at a --flagfile that it names
+    program.refuse(_error)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run: checkpoints, metrics, results.")
 _PROFILE = flags.DEFINE_integer("profile", 0, "Trace so many warm training steps, into <arm>/profile.", lower_bound=0)
 _DISTRIBUTED = flags.DEFINE_bool("distributed", False, "This is one of several processes, all with the same command.")
@@ -82,7 +85,7 @@ def _check_arms(config: ConfigDict, given: Mapping[str, Any], arm: str | None) -
     trained = [str(name) for name in ([arm] if arm in arms else arms)]
     for field, value in given.items():
         own = {name: flatten(arms[name]).get(field, value) for name in trained}
-        deaf = [name for name in trained if own[name] != value]
+        deaf = [name for name in trained if own[name] is not value and own[name] != value]  # NaN is not equal to itself
         # Outside training, the config's own value is what all arms are tested with.
         if deaf and deaf == trained and (arm in arms or field.startswith(("train.", "metagrad."))):
             raise ConfigError(

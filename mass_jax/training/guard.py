@@ -127,7 +127,9 @@ class Watch:
         for name, norms in self._norms.items():
             norm = metrics.get(f"grad_norm/{name}")
             if metrics.get(f"skipped/{name}"):
-                reasons.append(f"grad_norm/{name} = {norm:.4g}, where {getattr(limits, name):.4g} is the limit")
+                limit = getattr(limits, name)
+                why = f"where {limit:.4g} is the limit" if not norm <= limit else "but its update is not finite"
+                reasons.append(f"grad_norm/{name} = {norm:.4g}, {why}")
             elif norm:  # a norm of 0, of groups without a signal, says nothing of what is usual
                 norms.append(norm)
                 del norms[: -self._window]

@@ -8,6 +8,7 @@ from absl import app, flags
 
 from mass_jax.mass.fields import not_one_of
 from mass_jax.models.pretrained.errors import PretrainedError
+from mass_jax.records import RecordError
 from mass_jax.training import distributed
 from mass_jax.training.errors import InputError
 
@@ -52,7 +53,7 @@ def run(
     def sentences_only(_: list[str]) -> None:
         try:
             main()
-        except (InputError, PretrainedError) as error:
+        except (InputError, PretrainedError, RecordError) as error:
             refuse(error)
 
     app.run(sentences_only, flags_parser=parse)

@@ -15,6 +15,7 @@ from mass_jax.mass.outer import TrainState
 from mass_jax.tasks.base import Problem
 from mass_jax.training.errors import InputError
 from mass_jax.training.study import Study, open_study, train_arm
+from tests.mass import tiny
 from tests.models.pretrained import byte_model
 
 pytest.importorskip("lm_eval")
@@ -244,6 +245,17 @@ def test_a_request_out_of_bounds_does_not_end_the_others(study: Study, state: Tr
     assert texts[: len(prompts)] == model.generate_until(requests("generate_until", asked)) and len(texts) == 9
     found = model.loglikelihood(requests("loglikelihood", [(each, "1\ud83d") for each in odd]))
     assert np.isfinite([total for total, _ in found]).all()
+
+
+def test_a_tokenizer_of_words_takes_what_it_has_words_for(study: Study, state: TrainState, monkeypatch):
+    model, words = AdaptedLM(study, state, "base"), tiny.DOMAIN.tokenizer
+    problem = tiny.make_problems(1)[0].prompt
+    monkeypatch.setattr(model, "study", study._replace(domain=tiny.DOMAIN))
+    assert model._can_write(problem) and not model._can_write("no word of it")
+    cut = model._cut_from_the_left(" ".join([problem] * 9), 12)
+    assert len(words.encode(cut)) == 11 and " ".join([problem] * 9).endswith(f" {cut}")
+    head, tail = model._split(problem, problem, 40)
+    assert head[1:] == tail == words.encode(problem) and model._split(problem, "no word", 40)[1] == []
 
 
 def test_longer_answers_where_the_task_asks_for_them(study: Study, state: TrainState):

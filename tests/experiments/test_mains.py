@@ -32,6 +32,7 @@ CASES = {
     ("pod_local", "--help"): (0, "--kills"),
     ("pod_local", "--workdir=README.md"): (2, "--workdir=README.md is not an empty directory"),
     ("pod_local", "--workdir={tmp}/pod", "--devices=0"): (2, "--devices are at least 1"),
+    ("train", *DEMO, "--flagfile=/nowhere"): (2, "/nowhere"),
     ("train", *DEMO, "mass"): (2, "'mass' is no flag: write --name=value"),
     ("train", *DEMO, "--arm=mas"): (2, "there is no arm 'mas' in config.arms"),
     ("train", *DEMO, "--profile=-1"): (2, "--profile=-1", "non-negative"),

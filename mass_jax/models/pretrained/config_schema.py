@@ -28,7 +28,9 @@ HARMLESS = set(
     "temperature top_k top_p typical_p repetition_penalty length_penalty no_repeat_ngram_size "
     "encoder_no_repeat_ngram_size bad_words_ids num_return_sequences output_scores return_dict_in_generate "
     "forced_bos_token_id forced_eos_token_id remove_invalid_values exponential_decay_length_penalty suppress_tokens "
-    "begin_suppress_tokens".split()
+    "begin_suppress_tokens "
+    # The tokenizer's, a kernel's, and what context it was trained in.
+    "model_max_length max_sequence_length use_flash_attention_2".split()
 )
 """Fields that do not change what the network computes."""
 
@@ -37,7 +39,8 @@ Positive = Annotated[float, Field(gt=1e-6, le=1e6)]
 Theta = Annotated[float, Field(gt=1, le=1e12)]
 Factor = Annotated[float, Field(ge=1, le=1e6)]
 """Of rotary frequencies: float32 has to hold the angles that they make."""
-Zero = Annotated[float, Field(ge=0, le=0)]
+Dropout = Annotated[float, Field(ge=0, lt=1)]
+"""Of its own training: what is read here answers, or trains an adapter, without."""
 One = Annotated[float, Field(ge=1, le=1)]
 Layer = Literal["full_attention", "sliding_attention"]
 Model = TypeVar("Model", bound=BaseModel)
@@ -122,7 +125,7 @@ class Common(Strict):
     rms_norm_eps: Annotated[float, Field(ge=1e-12, lt=1)]
     tie_word_embeddings: bool = False
     attention_bias: Literal[False, None] = False
-    attention_dropout: Zero = 0.0
+    attention_dropout: Dropout = 0.0
     rope_theta: Theta | None = None
     rope_scaling: dict[str, Any] | None = None
     rope_parameters: dict[str, Any] | None = None

@@ -56,7 +56,7 @@ OLD = {
     "initializer_range": 0.02,
     "torch_dtype": "bfloat16",
     "use_cache": True,
-    "attention_dropout": 0.0,
+    "attention_dropout": 0.1,  # of its own training
     "attention_bias": False,
     "rope_scaling": None,
     "transformers_version": "4.43.0",
@@ -146,7 +146,7 @@ def test_configs_that_transformers_writes_load(family: str, tmp_path: Path):
             {"quantization_config": {"quant_method": "fp8"}},
             "sets quantization_config = {'quant_method': 'fp8'}",
         ),
-        ("llama", {"attention_dropout": 0.1}, "has attention_dropout = 0.1"),
+        ("llama", {"attention_dropout": 1.0}, "has attention_dropout = 1.0"),
         ("llama", {"some_new_switch": True}, "sets some_new_switch = True, which is not supported"),
         ("llama", {"partial_rotary_factor": 0.5}, "has partial_rotary_factor = 0.5"),
         ("llama", {"rope_interleaved": True}, "sets rope_interleaved = True"),
