@@ -8,7 +8,7 @@ of the prompt, not its hidden reasoning, not a further problem that a base model
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from mass_jax.tasks.mathematics import exact
 from mass_jax.tasks.mathematics.normal_form import normal_form
@@ -25,6 +25,8 @@ HEADING = (
 """What a problem is announced by, in lower case."""
 
 # Runs of spaces are bounded wherever a pattern may begin anew at each of them: a search stays linear in hostile text.
+_CALCULATED = re.compile(r"<<[^<>\n]{0,200}>>")
+"""A calculator's note, as GSM8K's solutions have it: 9*2=<<9*2=18>>18."""
 _THOUGHT = re.compile(r"<(/?)(?:think(?:ing)?|thoughts?|reasoning)>", re.I)
 _NEXT_PROBLEM = re.compile(
     rf"\n[ \t]{{0,8}}[#*_]{{0,6}}[ \t]{{0,8}}{HEADING}[ \t]{{0,8}}[*_]{{0,3}}[ \t]{{0,8}}:", re.I
@@ -52,7 +54,10 @@ _DIGITS = (
 _NUMBER = re.compile(
     rf"{_DIGITS}(?:\^\{{?-?\d+\}}?|[{RAISED}]+)?(?:[ \t]?\\?%|(?:[ \t-]?{MAGNITUDE})+|[kK](?![A-Za-z]))?"
 )
-_ASKED = re.compile(rf"\b(?:how many|in)[ \t\n]{{1,8}}({MAGNITUDE})", re.I)
+_ASKED = re.compile(
+    rf"\b(?:how many[ \t\n]{{1,8}}|in[ \t\n]{{1,8}}(?=[a-z]{{3,12}}s[ \t\n]{{0,8}}(?:[?.,]|is\b|\Z)))({MAGNITUDE})",
+    re.I,
+)
 _VALUE = rf"(?:{_MATHEMATICS.pattern}|\\boxed\{{[^{{}}\n]*\}}|{_NUMBER.pattern})"
 _NOT = r"(?:\bnot|n['\u2019]t|\bcannot|\bneither|\bnor|\brather than|\binstead of)"
 _BOUND = r"(?:\bat (?:least|most)|\b(?:more|less|fewer|greater|larger|smaller) than)"
@@ -63,8 +68,33 @@ _DENIED = re.compile(
     re.I,
 )
 _DENIED_BOX = re.compile(rf"{_NOT}[ \t]{{1,8}}(?:equal[ \t]{{1,8}}to[ \t]{{1,8}})?[$\\(\[*]{{0,3}}\Z", re.I)
+_PART_OF = re.compile(
+    r"\b(?:twice|double|triple|half|(?:square|cube)[sd]?(?:[ \t]root)?|root)[ \t]{1,8}(?:of[ \t]{1,8})?[$*_]{0,3}\Z",
+    re.I,
+)
+"""What makes something else of the number that follows."""
 _JOINT = re.compile(r"(?:[\s$,;]|\\[()\[\], ;]|\\text\s*\{|\}|\b(?:and|or)\b){0,40}", re.I)
 """What joins two values into one list."""
+_DISPLAY = re.compile(
+    r"\\(?:begin|end)\{(?:align|aligned|equation|gather|gathered|split|multline)\*?\}|"
+    r"\\(?:blacksquare|square|qed)(?![a-zA-Z])|(?<![A-Za-z])Q\.?E\.?D(?![A-Za-z])\.?|\\\\\s*\Z"
+)
+"""What is set around a result, or behind it, and says nothing."""
+_SAYS = re.compile(r"[^\W_]|[{\u221e\u2205]")
+"""What a line has that is more than the sign of a display, a fence or a rule."""
+_LABEL = re.compile(r"\A\s*(?:(?:[-*\u2022>#]+|\(?[A-Za-z]\)|[A-Za-z][:.]|\d{1,2}\))\s+|[#=&]+\s*)+")
+"""What may stand before a result on its line: the sign of a list, of a quotation or of a heading, or a choice."""
+_STEP = re.compile(
+    r"(?:^|\s)\|(?:\s|$)|<?[=-]>|[\u2192\u21d2\u2234]|\\(?:implies|Rightarrow|therefore)(?![a-zA-Z])|"
+    r"(?<=[\d)}])[.!]\s+(?![-+*/=^])|[,;]\s+(?=(?:[^A-Za-z=,;\\]|\\[a-z]+)*=)"
+)
+"""What separates steps, or the cells of a table; a comma does where figures are equated next, not where x is."""
+_PREMISE = re.compile(
+    r"\b(?:let|suppose|consider|assume|recall|restate|note (?:that|there)|we (?:use|split|break)|where|in the form|"
+    r"(?:are|in) \d{1,2} (?:cases|parts|steps))\b",
+    re.I,
+)
+"""A line with one of these words prepares an answer: its numbers are none."""
 _WORD = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{2,}")
 _EXPRESSION = re.compile(r"[-+\d\\($\[{.\u2212\u221a]")
 _COMPOSED = re.compile(rf"\d.*(?:\\[a-zA-Z]|[\u221a^\u00d7{RAISED}])|(?:\\[a-zA-Z]|\u221a).*\d")
@@ -72,7 +102,8 @@ _COMPOSED = re.compile(rf"\d.*(?:\\[a-zA-Z]|[\u221a^\u00d7{RAISED}])|(?:\\[a-zA-
 _SENTENCE_END = re.compile(r"(?<!\\)[.;!?](?=\s|$)|:(?=\s+[a-zA-Z]{2})")
 _REASON = re.compile(
     r"(?:,|\s[-\u2013\u2014])?\s+(?:because|since|as|so|which|where|when|if|but|given|after|before|for|from|while|at|"
-    r"with|in(?!\s+\d)|out\s+of|meaning|and\s+(?:it|this|that|so|thus|he|she|they|we))\b|\s[-\u2013\u2014]\s+(?=[A-Za-z]{2})|,\s*(?:not\b|$)|\s\((?=[A-Za-z]{2})",
+    r"with|in(?!\s+\d)|out\s+of(?!\s+\d+\W*$)|meaning|and\s+(?:it|this|that|so|thus|he|she|they|we))\b|"
+    r"\s[-\u2013\u2014]\s+(?=[A-Za-z]{2})|,\s*(?:not\b|$)|\s\((?=[A-Za-z]{2}|[^()]*=)|(?<=[a-z]s)(?<!cos)(?<!abs)\s\(",
     re.I,
 )
 """What follows it says why, or for what, and has numbers of its own."""
@@ -83,13 +114,14 @@ def final_answer(text: str, prompt: str = "") -> str:
 
     Args:
       text: a completion, or a reference solution.
-      prompt: the problem; where the completion repeats it, only what follows counts, and a word of magnitude that it
-        asks for ("how many dozen") is a unit.
+      prompt: the problem; where the completion repeats it, only what follows counts, and a word of magnitude that
+        its last sentence asks for ("how many dozen", "in dozens?") is a unit.
     """
     text = own_words(text, prompt)
     marked = marked_answer(text)
     answer = _unmarked(text) if marked is None else marked
-    if asked := _ASKED.search(prompt):  # "How many dozen eggs?": there "7 dozen" is 7
+    question = re.split(r"(?<!Mr)(?<!Mrs)(?<!Ms)(?<!Dr)[.!;]\s", prompt.strip())[-1]
+    if asked := _ASKED.search(question):  # "How many dozen eggs?": there "7 dozen" is 7
         answer = re.sub(rf"(?<![A-Za-z]){asked[1].rstrip('s')}s?(?![A-Za-z])", "", answer, flags=re.I)
     return answer
 
@@ -108,7 +140,7 @@ def marked_answer(text: str) -> str | None:
     if marked := _GSM8K.findall(text):
         return marked[-1].strip()
     for stated in reversed(list(_STATED.finditer(text))):
-        line = next(filter(None, map(str.strip, text[stated.end() :].split("\n"))), "")
+        line = next(_speaking(text[stated.end() :].split("\n")), "")
         begun = (stated["headed"] or stated["heading"]) and len(line.split()) > _HEADED and _WORD.search(line)
         if stated["doubted"] or begun:
             continue
@@ -136,7 +168,7 @@ def said(text: str) -> str:
 
 def own_words(text: str, prompt: str = "") -> str:
     """``text`` without hidden reasoning, an echo of ``prompt``, and the problems that follow the answer."""
-    text = said(text)[-LONGEST:].strip()
+    text = _CALCULATED.sub("", said(text)[-LONGEST:]).strip()
     words = prompt.split()
     if words and " ".join(words) in " ".join(text.split()):  # most texts have no echo: this is quicker
         echo = re.search(r"\s+".join(map(re.escape, words)), text)
@@ -149,15 +181,22 @@ def own_words(text: str, prompt: str = "") -> str:
 
 def _answered(text: str) -> int:
     """Where the first problem begins that stands behind an answer: a marked one, or the number of the line before."""
-    marks = [mark.start() for pattern in (_BOX, _GSM8K, _STATED) if (mark := pattern.search(text))]
+    marks = [mark.start() for pattern in (_BOX, _GSM8K) if (mark := pattern.search(text))]
+    stated = (mark.start() for mark in _STATED.finditer(text) if not _PREMISE.search(_line(text, mark.start())))
+    marks += [place for place in [next(stated, None)] if place is not None]
     for i, heading in enumerate(_NEXT_PROBLEM.finditer(text)):
         before = text[: heading.start()].rstrip() if i == 0 else ""
         line = before.rpartition("\n")[2]
         if min(marks, default=len(text)) < heading.start() or (
-            not line.endswith((":", "?")) and (_NUMBER.search(line) or _mathematics(line))
+            not line.endswith((":", "?")) and not _PREMISE.search(line) and (_NUMBER.search(line) or _mathematics(line))
         ):
             return heading.start()
     return len(text)
+
+
+def _line(text: str, place: int) -> str:
+    """The line around a place, of a long one 200 characters on either side."""
+    return text[max(0, place - 200) : place].rpartition("\n")[2] + text[place : place + 200].partition("\n")[0]
 
 
 def _last_boxes(text: str, boxes: Sequence[re.Match[str]]) -> str:
@@ -193,6 +232,8 @@ def _stated(line: str) -> str | None:
     None where it only says what the answer is not.
     """
     line = line.replace("**", "").strip()[:_LONGEST_LINE]
+    line = re.sub(r"^[*_]+(?=\s|[^*_]*$)", "", line).strip()  # the end of *Answer:*
+    line = re.sub(r"^([^*_]*)[*_]$", r"\1", line)  # and that of *Answer: 12*
     affirmed = _DENIED.sub(" ", line)
     if affirmed != line:
         affirmed = re.sub(r"^[\s,;.]*(?:but|it is|it's|rather)?\s*|\(\s*\)", "", affirmed)
@@ -219,21 +260,37 @@ def _is_expression(text: str) -> bool:
 
 
 def _unmarked(text: str) -> str:
-    """The mathematics of the last line, or that line if it has no word, or the last number of the text."""
+    """The mathematics of the last line, or its last step if it has no word, or the last number of the text."""
     tail = _DENIED.sub(" ", text[-_LONGEST_LINE:])
-    last = tail.rpartition("\n")[2]
+    last = next(_speaking(tail.split("\n")[::-1]), tail)
     if found := _mathematics(last):
         return found[-1]
-    if not _WORD.search(last):  # mathematics without dollars, perhaps in a list
-        return re.sub(r"^\s*[-*\u2022]\s+", "", last).strip().rstrip(".")
+    if not _WORD.search(last):
+        return _last_step(last)
     if _COMPOSED.search(composed := re.split(r"=|(?<!\\)[.;!?:]\s|(?<![\\A-Za-z{])[A-Za-z]{2,}", last)[-1]):
         return composed.strip().rstrip(".")
     return _last_number(tail) or _last_number(text[:-_LONGEST_LINE]) or last.strip()
 
 
+def _speaking(lines: Iterable[str]) -> Iterator[str]:
+    """The lines that say something, without the signs of a display."""
+    return filter(_SAYS.search, (_DISPLAY.sub("", line).strip() for line in lines))
+
+
+def _last_step(line: str) -> str:
+    """The result of a line of mathematics without dollars, such as "A: 16 - 7 = 9, 9 * 2 = 18!"."""
+    steps = list(filter(_SAYS.search, _STEP.split(line))) or [line]
+    step = _LABEL.sub("", steps[-1]).strip().rstrip(".")
+    return re.sub(r"!(?=[*_]*$)", "", step) if step.count("!") == 1 else step  # of two, both are factorials
+
+
 def _last_number(text: str) -> str:
     """The last number, with the one before it where "or" joins them; an empty string if there is none."""
-    numbers = list(_NUMBER.finditer(text))
+    numbers = [
+        number
+        for number in _NUMBER.finditer(text)
+        if not _PART_OF.search(text, max(0, number.start() - 40), number.start())
+    ]
     joined = numbers[1:] and re.fullmatch(r"\s+or\s+", text[numbers[-2].end() : numbers[-1].start()])
     return " or ".join(number[0].strip().rstrip(",") for number in numbers[-2 if joined else -1 :])
 

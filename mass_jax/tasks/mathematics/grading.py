@@ -52,7 +52,7 @@ class Counts:
       checked: decided by a worker.
       timeouts: workers that went over their time; a comparison may cost two.
       deaths: workers that ended by themselves while they compared; likewise.
-      unjudged: ended in neither of two workers.
+      unjudged: ended in neither of two workers, or met an error of ours.
     """
 
     quick: int = 0
@@ -105,16 +105,17 @@ class Grader:
         """
         verdicts: dict[tuple[str, str], Verdict] = {}
         hard: list[tuple[str, str]] = []
-        normal = [(normal_form(reference), normal_form(answer[: LONGEST_ANSWER + 1])) for reference, answer in pairs]
-        for pair, (_, answer) in dict(zip(normal, pairs, strict=True)).items():
-            verdict = exact.compare(*pair)
-            if len(answer) > LONGEST_ANSWER:
-                verdict = Verdict(False, f"the answer has {len(answer)} characters, more than {LONGEST_ANSWER}")
+        quick = {pair: _quick(*pair) for pair in dict.fromkeys(pairs)}
+        normal = [quick[pair][0] for pair in pairs]
+        for pair, verdict in dict(quick.values()).items():
             if verdict is None:
                 hard.append(pair)
-            else:
-                verdicts[pair] = verdict
+                continue
+            verdicts[pair] = verdict
+            if verdict.judged:
                 self.counts.quick += 1
+            else:
+                self.counts.unjudged += 1
         if hard:
             with self._lock:
                 verdicts.update(self._judge(hard))
@@ -216,6 +217,21 @@ class Grader:
             elif each.late:
                 outcomes.append((each, None))
         return outcomes
+
+
+def _quick(reference: str, answer: str) -> tuple[tuple[str, str], Verdict | None]:
+    """The pair in normal form and its verdict, or None where only a worker can tell.
+
+    An error is ours, whatever the answer says: it leaves this one pair not judged, and the run goes on.
+    """
+    try:
+        pair = normal_form(reference), normal_form(answer[: LONGEST_ANSWER + 1])
+        if len(answer) > LONGEST_ANSWER:
+            return pair, Verdict(False, f"the answer has {len(answer)} characters, more than {LONGEST_ANSWER}")
+        return pair, exact.compare(*pair)
+    except Exception as error:
+        logging.exception("An answer is not judged, by an error of the grader: %.80r against %.80r.", answer, reference)
+        return (reference, answer), Verdict(False, f"error of the grader: {error!r}", judged=False)
 
 
 class _Worker:

@@ -48,6 +48,7 @@ _REWRITES = tuple(
         (r"(?<![A-Za-z])([A-Z])\s+(?:and|or)\s+(?=[A-Z](?![A-Za-z]))", r"\1, "),
         (r"\\text\s*\{([^{}\\]*\d[^{}\\]*)\}", r"\1"),
         (r"\{\s*,\s*\}(?=\d{3}(?!\d))", ""),
+        (r"(\$\s*[\d.,]*\d)\s*/\s*[a-z]\s*$", r"\1"),  # $18/d
         (r"\\?%|\s*\\text\s*\{\s*(?:percent|percentage)\s*\}|\s*\bper\s?cent(?:age)?\b", "%"),
         (r"\\\$", "$"),
         (r"(?<=\$)\s+(?=[\d.])|(?<=-)\s*\$\s*|\$(?=\s*-?[\d.\\])|(?<=[\d}])\s*\$", ""),
@@ -63,10 +64,12 @@ _REWRITES = tuple(
             r"\s+deg(?:rees?)?(?:\s+(?:Celsius|Fahrenheit|C|F))?\s*$",
             "",
         ),
+        (r"^\\text\s*\{\s*([A-Za-z][A-Za-z ]{2,40})\}\s*(?=\d+$)", lambda m: f"{m[1].strip()} "),  # \text{June } 20
         (r"^(?:\\approx|(?:approximately|about|exactly|only|is)(?![a-zA-Z])|=)\s*(?=\S)", ""),
         (r"^(?:negative|minus)\s+(?=[\d.])", "-"),
         (r"^US(?:D\s*|(?=\$))", ""),
         (r"^(\d+)\s+to\s+(\d+)$", r"\1:\2"),
+        (r"^(\d+)\s+out\s+of\s+(\d+)$", r"\1/\2"),
         (r"(?<=[\dA-F])\s*\(?\s*(?:\\text\s*\{\s*)?\(?base\s*\}?\s*(\d+)\s*\)?$", r"_\1"),
         (r"(?<=\d)\s*(?:\\cdot|\*)\s*i(?![a-zA-Z])", "i"),
         (r"(\^|_)\{\s*(\w)\s*\}", r"\1\2"),

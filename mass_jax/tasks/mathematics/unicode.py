@@ -55,4 +55,5 @@ def _to_ascii(character: str) -> str:
     if len(folded) == 1 and (name := unicodedata.name(folded, "")).startswith("GREEK"):
         letter = name.rpartition(" ")[2]
         return rf"\{letter.lower() if folded.islower() else letter.title()} "
-    return "" if unicodedata.category(character) in ("Cf", "Mn") else folded
+    kind = unicodedata.category(character)
+    return "" if kind in ("Cf", "Mn") or (kind == "So" and folded == character) else folded  # So: a tick, an emoji

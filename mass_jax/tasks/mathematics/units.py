@@ -29,8 +29,10 @@ _WORD = rf"(?!(?:{_OPERATORS})(?![A-Za-z])|{MAGNITUDE})[A-Za-z'$]{{3,}}\.?"
 _POWER = r"(?:\s*\^\s*\{?-?[1-3]\}?)?"
 _ONE = rf"(?:(?:{_SHORT})(?![A-Za-z])\.?|{_WORD}|[mgLslhJNWVAd](?![A-Za-z])|yd|mi|in){_POWER}"
 _FURTHER = rf"(?:(?:\s*(?:/|\\cdot|\*|-)\s*|\s+per\s+|\s+)(?:{_ONE}|(?:a|an|of|to|the)(?![A-Za-z])))"
+_RATE = r"(?:\s+an?\s+|\s*/\s*)(?:second|minute|hour|day|week|month|year|person)(?![A-Za-z])"
 # A unit of one or two letters is one only where it is known; "3 xy" and "2x" are not measures.
-_UNIT = rf"(?:\s*(?:{_SHORT}|[mgsh](?=\s*/)|(?:[mgsh]|mi)\s*/\s*[a-z]+){_POWER}(?![A-Za-z])|\s+{_ONE}){_FURTHER}*\s*"
+_FIRST = rf"\s*(?:{_SHORT}|[mgsh](?=\s*/)|(?:[mgsh]|mi)\s*/\s*[a-z]+){_POWER}(?![A-Za-z])|\s+{_ONE}"
+_UNIT = rf"(?:{_FIRST}|{_RATE}){_FURTHER}*\s*"
 _NUMERAL = r"-?\s*\$?(?:[\d.,]+(?:\s*/\s*\d+)?|(?:\d+\s*)?\\frac\s*\{\d+\}\s*\{\d+\})\s*%?"
 _PLAIN_MEASURE = re.compile(rf"({_NUMERAL}(?:[\s-]*{MAGNITUDE})*){_UNIT}", re.A)
 # Behind an expression that ends in a bracket or in pi only words and well-known units are taken for units.
@@ -39,7 +41,10 @@ _UPRIGHT = rf"\\text\s*\{{(?![^{{}}]*(?<![A-Za-z])(?:{_OPERATORS})(?![A-Za-z]))[
 _TEXT_UNIT = re.compile(
     rf"(?<=[\d\w}})\]%])\s*(?:/?\s*{_UPRIGHT}(?:\s*(?:\\cdot|/)?\s*{_UPRIGHT})*|\\frac\s*\{{{_UPRIGHT}\}}\s*\{{{_UPRIGHT}\}})\s*$"
 )
-_ASIDE = re.compile(rf"(?<=[\d}})])\s*\((?!(?:[^()]*[ .])?{MAGNITUDE})[a-z][a-z .]+\)\s*$")  # 18 (apples)
+_ASIDE = re.compile(  # 18 (apples), 18 apples (3 x 6)
+    rf"(?:(?<=[\d}})])\s*\((?!(?:[^()]*[ .])?{MAGNITUDE})[a-z][a-z .]+|"
+    rf"(?<=[a-z]s)(?<!cos)(?<!abs)\s\((?![^()]*{MAGNITUDE})[^()]*)\)\s*$"
+)
 _SPELT = re.compile(rf"\\text\s*\{{([^{{}}]*(?<![A-Za-z]){MAGNITUDE}[^{{}}]*)\}}", re.I)
 _WRITTEN = re.compile(rf"(?<![\w.}}/^])(\d+(?:\.\d+)?)((?:[\s-]*{MAGNITUDE})+)", re.I)
 _MAGNIFIED = re.compile(rf"(.*[\d)}}%\w])[\s-]*({MAGNITUDE})(?:\s+of)?", re.I | re.S)

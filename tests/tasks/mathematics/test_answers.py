@@ -65,6 +65,23 @@ def test_a_magnitude_that_is_asked_for_is_a_unit():
 
 
 @pytest.mark.parametrize(
+    ("prompt", "form"),
+    [
+        ("Eggs come in dozens. How many eggs does he buy?", "84"),
+        ("Eggs are sold in dozens; how many eggs does he buy?", "84"),
+        ("She paid in dozen packs. How many eggs?", "84"),
+        ("How many eggs are in dozen packs?", "84"),
+        ("How many dozen does Mr. Smith buy?", "7"),
+        ("What is it, in dozens?", "7"),
+        ("Tell how many there are. Answer in dozens.", "7"),
+        ("The number of eggs in dozens is what?", "7"),
+    ],
+)
+def test_a_magnitude_is_asked_for_in_the_last_sentence(prompt, form):
+    assert normal_form(final_answer("\\boxed{7 dozen}", prompt)) == form
+
+
+@pytest.mark.parametrize(
     "heading", ["Problem:", "**Problem:**", "## New Problem 2:", "Q:", "Question 3 :", "Example 1:"]
 )
 def test_a_further_problem_does_not_count(heading):

@@ -135,6 +135,18 @@ def test_a_pair_that_repeats_is_judged_once(grader):
     assert len(verdicts) == 20 and grader.counts.checked == before + 1
 
 
+def test_an_error_of_ours_costs_one_verdict_and_not_the_run(grader, monkeypatch, caplog):
+    def compare(reference: str, answer: str) -> Verdict:
+        return Verdict(True, "") if answer == "1" else Verdict(bool(answer[7]), "")
+
+    monkeypatch.setattr(grading.exact, "compare", compare)
+    monkeypatch.setattr(grader, "counts", grading.Counts())
+    verdicts = grader.grade_many([("1", "1"), ("1", "2"), ("1", "2"), ("2", "1")])
+    assert [verdict.judged for verdict in verdicts] == [True, False, False, True]
+    assert "IndexError" in verdicts[1].reason and not verdicts[1].correct
+    assert grader.counts == grading.Counts(quick=2, unjudged=1) and "error of the grader" in caplog.text
+
+
 def test_all_workers_are_busy(at_send):
     held = []
 
