@@ -20,8 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mass_jax import records
-from mass_jax.training.checkpoint import Checkpointer
+from experiments.compare_runs import compare
 from mass_jax.training.metrics import METRICS_FILE, read_repeatable
 from mass_jax.training.workdir import write_atomically
 
@@ -132,22 +131,9 @@ def run(pod: Pod, points: list[tuple[float, int]], pace: float, rng: random.Rand
 
 
 def differences(a: Path, b: Path) -> list[str]:
-    """What two finished runs differ in, as sentences; none if they are equal but for what tells of the machine."""
-    found = []
-    for file in sorted({file.relative_to(run) for run in (a, b) for file in run.glob(f"*/{METRICS_FILE}")}):
-        ours, theirs = (list(map(json.dumps, read_repeatable((run / file).parent))) for run in (a, b))
-        if ours != theirs:
-            step = next((i for i, (x, y) in enumerate(zip(ours, theirs, strict=False)) if x != y), "the end")
-            found.append(f"{file} differs from line {step} on: {len(ours)} and {len(theirs)} lines")
-    for folder in sorted({path.relative_to(run) for run in (a, b) for path in run.glob("*/checkpoints")}):
-        one, other = (_newest(run / folder) for run in (a, b))
-        if wrong := [path for path in sorted({*one, *other}) if one.get(path) != other.get(path)]:
-            found.append(f"{folder} differ in {len(wrong)} of {len(one)} arrays, such as {wrong[0]}")
-    for name in ("gate.json", "results.json", "scorer.json", "examples.jsonl"):
-        texts = [_without_times(name, (run / name).read_text()) for run in (a, b)]
-        if texts[0] != texts[1]:
-            found.append(f"{name} differs")
-    return found
+    """What two finished runs of this program differ in, as sentences; none of them may have more than the other."""
+    differing, alone = compare(a, b)
+    return [*differing, *alone]
 
 
 def adaptation(run: Path) -> dict[str, float]:
@@ -156,20 +142,6 @@ def adaptation(run: Path) -> dict[str, float]:
     names = ("synthesis/well_formed", "grad_norm/scorer")
     found = {name: [line[name] for line in lines if name in line] for name in names}
     return {name: sum(values) / len(values) if values else 0.0 for name, values in found.items()}
-
-
-def _newest(directory: Path) -> dict[str, bytes]:
-    with Checkpointer(directory) as checkpointer:
-        step = checkpointer.latest_step()
-        arrays = {} if step is None else checkpointer.read_arrays(step)
-    return {"step": str(step).encode()} | {path: leaf.tobytes() for path, leaf in arrays.items()}
-
-
-def _without_times(name: str, text: str) -> str:
-    if name != "results.json":
-        return text
-    own = ("timing", "cost", "environment", records.CHECKSUM)
-    return json.dumps({key: value for key, value in json.loads(text).items() if key not in own})
 
 
 def main() -> None:

@@ -11,8 +11,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 MAINS = [path for path in sorted((ROOT / "experiments").rglob("*.py")) if '"__main__"' in path.read_text()]
-HAVE_OWN_PARSER = {"pod_local"}
-"""It hands on to another main what it does not know."""
+HAVE_OWN_PARSER = {"compare_runs", "pod_local"}
+"""One takes words without names, the other hands on to another main what it does not know."""
 LLAMA = ["--config=configs/llama31_8b.py", "--workdir=runs/none"]
 DEMO = ["--config=configs/demo.py", "--workdir=runs/none"]
 CASES = {
@@ -29,6 +29,8 @@ CASES = {
     ("grading_audit",): (2, "--data is missing: give a folder"),
     ("sampling_speed", "--help"): (0, "--batches"),
     ("peers", "--help"): (0, "--rounds"),
+    ("compare_runs", "--help"): (0, "workdirs of two finished runs"),
+    ("compare_runs", "{tmp}", "{tmp}"): (2, "holds no finished run: give the workdirs of two"),
     ("pod_local", "--help"): (0, "--kills"),
     ("pod_local", "--workdir=README.md"): (2, "--workdir=README.md is not an empty directory"),
     ("pod_local", "--workdir={tmp}/pod", "--devices=0"): (2, "--devices are at least 1"),

@@ -6,6 +6,7 @@ from pathlib import Path
 import jax.numpy as jnp
 
 from experiments import pod_local
+from experiments.compare_runs import compare
 from mass_jax.training.checkpoint import Checkpointer
 from mass_jax.training.metrics import MetricsWriter
 
@@ -25,12 +26,20 @@ def test_only_what_tells_of_the_machine_may_differ(tmp_path: Path):
     one = finished(tmp_path / "one")
     assert pod_local.differences(one, finished(tmp_path / "same", seconds=4.0)) == []
     assert pod_local.differences(one, finished(tmp_path / "loss", loss=1.0000001)) == [
-        "mass/metrics.jsonl differs from line 0 on: 1 and 1 lines"
+        "mass/metrics.jsonl, line 0 differs in 1 of 2 values, such as loss"
     ]
     assert pod_local.differences(one, finished(tmp_path / "weight", weight=2.0000002)) == [
-        "mass/checkpoints differ in 1 of 2 arrays, such as w"
+        "mass/checkpoints differs in 1 of 2 values, such as w"
     ]
-    assert pod_local.differences(one, finished(tmp_path / "accuracy", accuracy=0.25)) == ["results.json differs"]
+    accuracy = "results.json differs in 1 of 1 values, such as /methods/base"
+    assert pod_local.differences(one, finished(tmp_path / "accuracy", accuracy=0.25)) == [accuracy]
+
+
+def test_what_only_one_run_has_is_named(tmp_path: Path):
+    one, more = finished(tmp_path / "one"), finished(tmp_path / "more")
+    (more / "gate.json").write_text('{"passed": true}')
+    assert compare(one, more) == ([], ["gate.json: only one run has /passed"])
+    assert pod_local.differences(one, more) == ["gate.json: only one run has /passed"]
 
 
 def test_whether_there_was_anything_to_adapt_to(tmp_path: Path):
