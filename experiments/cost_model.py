@@ -18,8 +18,8 @@ from ml_collections import ConfigDict, config_flags
 
 from experiments import hlo
 from experiments.plan_pod import CHECKS, GIB, MESH_FORM, WIDTHS, Planner, is_mesh
-from mass_jax.mass import cost
-from mass_jax.mass.cost import Chips, CostModel, Program
+from mass_jax.planning import cost
+from mass_jax.planning.cost import Chips, CostModel, Program
 from mass_jax.reporting.table import Table, to_markdown
 from mass_jax.training import config as command_line
 from mass_jax.training import setup
@@ -55,7 +55,7 @@ def table(model: CostModel, programs: Sequence[Program], chip: Chip) -> Table:
     """
     count, rows, seconds = math.prod(model.chips), [], 0.0
     for program in programs:
-        price = model.price(program)
+        price = model.price(program.asked)
         sent = price.gathered + price.streamed + price.summed
         times = {
             "products": price.flops / count / chip.flops,
@@ -77,7 +77,7 @@ def comparison(model: CostModel, programs: Sequence[Program], compiled: Mapping[
     rows = []
     for program in programs:
         if (found := compiled.get(program.name)) is not None:
-            price = model.price(program)
+            price = model.price(program.asked)
             pairs = (
                 (price.arguments, found.arguments),
                 (price.temporary, found.temporary),
@@ -130,7 +130,7 @@ def compile_all(
                 memory = compiled.memory_analysis()
                 assert memory is not None
                 # Tokens are written until all sequences are done; the model counts as many as there may be.
-                gathered = layers_gathered(str(compiled.as_text()), matrices, program.calls[0].times)
+                gathered = layers_gathered(str(compiled.as_text()), matrices, program.asked.calls[0].times)
                 found[program.name] = Compiled(memory.argument_size_in_bytes, memory.temp_size_in_bytes, gathered)
             progress.update(done)
     return found
@@ -152,7 +152,7 @@ def main(config: ConfigDict, workdir: Path) -> None:
             f"{problems} problems cannot be split over data x fsdp x train.parts = {ways}: give a multiple."
         )
     documents = (merged.train.replay_batch, merged.lengths.long_document)
-    programs = cost.programs(method, outer, CHECKS, problems, documents, model)
+    programs = cost.programs(method, outer, CHECKS, problems, documents, model.chips)
     tables = [table(model, programs, CHIPS[values.chip])]
     name = f"{Path(config_flags.get_config_filename(values['config'])).stem}-{values.mesh}-{problems}"
     if values.compile:

@@ -21,7 +21,7 @@ from experiments.evaluator import Evaluator
 from experiments.views import attribution_check, examples, or_none, scorer_view, synthesis_quality
 from mass_jax import records
 from mass_jax.mass.arms import CONTROLS, METHODS, Arm
-from mass_jax.mass.outer import TrainState
+from mass_jax.mass.state import TrainState
 from mass_jax.models import processes
 from mass_jax.reporting import labels, stats
 from mass_jax.training import array_tree, environment

@@ -7,10 +7,11 @@ import jax
 import numpy as np
 
 from mass_jax.mass import arms, attribution
-from mass_jax.mass.arms import Arm, Outcome, Ready, WrittenPractice
-from mass_jax.mass.generator import Domain
+from mass_jax.mass.actor import Actor
+from mass_jax.mass.arms import Arm, Outcome, Ready
 from mass_jax.mass.method import Method
-from mass_jax.mass.outer import TrainState
+from mass_jax.mass.practice import PracticeSets, on_devices
+from mass_jax.mass.state import TrainState
 from mass_jax.models import processes
 from mass_jax.tasks.base import Problem
 from mass_jax.training import setup
@@ -27,7 +28,7 @@ class Evaluator:
         self.study, self.problems = study, problems
         self.families = np.array([problem.family for problem in problems])
         self._key = jax.random.key(seed)
-        self._practice: dict[tuple[str, str, Method], list[WrittenPractice]] = {}
+        self._practice: dict[tuple[str, str, Method], list[PracticeSets]] = {}
         self._outcomes: dict[tuple[Arm, Method], list[Outcome]] = {}
         self._methods: dict[str, Method] = {}
         self._attributions: dict[str, list[np.ndarray]] = {}
@@ -50,45 +51,46 @@ class Evaluator:
         places = np.arange(-(-len(self.problems) // size) * size).reshape(-1, size) % len(self.problems)
         return [[self.problems[i] for i in processes.mine(row)] for row in places]
 
-    def practice(self, model: str, params: Params, source: str, method: Method) -> list[WrittenPractice]:
+    def actor(self, model: str, params: Params, method: Method | None = None) -> Actor:
+        """A model as it is tested, or with a method of one's own."""
+        return Actor(params, method or self.method(model), self.study.domain)
+
+    def practice(self, model: str, actor: Actor, source: str) -> list[PracticeSets]:
         """The practice sets of every batch."""
-        key = (model, source, method)
+        key = (model, source, actor.method)
         if key not in self._practice:
-            domain, pool = self.study.domain, self.study.splits.train
-            vectors = arms.embed_pool(domain, method, params, pool) if source == "nearest" else None
+            pool = self.study.splits.train
+            vectors = arms.embed_pool(actor, pool) if source == "nearest" else None
             self._practice[key] = [
-                arms.obtain_practice(
-                    domain, method, params, batch, source, jax.random.fold_in(self._key, i), pool, vectors
-                )
+                arms.obtain_practice(actor, batch, source, jax.random.fold_in(self._key, i), pool, vectors)
                 for i, batch in enumerate(self.batches())
             ]
         return self._practice[key]
 
-    def adapted(self, arm: Arm, params: Params, eta: Params, method: Method) -> Iterator[tuple[list[Problem], Ready]]:
+    def adapted(self, arm: Arm, actor: Actor, eta: Params) -> Iterator[tuple[list[Problem], Ready]]:
         """Every batch with the models that are adapted to it."""
-        sets = None if arm.practice == "none" else self.practice(arm.model, params, arm.practice, method)
+        sets = None if arm.practice == "none" else self.practice(arm.model, actor, arm.practice)
         for i, batch in enumerate(self.batches()):
             key = jax.random.fold_in(self._key, 10_000 + i)
             practice = None if sets is None else sets[i]
-            yield batch, arms.adapt(self.study.domain, method, params, eta, batch, arm, practice, key)
+            yield batch, arms.adapt(actor, eta, batch, arm, practice, key)
 
     def run(self, arm: Arm, params: Params, eta: Params, method: Method | None = None) -> list[Outcome]:
         """One arm on every batch, on all processes' problems; kept, for an arm's name says which model it has."""
-        method = method or self.method(arm.model)
-        if (arm, method) not in self._outcomes:
-            self._outcomes[arm, method] = [
-                _whole(arms.answer(self.study.domain, method, params, batch, ready))
-                for batch, ready in self.adapted(arm, params, eta, method)
+        actor = self.actor(arm.model, params, method)
+        if (arm, actor.method) not in self._outcomes:
+            self._outcomes[arm, actor.method] = [
+                _whole(arms.answer(actor, batch, ready)) for batch, ready in self.adapted(arm, actor, eta)
             ]
-        return self._outcomes[arm, method]
+        return self._outcomes[arm, actor.method]
 
     def attributions(self, model: str, state: TrainState) -> list[np.ndarray]:
         """What the gold outer loss says of a model's own practice, tau [P, M] of every batch."""
         if model not in self._attributions:
-            method = self.method(model)
-            sets = self.practice(model, state.params, "own", method)
+            actor = self.actor(model, state.params)
+            sets = self.practice(model, actor, "own")
             self._attributions[model] = [
-                _attributions(self.study.domain, method, state, batch, practice)
+                _attributions(actor, state.eta, batch, practice)
                 for batch, practice in zip(self.batches(), sets, strict=True)
             ]
         return self._attributions[model]
@@ -107,13 +109,8 @@ def _whole(outcome: Outcome) -> Outcome:
     return Outcome(processes.whole_list(outcome.texts), *processes.whole(tuple(outcome[1:])))
 
 
-def _attributions(
-    domain: Domain, method: Method, state: TrainState, batch: list[Problem], practice: WrittenPractice
-) -> np.ndarray:
-    adapter, sets = attribution.fresh_adapter(method, state.params, jax.random.key(0)), practice.sets
-    gold = attribution.references(domain, method, batch)
-    written, checks, trained_on, valid, *asked = processes.share(
-        (practice.written, sets.checks, sets.sequences, sets.valid_PxM, gold.sequences, gold.coefficients_PxS)
-    )
-    adapted = attribution.score_and_adapt(method, state.params, state.eta, adapter, written, checks, trained_on, valid)
-    return processes.local(attribution.attribute(method, state.params, adapted, trained_on, *asked).tau_PxM)
+def _attributions(actor: Actor, eta: Params, batch: list[Problem], sets: PracticeSets) -> np.ndarray:
+    adapter, practice = attribution.fresh_adapter(actor, jax.random.key(0)), on_devices(sets)
+    asked = processes.share(attribution.references(actor, batch).weighed)
+    adapted = attribution.score_and_adapt(actor, eta, adapter, practice)
+    return processes.local(attribution.attribute(actor, adapted, practice.examples, asked).tau_PxM)

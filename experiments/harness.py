@@ -18,7 +18,6 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +36,11 @@ from ml_collections import ConfigDict
 from experiments.evaluate import base_state
 from experiments.evaluator import Evaluator
 from mass_jax.mass import arms, inner
+from mass_jax.mass.actor import Actor
 from mass_jax.mass.arms import CONTROLS, Arm, Ready
-from mass_jax.mass.method import LengthConfig, Method
-from mass_jax.mass.outer import TrainState
+from mass_jax.mass.method import LengthConfig
 from mass_jax.mass.packing import encode_prompt, fits
+from mass_jax.mass.state import TrainState
 from mass_jax.models import transformer
 from mass_jax.models.sampling import bucket
 from mass_jax.tasks.base import Problem
@@ -50,7 +50,7 @@ from mass_jax.training.errors import InputError
 from mass_jax.training.schema import check
 from mass_jax.training.study import Study, check_base, check_trained, load_arm, methods, open_study
 from mass_jax.training.workdir import nearest, to_json, write_atomically
-from mass_jax.types import Array, Params, PyTree, Sequences
+from mass_jax.types import Array, PyTree, Sequences
 
 Adapted = Iterator[tuple[list[Problem], Ready]]
 IMPOSSIBLE = (-math.inf, False)
@@ -86,7 +86,7 @@ class AdaptedLM(LM):
         """
         super().__init__()
         self.study, self.state, self.arm = study, state, named_arm(study.config, arm)
-        self.method = Evaluator(study, [], study.config.seed).method(self.arm.model)
+        self.actor = Evaluator(study, [], study.config.seed).actor(self.arm.model, state.params)
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
         """The problem that a chat is about: the domain's prompt takes the place of a template.
@@ -112,10 +112,10 @@ class AdaptedLM(LM):
         found: dict[tuple[str, int], str] = {}
         asked = [self._asked(*request.args) for request in requests]
         for tokens in sorted({tokens for _, tokens, _ in asked}):
-            method = self._answering(tokens)
+            actor = self._answering(tokens)
             contexts = list(dict.fromkeys(context for context, each, _ in asked if each == tokens))
-            for problems, ready in self._adapted(contexts, method, method.model.context - tokens):
-                texts = arms.solve(self.study.domain, method, self.state.params, ready)
+            for problems, ready in self._adapted(contexts, actor, actor.method.model.context - tokens):
+                texts = arms.solve(actor, ready)
                 answered = {(p.prompt, tokens): text for p, text in zip(problems, texts, strict=True)}
                 found = answered | found  # the last batch is filled up with problems that are answered already
         return [
@@ -130,17 +130,17 @@ class AdaptedLM(LM):
         for context, continuation in dict.fromkeys(pairs):
             asked.setdefault(context, []).append(continuation)
         width = max(map(len, asked.values()), default=0)
-        method, pad_id = self.method, self.study.domain.tokenizer.pad_id
-        limit = method.model.context + 1  # the last token is predicted, not read
+        room, pad_id = self.actor.method.model.context, self.actor.tokenizer.pad_id
+        limit = room + 1  # the last token is predicted, not read
         found: dict[tuple[str, str], tuple[float, bool]] = {}
-        for problems, ready in self._adapted(list(asked), method, method.model.context):
+        for problems, ready in self._adapted(list(asked), self.actor, room):
             rows = [
                 [self._split(prompt, text, limit) for text in asked[problem.prompt]]
                 for problem, prompt in zip(problems, ready.prompts, strict=True)
             ]
             length = bucket(max(len(head) + len(tail) for row in rows for head, tail in row), limit)
             sequences = _packed(rows, (len(rows), width, length), pad_id)
-            scores = _continuations(method, self.state.params, ready.adapters, sequences)
+            scores = _continuations(self.actor, ready.adapters, sequences)
             for problem, totals, greedy in zip(problems, *map(np.asarray, scores), strict=True):
                 for text, total, likeliest in zip(asked[problem.prompt], totals, greedy, strict=False):
                     found.setdefault((problem.prompt, text), (float(total), bool(likeliest)))
@@ -159,24 +159,25 @@ class AdaptedLM(LM):
             )
         return _readable(context), settings["max_gen_toks"], handle_stop_sequences(settings["until"], eos=None)
 
-    def _answering(self, tokens: int) -> Method:
-        """The method with answers of up to ``tokens`` tokens."""
-        most = self.method.model.context - self._lengths.prompt
+    def _answering(self, tokens: int) -> Actor:
+        """The actor with answers of up to ``tokens`` tokens."""
+        method = self.actor.method
+        most = method.model.context - self._lengths.prompt
         if not 1 <= tokens <= most:
             raise InputError(
                 f"the task asks for answers of max_gen_toks = {tokens} tokens, but beside lengths.prompt = "
-                f"{self._lengths.prompt} the model's context of {self.method.model.context} holds 1 to {most}: "
+                f"{self._lengths.prompt} the model's context of {method.model.context} holds 1 to {most}: "
                 "change the task's generation_kwargs, or a length."
             )
-        return replace(self.method, lengths=replace(self._lengths, solution=tokens))
+        return self.actor.replace(method=replace(method, lengths=replace(self._lengths, solution=tokens)))
 
-    def _adapted(self, contexts: Sequence[str], method: Method, limit: int) -> Adapted:
+    def _adapted(self, contexts: Sequence[str], actor: Actor, limit: int) -> Adapted:
         """Every context as a problem, with a model adapted to it where that can be done; the others last."""
         able = [context for context in contexts if self._can_adapt_to(context)]
         if able:
-            problems = [self.study.domain.task.problem(context) for context in able]
+            problems = [self.actor.task.problem(context) for context in able]
             evaluator = Evaluator(self.study, problems, self.study.config.seed + 1)
-            yield from evaluator.adapted(self.arm, self.state.params, self.state.eta, method)
+            yield from evaluator.adapted(self.arm, actor, self.state.eta)
         rest = [context for context in contexts if context not in set(able)]
         if rest:
             logging.warning(
@@ -184,19 +185,19 @@ class AdaptedLM(LM):
                 "answered without an update, or not at all where the model has no words for them.",
                 *(len(rest), len(contexts), self._lengths.prompt),
             )
-            rest = [context for context in rest if self._can_write(self.study.domain.task.solve_prompt(context))]
+            rest = [context for context in rest if self._can_write(self.actor.task.solve_prompt(context))]
         size = self.study.config.evaluate.batch
         for start in range(0, len(rest), size):
             # Filled up, so that one shape is compiled.
             batch = [rest[i % len(rest)] for i in range(start, start + size)]
             # A model has to read something.
-            rendered = [self.study.domain.task.solve_prompt(each) or "\n" for each in batch]
+            rendered = [self.actor.task.solve_prompt(each) or "\n" for each in batch]
             prompts = [self._cut_from_the_left(each, limit) for each in rendered]
             yield [Problem(each, "", (), -1, -1) for each in batch], Ready(prompts, limit, None, None)
 
     def _can_adapt_to(self, context: str) -> bool:
         """Whether the domain reads the problem, and what is written for it fits the study's lengths."""
-        task, tokenizer = self.study.domain.task, self.study.domain.tokenizer
+        task, tokenizer = self.actor.task, self.actor.tokenizer
         try:
             prompts = [task.solve_prompt(context), task.synthesis_prompt(task.problem(context))]
             return all(fits(tokenizer, prompt, "", self._lengths.prompt, end=False) for prompt in prompts)
@@ -206,7 +207,7 @@ class AdaptedLM(LM):
     def _can_write(self, text: str) -> bool:
         """Whether the tokenizer has tokens for all of a text; one of words knows those of its domain only."""
         try:
-            self.study.domain.tokenizer.encode(text)
+            self.actor.tokenizer.encode(text)
             return True
         except ValueError:
             return False
@@ -216,7 +217,7 @@ class AdaptedLM(LM):
 
         def longest(starts: Sequence[int]) -> str:
             def fits(start: int) -> bool:
-                return len(encode_prompt(self.study.domain.tokenizer, text[start:])) <= limit
+                return len(encode_prompt(self.actor.tokenizer, text[start:])) <= limit
 
             return text[starts[bisect.bisect_left(starts, True, key=fits)] :]
 
@@ -228,7 +229,7 @@ class AdaptedLM(LM):
 
     def _split(self, prompt: str, continuation: str, limit: int) -> tuple[list[int], list[int]]:
         """Ids of prompt and continuation, cut from the left; white space between them counts to the continuation."""
-        tokenizer = self.study.domain.tokenizer
+        tokenizer = self.actor.tokenizer
         stem = encode_prompt(tokenizer, prompt.rstrip())
         try:
             tail = encode_prompt(tokenizer, prompt + continuation)[len(stem) :]
@@ -244,7 +245,7 @@ class AdaptedLM(LM):
 
     @property
     def _lengths(self) -> LengthConfig:
-        return self.method.lengths
+        return self.actor.method.lengths
 
 
 def named_arm(config: ConfigDict, name: str) -> Arm:
@@ -260,19 +261,20 @@ def named_arm(config: ConfigDict, name: str) -> Arm:
     return rows[name]
 
 
-@partial(jax.jit, static_argnames="method")
-def _continuations(method: Method, params: Params, adapters: PyTree, sequences_PxSxT: Sequences) -> tuple[Array, Array]:
+@jax.jit
+def _continuations(actor: Actor, adapters: PyTree, sequences_PxSxT: Sequences) -> tuple[Array, Array]:
     """Summed log-probability of every target, and whether each of its tokens is the likeliest; [P, S] both."""
+    model = actor.method.model
 
     def one(adapter: PyTree, sequences_SxT: Sequences) -> tuple[Array, Array]:
         tokens, target = jnp.asarray(sequences_SxT.tokens), sequences_SxT.target[:, 1:]
-        hidden, _ = transformer.forward(method.model, params, adapter, tokens[:, :-1])
-        log_probs = jax.nn.log_softmax(transformer.logits(method.model, params, hidden).astype(jnp.float32))
+        hidden, _ = transformer.forward(model, actor.params, adapter, tokens[:, :-1])
+        log_probs = jax.nn.log_softmax(transformer.logits(model, actor.params, hidden).astype(jnp.float32))
         chosen = jnp.take_along_axis(log_probs, tokens[:, 1:, None], axis=-1)[..., 0]
         likeliest = jnp.argmax(log_probs, axis=-1) == tokens[:, 1:]
         return jnp.sum(chosen * target, axis=-1), jnp.all(likeliest | ~target, axis=-1)
 
-    return inner.over_problems(method.inner, one, adapters, sequences_PxSxT)
+    return inner.over_problems(actor.method.inner, one, adapters, sequences_PxSxT)
 
 
 def _packed(rows: list[list[tuple[list[int], list[int]]]], shape: tuple[int, int, int], pad_id: int) -> Sequences:

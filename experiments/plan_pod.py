@@ -5,7 +5,7 @@
     python -m experiments.plan_pod ... --mesh=search --problems=4,8,16 --estimator="unroll:remat='step'"
 
 Nothing is run and no weights are read. For each mesh the largest of the numbers of problems is sought with which every
-program that `outer.outer_step` would call fits: what the compiler says of its memory per chip, and what else lies there
+program that `step.outer_step` would call fits: what the compiler says of its memory per chip, and what else lies there
 meanwhile, is held against the chip's. At that number the inner run alone is compiled too, and what other estimators
 would need. Results are kept in ``<workdir>/<config>-<topology>.json`` (and as a table beside it), and what is there
 already is not compiled again.
@@ -28,10 +28,10 @@ from ml_collections import ConfigDict, config_flags
 
 from experiments import hlo
 from experiments.tpu import described_devices, versions
-from mass_jax.mass import phases
-from mass_jax.mass.phases import Phase
 from mass_jax.models.partition import AXES, DATA, FSDP
 from mass_jax.models.pretrained import folder
+from mass_jax.planning import lower
+from mass_jax.planning.lower import Planned
 from mass_jax.reporting.table import Table, to_markdown
 from mass_jax.training import config as command_line
 from mass_jax.training import mesh as meshes
@@ -51,7 +51,7 @@ Estimator = tuple[str, str]
 """Its name, and its options as ``config.metagrad`` has them."""
 
 
-def measure(phase: Phase, mesh: Mesh, memory: float) -> dict[str, Any]:
+def measure(phase: Planned, mesh: Mesh, memory: float) -> dict[str, Any]:
     """Compile one program: its bytes per chip, whether they fit, and its collectives.
 
     Where the compiler itself finds that the program does not fit, the bytes are None and ``"error"`` is what it says;
@@ -61,7 +61,7 @@ def measure(phase: Phase, mesh: Mesh, memory: float) -> dict[str, Any]:
     beside = sum(
         math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(phase.beside)
     )
-    row: dict[str, Any] = {"tokens": phase.tokens, "beside_bytes": beside}
+    row: dict[str, Any] = {"beside_bytes": beside}
     try:
         with jax.set_mesh(mesh):
             compiled = phase.lower().compile()
@@ -176,7 +176,7 @@ class Planner:
             raise refused[counts[0]]
         return [count for count in counts if count not in refused]
 
-    def programs(self, shape: str, count: int, estimator: Estimator) -> tuple[Mesh, dict[str, Phase]]:
+    def programs(self, shape: str, count: int, estimator: Estimator) -> tuple[Mesh, dict[str, Planned]]:
         """All programs of an outer step by name, and the mesh that they are compiled for."""
         merged = self.merged.copy_and_resolve_references()
         merged.metagrad.name, merged.metagrad.options = estimator
@@ -184,10 +184,10 @@ class Planner:
         config = setup.make_outer(merged.train)
         mesh = meshes.make(self._sizes(shape), self.devices)
         assert mesh is not None
-        documents = phases.sequences(merged.train.replay_batch, merged.lengths.long_document)
+        documents = lower.sequences(merged.train.replay_batch, merged.lengths.long_document)
         with jax.set_mesh(mesh):
-            found = phases.phases(method, config, folder.shapes_of(method.model), CHECKS, count, documents, mesh)
-        found += [phases.inner_run(phase, mesh) for phase in found if phase.name == "adapt"]
+            found = lower.lower(method, config, folder.shapes_of(method.model), CHECKS, count, documents, mesh)
+        found += [lower.inner_run(phase, mesh) for phase in found if phase.name == "adapt"]
         return mesh, {phase.name: phase for phase in found}
 
     def fits(self, shape: str, estimator: Estimator, name: str, count: int) -> bool:

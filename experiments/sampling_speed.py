@@ -25,7 +25,7 @@ from absl import flags
 from mass_jax.models import lora
 from mass_jax.models.lora import LoraConfig
 from mass_jax.models.pretrained import folder, source
-from mass_jax.models.sampling import sample
+from mass_jax.models.sampling import SamplingSpec, sample
 from mass_jax.training import program
 from mass_jax.training.compilation import enable_compilation_cache
 from mass_jax.training.progress import Progress
@@ -97,10 +97,7 @@ def _our_systems(model: source.Pretrained, prompts: np.ndarray, new: int, rank: 
                 prompts,
                 np.full(batch, prompts.shape[1]),
                 jax.random.key(0),
-                samples=1,
-                max_new_tokens=new,
-                temperature=0.0,
-                stop_ids=(),
+                SamplingSpec(samples=1, max_new_tokens=new, temperature=0.0),
                 adapter_per_problem=per_problem,
             )
         )

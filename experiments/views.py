@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike
 from experiments.evaluator import Evaluator
 from mass_jax.mass import attribution
 from mass_jax.mass.arms import Arm
-from mass_jax.mass.generator import share
-from mass_jax.mass.outer import TrainState
+from mass_jax.mass.practice import PracticeSets, each_example
+from mass_jax.mass.state import TrainState
 from mass_jax.models import processes
 from mass_jax.reporting import stats
 from mass_jax.training.study import Study
@@ -26,15 +26,15 @@ SHOWN = 5
 def scorer_view(study: Study, state: TrainState, model: str, evaluator: Evaluator) -> dict[str, list]:
     """Scores, weights, attributions and correctness of every practice example on the evaluator's problems."""
     columns: dict[str, list] = {name: [] for name in ("scores", "weights", "attributions", "correct", "task")}
-    own = evaluator.practice(model, state.params, "own", evaluator.method(model))
+    own = evaluator.practice(model, evaluator.actor(model, state.params), "own")
     outcomes = evaluator.run(Arm(model, "own", "scorer"), state.params, state.eta)
     found = evaluator.attributions(model, state)
     for i, (batch, practice, outcome, tau) in enumerate(zip(evaluator.batches(), own, outcomes, found, strict=True)):
         tau, valid, correct = processes.whole(
             (
                 tau,
-                practice.sets.valid_PxM,
-                share(study.domain.task.is_correct, batch, practice.sets),
+                practice.arrays.valid_PxM,
+                each_example(study.domain.task.is_correct, batch, practice.texts),
             )
         )
         task = np.broadcast_to(i * len(valid) + np.arange(len(valid))[:, None], valid.shape)
@@ -49,7 +49,7 @@ def scorer_view(study: Study, state: TrainState, model: str, evaluator: Evaluato
 def examples(study: Study, state: TrainState, model: str, evaluator: Evaluator) -> list[dict]:
     """A few problems with their practice, weights and answers before and after."""
     batch = evaluator.batches()[0]
-    practice = evaluator.practice(model, state.params, "own", evaluator.method(model))[0]
+    practice = evaluator.practice(model, evaluator.actor(model, state.params), "own")[0]
     before = evaluator.run(Arm(model, "none"), state.params, state.eta)[0]
     after = evaluator.run(Arm(model, "own", "scorer"), state.params, state.eta)[0]
     tau = processes.whole(evaluator.attributions(model, state)[0])
@@ -65,7 +65,7 @@ def examples(study: Study, state: TrainState, model: str, evaluator: Evaluator) 
             }
             for e in row
         ]
-        for problem, row in zip(batch, practice.sets.examples, strict=True)
+        for problem, row in zip(batch, practice.texts, strict=True)
     ]
     written, shown = processes.whole_list(written), evaluator.problems[: len(tau)]
     # One problem a difficulty first, then more, whatever became of them.
@@ -92,13 +92,15 @@ def examples(study: Study, state: TrainState, model: str, evaluator: Evaluator) 
 def synthesis_quality(study: Study, params: Params, model: str, evaluator: Evaluator) -> dict[str, float]:
     """Shares of well-formed, on-family, correct and leaking examples among the practice that a model writes."""
     task = study.domain.task
-    own = evaluator.practice(model, params, "own", evaluator.method(model))
+    own = evaluator.practice(model, evaluator.actor(model, params), "own")
     pairs = list(zip(evaluator.batches(), own, strict=True))
     predicates = {"leak": task.leaks}
     if task.privileged:
         predicates |= {"on_family": task.is_on_family, "correct": task.is_correct}
-    columns = {name: [share(predicate, batch, p.sets) for batch, p in pairs] for name, predicate in predicates.items()}
-    columns = {"well_formed": [p.sets.valid_PxM for _, p in pairs]} | columns
+    columns = {
+        name: [each_example(predicate, batch, p.texts) for batch, p in pairs] for name, predicate in predicates.items()
+    }
+    columns = {"well_formed": [np.asarray(p.arrays.valid_PxM) for _, p in pairs]} | columns
     return {name: float(np.mean([processes.whole(batch) for batch in column])) for name, column in columns.items()}
 
 
@@ -106,20 +108,15 @@ def attribution_check(study: Study, state: TrainState, model: str, evaluator: Ev
     """Correlation of exact attributions with float64 central differences on the trained model, SGD and Adam."""
     count = len(processes.rows(study.config.evaluate.checked))  # of every process's problems the first
     batch = evaluator.batches()[0][:count]
-    base = evaluator.method(model)
-    own = evaluator.practice(model, state.params, "own", base)[0]
-    written, checks, practice = jax.tree.map(
-        lambda leaf: leaf[:count], (own.written, own.sets.checks, own.sets.sequences)
-    )
-    valid = own.sets.valid_PxM[:count]
+    actor = evaluator.actor(model, state.params)
+    own = evaluator.practice(model, actor, "own")[0]
+    own = PracticeSets(own.texts[:count], jax.tree.map(lambda leaf: leaf[:count], own.arrays))
     found = {}
     for optimizer, rate in CHECKED_RATES.items():
-        inner = dataclasses.replace(base.inner, optimizer=optimizer, learning_rate=rate)
-        method = dataclasses.replace(base, inner=inner)
-        tau, oracle = attribution.compare_with_differences(
-            study.domain, method, state.params, state.eta, batch, written, checks, practice, valid
-        )
-        tau, oracle, counts = processes.whole((tau, oracle, valid))
+        inner = dataclasses.replace(actor.method.inner, optimizer=optimizer, learning_rate=rate)
+        changed = actor.replace(method=dataclasses.replace(actor.method, inner=inner))
+        tau, oracle = attribution.compare_with_differences(changed, state.eta, batch, own)
+        tau, oracle, counts = processes.whole((tau, oracle, own.arrays.valid_PxM))
         found[optimizer] = or_none(stats.correlation, tau[counts], oracle[counts])
     return found
 

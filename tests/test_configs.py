@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from mass_jax.mass import phases
+from mass_jax.mass.actor import Domain
 from mass_jax.mass.arms import CONTROLS, METHODS
-from mass_jax.mass.generator import Domain
 from mass_jax.models.pretrained import folder, known
+from mass_jax.planning import lower
 from mass_jax.tasks.mathematics import prompts
 from mass_jax.tasks.mathematics.grading import Grader
 from mass_jax.tasks.mathematics.task import MathematicsTask
@@ -77,9 +77,9 @@ def test_the_large_models_lower_without_weights(name: str, arm: str):
     base = folder.shapes_of(method.model)
     size = sum(leaf.size for leaf in jax.tree.leaves(base))
     assert size == {"qwen25_1p5b": 1_543_714_304, "llama31_8b": 8_030_261_248}[name]
-    documents = phases.sequences(merged.train.replay_batch, merged.lengths.long_document)
+    documents = lower.sequences(merged.train.replay_batch, merged.lengths.long_document)
     checks = len(domain.task.check_names)
-    programs = phases.phases(method, outer, base, checks, merged.train.problems, documents)
+    programs = lower.lower(method, outer, base, checks, merged.train.problems, documents)
     assert {program.name.partition("/")[0] for program in programs} >= {"generator"}
     for program in programs:
         lowered = program.lower()

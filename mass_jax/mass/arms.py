@@ -4,7 +4,6 @@ import dataclasses
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -12,14 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from mass_jax.mass import attribution
-from mass_jax.mass.generator import Domain, PracticeSets, complete, fitting, pack_practice, share, synthesise
-from mass_jax.mass.method import Method
+from mass_jax.mass.actor import Actor
+from mass_jax.mass.generator import complete, solving, write_practice
 from mass_jax.mass.packing import fits, pack_prompts
+from mass_jax.mass.practice import PracticeSets, each_example, fitting, pack_practice
 from mass_jax.mass.scorer import Scores
 from mass_jax.models import partition, processes, transformer
-from mass_jax.models.transformer import ModelConfig
 from mass_jax.tasks.base import MALFORMED, Practice, Problem, Task
-from mass_jax.types import AnyArray, Array, Params, PyTree, Sequences
+from mass_jax.types import AnyArray, Array, Params, PyTree
 
 PRACTICE = ("none", "own", "own_majority", "other_problem", "random", "nearest", "shown", "gold", "gold_strict")
 WEIGHTS = ("scorer", "uniform", "shuffled", "correct")
@@ -116,13 +115,6 @@ def methods(trained: Mapping[str, bool]) -> dict[str, Arm]:
     return METHODS | own
 
 
-class WrittenPractice(NamedTuple):
-    """Practice for P problems, with what the generator read and wrote (all padding where nobody wrote it)."""
-
-    sets: PracticeSets
-    written: Sequences
-
-
 class Outcome(NamedTuple):
     """What an arm did on P problems.
 
@@ -142,62 +134,54 @@ class Outcome(NamedTuple):
 
 
 def obtain_practice(
-    domain: Domain,
-    method: Method,
-    params: Params,
+    actor: Actor,
     problems: Sequence[Problem],
     source: str,
     key: Array,
     pool: Sequence[Problem],
     pool_vectors: np.ndarray | None = None,
-) -> WrittenPractice:
+) -> PracticeSets:
     """Practice from one of the sources of `Arm.practice` other than ``none``.
 
     Args:
-      domain: task and tokenizer.
-      method: number of examples, lengths, temperature.
-      params: the model that writes.
+      actor: writes where practice is written; its method says how many examples, and how long.
       problems: P problems; with several processes, this process's of a batch.
       source: see `Arm.practice`.
-      key: PRNG key; equal keys and params give equal practice, so that arms can be paired.
+      key: PRNG key; equal keys and actors give equal practice, so that arms can be paired.
       pool: training problems, for ``random`` and ``nearest``.
       pool_vectors: their `embed`, where it is at hand.
     """
-    seed, count = np.asarray(jax.random.key_data(key)).astype(np.uint32).tolist(), method.generator.examples
+    seed, count = np.asarray(jax.random.key_data(key)).astype(np.uint32).tolist(), actor.method.generator.examples
     # Of each problem its own, so that what it gets does not depend on which process has it.
     places = processes.rows(processes.whole_count(len(problems)))
     seeded = list(zip(problems, (np.random.default_rng([*seed, place]) for place in places), strict=True))
     if source in ("random", "nearest", "shown", "gold", "gold_strict"):
         if source == "random":
-            rows = [_as_practice(domain, method, p, (pool[i] for i in rng.permutation(len(pool)))) for p, rng in seeded]
+            rows = [_as_practice(actor, p, (pool[i] for i in rng.permutation(len(pool)))) for p, rng in seeded]
         elif source == "nearest":
             if pool_vectors is None:
-                pool_vectors = embed_pool(domain, method, params, pool)
-            order = nearest(embed(domain, method, params, problems), pool_vectors)
-            rows = [
-                _as_practice(domain, method, p, (pool[i] for i in row)) for p, row in zip(problems, order, strict=True)
-            ]
+                pool_vectors = embed_pool(actor, pool)
+            order = nearest(embed(actor, problems), pool_vectors)
+            rows = [_as_practice(actor, p, (pool[i] for i in row)) for p, row in zip(problems, order, strict=True)]
         elif source == "shown":
-            rows = [list(domain.task.shown_practice(p, count, rng)) for p, rng in seeded]
+            rows = [list(actor.task.shown_practice(p, count, rng)) for p, rng in seeded]
         else:
-            rows = [list(domain.task.gold_practice(p, count, rng, source == "gold_strict")) for p, rng in seeded]
-        sets = pack_practice(domain, method, problems, rows)
-        return WrittenPractice(sets, _unwritten(method, sets))
+            rows = [list(actor.task.gold_practice(p, count, rng, source == "gold_strict")) for p, rng in seeded]
+        return pack_practice(actor, problems, rows)
 
-    sets, written = synthesise(domain, method, params, problems, key)
+    sets, _ = write_practice(actor, problems, key)
     if source == "own_majority":
-        sets = pack_practice(domain, method, problems, _majority(domain, method, params, problems, sets, key))
+        return pack_practice(actor, problems, _majority(actor, problems, sets, key), sets.arrays.written)
     if source == "other_problem":
         partners = _partners(processes.whole_list([problem.family for problem in problems]))
-        examples = processes.whole_list([[dataclasses.astuple(e) for e in row] for row in sets.examples])
+        examples = processes.whole_list([[dataclasses.astuple(e) for e in row] for row in sets.texts])
         # What fits beside the problem that it was written for may not fit beside this one.
         rows = [
-            [fitting(domain, method, problem, Practice(*example)) for example in examples[partners[place]]]
+            [fitting(actor, problem, Practice(*example)) for example in examples[partners[place]]]
             for problem, place in zip(problems, places, strict=True)
         ]
-        sets = pack_practice(domain, method, problems, rows)
-        return WrittenPractice(sets, _unwritten(method, sets))
-    return WrittenPractice(sets, written.sequences)
+        return pack_practice(actor, problems, rows)
+    return sets
 
 
 class Ready(NamedTuple):
@@ -217,68 +201,49 @@ class Ready(NamedTuple):
 
 
 def adapt(
-    domain: Domain,
-    method: Method,
-    params: Params,
-    eta: Params,
-    problems: Sequence[Problem],
-    arm: Arm,
-    practice: WrittenPractice | None,
-    key: Array,
+    actor: Actor, eta: Params, problems: Sequence[Problem], arm: Arm, practice: PracticeSets | None, key: Array
 ) -> Ready:
     """Adapt to every problem as the arm says."""
-    prompts = [domain.task.solve_prompt(problem.prompt) for problem in problems]
+    prompts = [actor.task.solve_prompt(problem.prompt) for problem in problems]
     if practice is None:
-        return Ready(prompts, method.lengths.prompt, None, None)
-    sets = practice.sets
+        return Ready(prompts, actor.method.lengths.prompt, None, None)
     if arm.use == "prompt":
-        limit = method.model.context - method.lengths.solution
-        rows = zip(problems, sets.examples, strict=True)
-        return Ready([_with_shown(domain, problem, row, limit) for problem, row in rows], limit, None, None)
+        limit = actor.method.model.context - actor.method.lengths.solution
+        rows = zip(problems, practice.texts, strict=True)
+        return Ready([_with_shown(actor, problem, row, limit) for problem, row in rows], limit, None, None)
     adapter_key, shuffle_key = jax.random.split(key)
-    counts_PxM = sets.valid_PxM
+    counts_PxM = practice.arrays.valid_PxM
     if arm.strict:
-        counts_PxM = counts_PxM & ~share(domain.task.leaks, problems, sets)
+        counts_PxM = counts_PxM & ~each_example(actor.task.leaks, problems, practice.texts)
     if arm.weights == "correct":
-        counts_PxM = counts_PxM & share(domain.task.is_correct, problems, sets)
+        counts_PxM = counts_PxM & each_example(actor.task.is_correct, problems, practice.texts)
     if arm.weights in ("scorer", "shuffled"):
-        read = processes.share((practice.written, sets.checks, counts_PxM))
-        scores = processes.local(attribution.score(method, params, eta, *read))
+        read = processes.share(practice.arrays._replace(valid_PxM=counts_PxM))
+        scores = processes.local(attribution.score(actor, eta, read))
     else:
         weights = counts_PxM.astype(np.float32)
         scores = Scores(np.zeros_like(weights), weights, np.ones(len(problems), np.float32))
     if arm.weights == "shuffled":
         scores = scores._replace(weights_PxM=_shuffle_valid(shuffle_key, scores.weights_PxM, counts_PxM))
-    adapter = attribution.fresh_adapter(method, params, adapter_key)
-    adapters = attribution.adapt(method, params, adapter, *processes.share((scores, sets.sequences)))
-    return Ready(prompts, method.lengths.prompt, adapters, scores)
+    fresh = attribution.fresh_adapter(actor, adapter_key)
+    adapters = attribution.adapt(actor, fresh, *processes.share((scores, practice.arrays.examples)))
+    return Ready(prompts, actor.method.lengths.prompt, adapters, scores)
 
 
-def solve(domain: Domain, method: Method, params: Params, ready: Ready) -> list[str]:
+def solve(actor: Actor, ready: Ready) -> list[str]:
     """A greedy answer to every problem by the model that was adapted to it."""
-    texts, _, _ = complete(
-        domain,
-        method,
-        params,
-        ready.adapters,
-        ready.prompts,
-        jax.random.key(0),  # greedy: there is no noise
-        samples=1,
-        max_new_tokens=method.lengths.solution,
-        temperature=0.0,
-        adapter_per_problem=ready.adapters is not None,
-        prompt_limit=ready.prompt_limit,
-    )
-    return [row[0] for row in texts]
+    no_noise = jax.random.key(0)
+    spec = solving(actor, samples=1, temperature=0.0)
+    found = complete(actor, ready.adapters, ready.prompts, no_noise, spec, prompt_limit=ready.prompt_limit)
+    return [row[0] for row in found.texts]
 
 
-def answer(domain: Domain, method: Method, params: Params, problems: Sequence[Problem], ready: Ready) -> Outcome:
+def answer(actor: Actor, problems: Sequence[Problem], ready: Ready) -> Outcome:
     """`solve`, graded, and how likely the references are."""
-    answers = solve(domain, method, params, ready)
-    graded = attribution.as_graded(domain.task.grade(problems, answers), samples=1)
-    gold = attribution.references(domain, method, problems, ready.prompts)
-    asked = processes.share((gold.sequences, gold.coefficients_PxS))
-    losses = processes.local(attribution.outer_losses(method, params, ready.adapters, *asked))
+    answers = solve(actor, ready)
+    graded = attribution.as_graded(actor.task.grade(problems, answers), samples=1)
+    asked = processes.share(attribution.references(actor, problems, ready.prompts).weighed)
+    losses = processes.local(attribution.outer_losses(actor, ready.adapters, asked))
     return Outcome(answers, graded.correct_PxS[:, 0], graded.judged_PxS[:, 0], -losses, ready.scores)
 
 
@@ -291,20 +256,20 @@ def nearest(vectors_PxD: np.ndarray, pool_NxD: np.ndarray) -> np.ndarray:
     return np.argsort(-vectors_PxD @ pool_NxD.T, axis=-1, kind="stable")
 
 
-def embed(domain: Domain, method: Method, params: Params, problems: Sequence[Problem]) -> np.ndarray:
+def embed(actor: Actor, problems: Sequence[Problem]) -> np.ndarray:
     """A vector of length 1 for every problem, float [P, D]; see `nearest`."""
-    prompts = [domain.task.solve_prompt(problem.prompt) for problem in problems]
-    tokens, lengths = pack_prompts(domain.tokenizer, prompts, method.lengths.prompt)
+    prompts = [actor.task.solve_prompt(problem.prompt) for problem in problems]
+    tokens, lengths = pack_prompts(actor.tokenizer, prompts, actor.method.lengths.prompt)
     count = len(processes.rows(divisible(EMBEDDED_AT_ONCE)))
     parts = [_filled(tokens, lengths, i, count) for i in range(0, len(prompts), count)]
-    vectors = [processes.local(_embed(method.model, params, *processes.share(part))) for part in parts]
+    vectors = [processes.local(_embed(actor, *processes.share(part))) for part in parts]
     return np.concatenate(vectors)[: len(prompts)]
 
 
-def embed_pool(domain: Domain, method: Method, params: Params, pool: Sequence[Problem]) -> np.ndarray:
+def embed_pool(actor: Actor, pool: Sequence[Problem]) -> np.ndarray:
     """`embed` of problems that every process has."""
     places = np.arange(divisible(len(pool))) % len(pool)
-    some = embed(domain, method, params, [pool[i] for i in processes.mine(places)])
+    some = embed(actor, [pool[i] for i in processes.mine(places)])
     return processes.whole(some)[: len(pool)]
 
 
@@ -313,10 +278,10 @@ def divisible(count: int) -> int:
     return -(-count // partition.ways()) * partition.ways()
 
 
-@partial(jax.jit, static_argnames="config")
-def _embed(config: ModelConfig, params: Params, tokens_BxT: Array, lengths_B: Array) -> Array:
+@jax.jit
+def _embed(actor: Actor, tokens_BxT: Array, lengths_B: Array) -> Array:
     """Mean final hidden states of the real tokens, of length 1, [B, D]."""
-    hidden, _ = transformer.forward(config, params, None, tokens_BxT)
+    hidden, _ = transformer.forward(actor.method.model, actor.params, None, tokens_BxT)
     real = jnp.arange(tokens_BxT.shape[1]) < lengths_B[:, None]
     mean = jnp.einsum("btd,bt->bd", hidden, real.astype(hidden.dtype))
     return mean / jnp.maximum(jnp.linalg.norm(mean, axis=-1, keepdims=True), 1e-9)
@@ -334,20 +299,20 @@ def _shuffle_valid(key: Array, weights_PxM: AnyArray, valid_PxM: AnyArray) -> Ar
     return shuffled.at[jnp.arange(weights_PxM.shape[0])[:, None], ordered].set(taken) * valid_PxM
 
 
-def _as_practice(domain: Domain, method: Method, problem: Problem, others: Iterable[Problem]) -> list[Practice]:
+def _as_practice(actor: Actor, problem: Problem, others: Iterable[Problem]) -> list[Practice]:
     """The first M of ``others`` that fit, with their reference solutions."""
     written = (Practice(other.prompt, other.solution, True) for other in others)
-    fit = (example for example in written if fitting(domain, method, problem, example).well_formed)
-    chosen = list(itertools.islice(fit, method.generator.examples))
-    return chosen + [MALFORMED] * (method.generator.examples - len(chosen))
+    fit = (example for example in written if fitting(actor, problem, example).well_formed)
+    chosen = list(itertools.islice(fit, actor.method.generator.examples))
+    return chosen + [MALFORMED] * (actor.method.generator.examples - len(chosen))
 
 
-def _with_shown(domain: Domain, problem: Problem, examples: Sequence[Practice], limit: int) -> str:
+def _with_shown(actor: Actor, problem: Problem, examples: Sequence[Practice], limit: int) -> str:
     """The solve prompt after as many of the well-formed examples as fit."""
-    shown = [example for example in examples if example.well_formed]
-    while shown and not fits(domain.tokenizer, domain.task.solve_prompt(problem.prompt, shown), "", limit, end=False):
+    task, shown = actor.task, [example for example in examples if example.well_formed]
+    while shown and not fits(actor.tokenizer, task.solve_prompt(problem.prompt, shown), "", limit, end=False):
         shown.pop()
-    return domain.task.solve_prompt(problem.prompt, shown)
+    return task.solve_prompt(problem.prompt, shown)
 
 
 def _filled(tokens: np.ndarray, lengths: np.ndarray, start: int, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -357,37 +322,20 @@ def _filled(tokens: np.ndarray, lengths: np.ndarray, start: int, count: int) -> 
     return tokens[rows], lengths[rows]
 
 
-def _unwritten(method: Method, sets: PracticeSets) -> Sequences:
-    shape = (*sets.valid_PxM.shape, method.lengths.prompt + method.lengths.synthesis)
-    return Sequences(np.zeros(shape, np.int32), np.zeros(shape, bool))
-
-
-def _majority(
-    domain: Domain, method: Method, params: Params, problems: Sequence[Problem], sets: PracticeSets, key: Array
-) -> list[list[Practice]]:
+def _majority(actor: Actor, problems: Sequence[Problem], sets: PracticeSets, key: Array) -> list[list[Practice]]:
     """Replace each solution by the most frequent of several sampled from the un-adapted solver."""
-    prompts = [domain.task.solve_prompt(e.prompt) for row in sets.examples for e in row]
-    texts, _, _ = complete(
-        domain,
-        method,
-        params,
-        None,
-        prompts,
-        jax.random.fold_in(key, 1),
-        samples=MAJORITY_VOTES,
-        max_new_tokens=method.lengths.solution,
-        temperature=1.0,
-    )
-    winners = iter([Counter(row).most_common(1)[0][0] for row in texts])
+    prompts = [actor.task.solve_prompt(e.prompt) for row in sets.texts for e in row]
+    votes = complete(actor, None, prompts, jax.random.fold_in(key, 1), solving(actor, MAJORITY_VOTES, 1.0))
+    winners = iter([Counter(row).most_common(1)[0][0] for row in votes.texts])
 
     def with_solution(problem: Problem, example: Practice, solution: str) -> Practice:
         # Read anew: a majority for garbage is malformed, and may be longer than a practice sequence.
-        read = domain.task.parse(problem, domain.task.written(problem, Practice(example.prompt, solution, True)))
-        return fitting(domain, method, problem, read)
+        written = actor.task.written(problem, Practice(example.prompt, solution, True))
+        return fitting(actor, problem, actor.task.parse(problem, written))
 
     return [
         [with_solution(problem, e, next(winners)) for e in row]
-        for problem, row in zip(problems, sets.examples, strict=True)
+        for problem, row in zip(problems, sets.texts, strict=True)
     ]
 
 

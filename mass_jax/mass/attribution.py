@@ -20,10 +20,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from mass_jax.mass import inner, scorer
-from mass_jax.mass.generator import Domain, complete
-from mass_jax.mass.method import Method
+from mass_jax.mass.actor import Actor
+from mass_jax.mass.generator import complete, solving
 from mass_jax.mass.packing import mean_log_probs, pack
 from mass_jax.mass.policy import group_normalize
+from mass_jax.mass.practice import PracticeArrays, PracticeSets, on_devices
 from mass_jax.mass.scorer import Scores
 from mass_jax.metagrad import InnerRun
 from mass_jax.models import lora, processes
@@ -49,6 +50,18 @@ class Adapted(NamedTuple):
     scores: Scores
 
 
+class Weighed(NamedTuple):
+    """Solutions to weigh in the outer loss, as compiled programs read them.
+
+    Attributes:
+      sequences: solve prompt and solution, [P, S, T].
+      coefficients: float [P, S], c_j; all 0 where the problem carries no signal.
+    """
+
+    sequences: Sequences
+    coefficients: AnyArray
+
+
 class Graded(NamedTuple):
     """What the grader made of S solutions of every problem.
 
@@ -64,22 +77,28 @@ class Graded(NamedTuple):
         """The share of right ones among those that are judged, float [P]; 0 where none is."""
         return self.correct_PxS.sum(axis=-1) / np.maximum(self.judged_PxS.sum(axis=-1), 1)
 
+    def accuracy(self) -> float:
+        """The share of right ones among all that are judged."""
+        return self.correct_PxS.sum() / max(self.judged_PxS.sum(), 1)
+
+    def not_judged(self) -> int:
+        """How many are not."""
+        return (~self.judged_PxS).sum()
+
     def advantages_PxS(self) -> np.ndarray:
         """Group-normalised, float32: what is not judged is in no group and has none."""
         return group_normalize(self.correct_PxS.astype(np.float32), self.judged_PxS, VERDICT_STD_FLOOR)
 
 
 class Solutions(NamedTuple):
-    """Solutions to weigh in the outer loss.
+    """Solutions to weigh in the outer loss, on the host.
 
     Attributes:
-      sequences: solve prompt and solution, [P, S, T].
-      coefficients_PxS: c_j; all 0 where the problem carries no signal.
-      graded: of sampled solutions; None for references.
+      weighed: the solutions.
+      graded: of sampled ones; None for references.
     """
 
-    sequences: Sequences
-    coefficients_PxS: np.ndarray
+    weighed: Weighed
     graded: Graded | None
 
 
@@ -105,65 +124,50 @@ class Attribution(NamedTuple):
     diagnostics: dict[str, Array]
 
 
-@partial(jax.jit, static_argnames="method")
-def fresh_adapter(method: Method, params: Params, key: Array) -> PyTree:
+@jax.jit
+def fresh_adapter(actor: Actor, key: Array) -> PyTree:
     """The adapter that every problem's inner run starts from."""
-    return lora.init(method.lora, params, key)
+    return lora.init(actor.method.lora, actor.params, key)
 
 
-@partial(jax.jit, static_argnames="method")
-def score_and_adapt(
-    method: Method,
-    params: Params,
-    eta: Params,
-    adapter: PyTree,
-    written: Sequences,
-    checks: Sequences,
-    practice: Sequences,
-    valid_PxM: AnyArray,
-) -> Adapted:
+@jax.jit
+def score_and_adapt(actor: Actor, eta: Params, adapter: PyTree, practice: PracticeArrays) -> Adapted:
     """Score every example, then take the inner steps."""
-    features = scorer.features(method, params, written, checks, valid_PxM)
-    scores = scorer.apply(method.scorer, eta, features, valid_PxM)
-    return Adapted(inner.adapt(method, params, adapter, _meta(scores), practice), features, scores)
+    features = scorer.features(actor, practice)
+    scores = scorer.apply(actor.method.scorer, eta, features, practice.valid_PxM)
+    return Adapted(inner.adapt(actor, adapter, _meta(scores), practice.examples), features, scores)
 
 
-@partial(jax.jit, static_argnames="method")
-def score(
-    method: Method, params: Params, eta: Params, written: Sequences, checks: Sequences, valid_PxM: AnyArray
-) -> Scores:
+@jax.jit
+def score(actor: Actor, eta: Params, practice: PracticeArrays) -> Scores:
     """Weights and gates alone."""
-    features = scorer.features(method, params, written, checks, valid_PxM)
-    return scorer.apply(method.scorer, eta, features, valid_PxM)
+    return scorer.apply(actor.method.scorer, eta, scorer.features(actor, practice), practice.valid_PxM)
 
 
-@partial(jax.jit, static_argnames="method")
-def adapt(method: Method, params: Params, adapter: PyTree, scores: Scores, practice: Sequences) -> PyTree:
+@jax.jit
+def adapt(actor: Actor, adapter: PyTree, scores: Scores, examples: Sequences) -> PyTree:
     """The adapted adapters of P problems under given weights and gates."""
-    return inner.adapt(method, params, adapter, _meta(scores), practice).params
+    return inner.adapt(actor, adapter, _meta(scores), examples).params
 
 
-def references(
-    domain: Domain, method: Method, problems: Sequence[Problem], prompts: Sequence[str] | None = None
-) -> Solutions:
+def references(actor: Actor, problems: Sequence[Problem], prompts: Sequence[str] | None = None) -> Solutions:
     """Gold mode: the reference solution of every problem, after its solve prompt or the ``prompts`` given."""
-    room = method.lengths.prompt
+    tokenizer, lengths = actor.tokenizer, actor.method.lengths
+    room = lengths.prompt
     if prompts is None:
-        prompts = [domain.task.solve_prompt(problem.prompt) for problem in problems]
+        prompts = [actor.task.solve_prompt(problem.prompt) for problem in problems]
     else:
-        room = bucket(processes.largest(max(len(domain.tokenizer.encode(prompt)) + 1 for prompt in prompts)))
+        room = bucket(processes.largest(max(len(tokenizer.encode(prompt)) + 1 for prompt in prompts)))
     pairs = [(prompt, problem.solution) for prompt, problem in zip(prompts, problems, strict=True)]
-    length = room + method.lengths.solution
-    packed = pack(domain.tokenizer, pairs, length, "lengths.prompt + lengths.solution")
-    return Solutions(
-        Sequences(packed.tokens[:, None], packed.target[:, None]), np.ones((len(problems), 1), np.float32), None
+    packed = pack(tokenizer, pairs, room + lengths.solution, "lengths.prompt + lengths.solution")
+    weighed = Weighed(
+        Sequences(packed.tokens[:, None], packed.target[:, None]), np.ones((len(problems), 1), np.float32)
     )
+    return Solutions(weighed, None)
 
 
 def attempts(
-    domain: Domain,
-    method: Method,
-    params: Params,
+    actor: Actor,
     adapters: PyTree,
     problems: Sequence[Problem],
     key: Array,
@@ -175,9 +179,7 @@ def attempts(
     They are graded in the background, while the devices go on.
 
     Args:
-      domain: grades them.
-      method: lengths and model.
-      params: the base.
+      actor: answers, and its domain grades.
       adapters: one a problem, or None for the un-adapted model.
       problems: P problems.
       key: PRNG key.
@@ -187,72 +189,40 @@ def attempts(
     Returns:
       The solutions, and the log-probability of each when it was sampled, [P, S], once they are graded.
     """
-    texts, sequences, raw = complete(
-        domain,
-        method,
-        params,
-        adapters,
-        [domain.task.solve_prompt(problem.prompt) for problem in problems],
-        key,
-        samples=samples,
-        max_new_tokens=method.lengths.solution,
-        temperature=1.0,
-        adapter_per_problem=adapters is not None,
-        identities_P=identities_P,
-    )
-    log_probs_PxS = np.asarray(raw.log_probs_PxSxT).sum(axis=-1)
+    prompts = [actor.task.solve_prompt(problem.prompt) for problem in problems]
+    found = complete(actor, adapters, prompts, key, solving(actor, samples, 1.0), identities_P)
 
     def graded() -> tuple[Solutions, np.ndarray]:
         repeated = [problem for problem in problems for _ in range(samples)]
-        found = as_graded(domain.task.grade(repeated, sum(texts, [])), samples)
-        return Solutions(sequences, found.advantages_PxS() / samples, found), log_probs_PxS
+        judged = as_graded(actor.task.grade(repeated, sum(found.texts, [])), samples)
+        return Solutions(Weighed(found.sequences, judged.advantages_PxS() / samples), judged), found.log_probs_PxS
 
     return _GRADING.submit(graded)
 
 
-def outer_loss(
-    method: Method, params: Params, adapter: PyTree, sequences_SxT: Sequences, coefficients_S: Array
-) -> Array:
+def outer_loss(actor: Actor, adapter: PyTree, asked_S: Weighed) -> Array:
     """L_out of one problem under one adapter, a scalar."""
-    return -jnp.sum(coefficients_S * mean_log_probs(method.model, params, adapter, sequences_SxT))
+    log_probs = mean_log_probs(actor.method.model, actor.params, adapter, asked_S.sequences)
+    return -jnp.sum(asked_S.coefficients * log_probs)
 
 
-@partial(jax.jit, static_argnames="method")
-def outer_losses(
-    method: Method, params: Params, adapters: PyTree, sequences_PxSxT: Sequences, coefficients_PxS: Array
-) -> Array:
+@jax.jit
+def outer_losses(actor: Actor, adapters: PyTree, asked_PxS: Weighed) -> Array:
     """L_out of P problems, each under its own adapter, float [P]."""
-    loss = partial(outer_loss, method, params)
-    return inner.over_problems(method.inner, loss, adapters, sequences_PxSxT, coefficients_PxS)
+    return inner.over_problems(actor.method.inner, partial(outer_loss, actor), adapters, asked_PxS)
 
 
-@partial(jax.jit, static_argnames="method")
-def attribute(
-    method: Method,
-    params: Params,
-    adapted: Adapted,
-    practice: Sequences,
-    sequences_PxSxT: Sequences,
-    coefficients_PxS: Array,
-) -> Attribution:
+@jax.jit
+def attribute(actor: Actor, adapted: Adapted, examples: Sequences, asked_PxS: Weighed) -> Attribution:
     """The outer gradient at the adapted weights, pulled back through the inner steps."""
-    loss = jax.value_and_grad(partial(outer_loss, method, params))
-    loss_P, cotangent = inner.over_problems(method.inner, loss, adapted.run.params, sequences_PxSxT, coefficients_PxS)
-    gradient = inner.pullback(method, params, adapted.run, _meta(adapted.scores), practice, cotangent)
+    loss = jax.value_and_grad(partial(outer_loss, actor))
+    loss_P, cotangent = inner.over_problems(actor.method.inner, loss, adapted.run.params, asked_PxS)
+    gradient = inner.pullback(actor, adapted.run, _meta(adapted.scores), examples, cotangent)
     return Attribution(loss_P, gradient.meta["weights"], gradient.meta["gate"], gradient.diagnostics)
 
 
 def compare_with_differences(
-    domain: Domain,
-    method: Method,
-    params: Params,
-    eta: Params,
-    problems: Sequence[Problem],
-    written: Sequences,
-    checks: Sequences,
-    practice: Sequences,
-    valid_PxM: np.ndarray,
-    width: float = 1e-5,
+    actor: Actor, eta: Params, problems: Sequence[Problem], sets: PracticeSets, width: float = 1e-5
 ) -> tuple[np.ndarray, np.ndarray]:
     """The estimator's attributions of the gold outer loss, and central differences of the same, both in float64.
 
@@ -260,33 +230,28 @@ def compare_with_differences(
     depends on its own weights only, so all problems are moved at once.
 
     Args:
-      domain: task and tokenizer.
-      method: what is differentiated.
-      params: the model.
+      actor: whose attributions are differentiated.
       eta: the scorer, which decides where (at which weights) the derivative is taken.
       problems: P problems.
-      written: see `score_and_adapt`.
-      checks: see `score_and_adapt`.
-      practice: see `score_and_adapt`.
-      valid_PxM: bool.
+      sets: their practice.
       width: the change of each weight, in both directions.
 
     Returns:
       tau [P, M] of the estimator and of the differences; with several processes, of this process's problems.
     """
     with jax.enable_x64(True):
-        params, eta = (jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), tree) for tree in (params, eta))
-        adapter = fresh_adapter(method, params, jax.random.key(0))
+        params, eta = (jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), tree) for tree in (actor.params, eta))
+        actor = actor.replace(params=params)
+        adapter = fresh_adapter(actor, jax.random.key(0))
         adapter = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), adapter)
-        written, checks, practice, valid = processes.share((written, checks, practice, valid_PxM))
-        adapted = score_and_adapt(method, params, eta, adapter, written, checks, practice, valid)
-        gold = references(domain, method, problems)
-        asked = processes.share((gold.sequences, gold.coefficients_PxS))
-        exact = attribute(method, params, adapted, practice, *asked)
+        practice = on_devices(sets)
+        adapted = score_and_adapt(actor, eta, adapter, practice)
+        asked = processes.share(references(actor, problems).weighed)
+        exact = attribute(actor, adapted, practice.examples, asked)
 
         def losses(weights_PxM: Array) -> Array:
-            adapters = adapt(method, params, adapter, adapted.scores._replace(weights_PxM=weights_PxM), practice)
-            return outer_losses(method, params, adapters, *asked)
+            adapters = adapt(actor, adapter, adapted.scores._replace(weights_PxM=weights_PxM), practice.examples)
+            return outer_losses(actor, adapters, asked)
 
         weights, columns = adapted.scores.weights_PxM, []
         for i in range(weights.shape[1]):

@@ -12,7 +12,8 @@ from typing import NamedTuple, TypeVar
 import jax
 import jax.numpy as jnp
 
-from mass_jax.mass.method import InnerConfig, Method
+from mass_jax.mass.actor import Actor
+from mass_jax.mass.method import InnerConfig
 from mass_jax.mass.packing import mean_log_probs
 from mass_jax.metagrad import InnerRun, optimizers
 from mass_jax.models import partition
@@ -43,14 +44,15 @@ def schedule(config: InnerConfig, practice: Sequences) -> StepBatch:
     return StepBatch(jax.tree.map(lambda leaf: leaf[index_KxN], practice), index_KxN)
 
 
-def make_problem(method: Method, params: Params) -> InnerProblem:
-    """The inner problem of one task on top of the frozen ``params``."""
+def make_problem(actor: Actor) -> InnerProblem:
+    """The inner problem of one task on top of the actor, which is frozen."""
+    method = actor.method
     per_step = method.generator.examples
     if method.inner.schedule == "fresh":
         per_step //= method.inner.steps
 
     def loss(adapter: Params, meta: Meta, batch: StepBatch) -> Array:
-        log_probs_N = mean_log_probs(method.model, params, adapter, batch.practice)
+        log_probs_N = mean_log_probs(method.model, actor.params, adapter, batch.practice)
         # Divided by a constant, not by the weights' sum: additive over examples, and the weights keep their scale.
         return -jnp.sum(meta["weights"][batch.index_N] * log_probs_N) / per_step
 
@@ -69,9 +71,9 @@ def make_optimizer(config: InnerConfig) -> InnerOptimizer:
     return optimizers.normalized_sgd(config.learning_rate, eps_root=1e-4)
 
 
-def adapt(method: Method, params: Params, adapter: PyTree, meta_P: Meta, practice_PxM: Sequences) -> InnerRun:
+def adapt(actor: Actor, adapter: PyTree, meta_P: Meta, practice_PxM: Sequences) -> InnerRun:
     """Adapt to P problems at once, from one fresh adapter; every leaf of the result has a leading axis P."""
-    problem = make_problem(method, params)
+    problem, method = make_problem(actor), actor.method
 
     def one(meta, practice):
         return method.estimator.adapt(problem, adapter, meta, schedule(method.inner, practice))
@@ -79,11 +81,9 @@ def adapt(method: Method, params: Params, adapter: PyTree, meta_P: Meta, practic
     return partition.constrain_adapters(over_problems(method.inner, one, meta_P, practice_PxM))
 
 
-def pullback(
-    method: Method, params: Params, run: InnerRun, meta_P: Meta, practice_PxM: Sequences, cotangent_P: PyTree
-) -> MetaGradient:
+def pullback(actor: Actor, run: InnerRun, meta_P: Meta, practice_PxM: Sequences, cotangent_P: PyTree) -> MetaGradient:
     """Pull the cotangents of the P adapted adapters back to each problem's weights and gate."""
-    problem = make_problem(method, params)
+    problem, method = make_problem(actor), actor.method
 
     def one(residuals, meta, practice, cotangent):
         batches = schedule(method.inner, practice)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mass_jax.mass.method import Method
+from mass_jax.mass.actor import Actor
 from mass_jax.mass.packing import target_log_probs
 from mass_jax.models import partition, transformer
 from mass_jax.models.cross_entropy import map_positions, wide
@@ -35,18 +35,18 @@ def clipped_objective(log_ratio: Array, advantages: Array, clip: float) -> Array
     return jnp.minimum(ratio * advantages, jnp.clip(ratio, 1 - clip, 1 + clip) * advantages)
 
 
-def sequence_log_probs(method: Method, params: Params, sequences: Sequences) -> tuple[Array, Array]:
+def sequence_log_probs(actor: Actor, sequences: Sequences) -> tuple[Array, Array]:
     """Log-probability of each target and its length under the un-adapted model, for sequences [..., T]."""
     shape = sequences.tokens.shape[:-1]
     flat = partition.spread(jax.tree.map(lambda leaf: leaf.reshape(-1, leaf.shape[-1]), sequences))
-    total, count = target_log_probs(method.model, params, None, flat)
+    total, count = target_log_probs(actor.method.model, actor.params, None, flat)
     return total.reshape(shape), count.reshape(shape)
 
 
-def kl_to_base(method: Method, params: Params, base: Params, documents: Sequences) -> Array:
-    """KL(base || params) of the distributions of the target tokens of ``documents`` [B, T], summed to a scalar."""
+def kl_to_base(actor: Actor, base: Params, documents: Sequences) -> Array:
+    """KL(base || actor) of the distributions of the target tokens of ``documents`` [B, T], summed to a scalar."""
     tokens = partition.spread(jnp.asarray(documents.tokens)[:, :-1])
-    model, base = method.model, jax.lax.stop_gradient(base)
+    model, params, base = actor.method.model, actor.params, jax.lax.stop_gradient(base)
 
     def divergence(hidden: tuple[Array, Array]) -> Array:
         logits = (transformer.logits(model, *pair) for pair in zip((params, base), hidden, strict=True))

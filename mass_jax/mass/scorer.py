@@ -12,10 +12,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from mass_jax.mass.actor import Actor
 from mass_jax.mass.method import Method, ScorerConfig
 from mass_jax.mass.packing import mean_log_probs
+from mass_jax.mass.practice import PracticeArrays
 from mass_jax.models import partition, transformer
-from mass_jax.types import AnyArray, Array, Params, Sequences
+from mass_jax.types import AnyArray, Array, Params
 
 CHECK_FLOOR = -10.0
 """Mean log-probabilities below this say nothing more."""
@@ -52,31 +54,30 @@ def init(config: ScorerConfig, features: int, key: Array) -> Params:
     return eta
 
 
-def features(method: Method, params: Params, written: Sequences, checks: Sequences, valid_PxM: AnyArray) -> Array:
-    """Features float [P, M, F] of every practice example; no gradient flows to ``params``.
+def features(actor: Actor, practice: PracticeArrays) -> Array:
+    """Features float [P, M, F] of every practice example; no gradient flows to the actor.
 
     Args:
-      method: its scorer's kind decides what is computed.
-      params: the un-adapted model.
-      written: what the generator read and wrote, sequences [P, M, T].
-      checks: verification questions with their targets, sequences [P, M, C, T].
-      valid_PxM: bool; invalid examples do not enter the task's mean.
+      actor: the un-adapted model; its scorer's kind decides what is computed.
+      practice: of P problems; invalid examples do not enter the task's mean.
     """
-    problems, examples = valid_PxM.shape
-    if method.scorer.kind == "uniform":
+    problems, examples = practice.valid_PxM.shape
+    kind, model = actor.method.scorer.kind, actor.method.model
+    if kind == "uniform":
         return jnp.zeros((problems, examples, 0))
-    params = jax.lax.stop_gradient(params)
-    if method.scorer.kind == "linear":
-        tokens = partition.spread(jnp.asarray(written.tokens).reshape(problems * examples, -1))
-        hidden, _ = transformer.forward(method.model, params, None, tokens)
+    params = jax.lax.stop_gradient(actor.params)
+    if kind == "linear":
+        tokens = partition.spread(jnp.asarray(practice.written.tokens).reshape(problems * examples, -1))
+        hidden, _ = transformer.forward(model, params, None, tokens)
         # The last written token: the state that has read the problem, the practice and its solution.
-        last = tokens.shape[-1] - 1 - jnp.argmax(written.target.reshape(tokens.shape)[:, ::-1], axis=-1)
+        target = practice.written.target.reshape(tokens.shape)
+        last = tokens.shape[-1] - 1 - jnp.argmax(target[:, ::-1], axis=-1)
         return jnp.take_along_axis(hidden, last[:, None, None], axis=1).reshape(problems, examples, -1)
-    count = checks.tokens.shape[2]
-    flat = partition.spread(jax.tree.map(lambda leaf: leaf.reshape(-1, leaf.shape[-1]), checks))
-    outcome = mean_log_probs(method.model, params, None, flat).reshape(problems, examples, count)
+    count = practice.checks.tokens.shape[2]
+    flat = partition.spread(jax.tree.map(lambda leaf: leaf.reshape(-1, leaf.shape[-1]), practice.checks))
+    outcome = mean_log_probs(model, params, None, flat).reshape(problems, examples, count)
     outcome = jnp.maximum(outcome, CHECK_FLOOR) / -CHECK_FLOOR
-    mean = _valid_mean(outcome, valid_PxM)[:, None]
+    mean = _valid_mean(outcome, practice.valid_PxM)[:, None]
     return jnp.concatenate([outcome, outcome - mean], axis=-1)
 
 

@@ -26,6 +26,43 @@ LEAST_TEMPERATURE = 1e-3
 """Of those above 0; scores over a smaller one leave no room in float32 for the noise that is added to them."""
 
 
+@dataclasses.dataclass(frozen=True)
+class SamplingSpec:
+    """How completions are drawn.
+
+    Attributes:
+      samples: S, completions of each prompt.
+      max_new_tokens: the most tokens that one may have.
+      temperature: 0 is greedy; else at least `LEAST_TEMPERATURE`.
+      top_p: only the likeliest tokens that together have this probability are drawn; 1 for all.
+      stop_ids: each of these tokens ends a completion.
+      pad_id: fills what follows the stop.
+
+    Raises:
+      ValueError: a number is out of its range.
+    """
+
+    samples: int
+    max_new_tokens: int
+    temperature: float
+    top_p: float = 1.0
+    stop_ids: tuple[int, ...] = ()
+    pad_id: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p = {self.top_p} is no probability: choose a number above 0, and 1 for all tokens.")
+        if self.temperature != 0 and not LEAST_TEMPERATURE <= self.temperature < math.inf:
+            raise ValueError(
+                f"temperature = {self.temperature} is not in the range: choose 0 for the likeliest tokens, or a number "
+                f"from {LEAST_TEMPERATURE} on."
+            )
+        for name in ("samples", "max_new_tokens"):
+            count = getattr(self, name)
+            if not isinstance(count, int | np.integer) or count < 1:
+                raise ValueError(f"{name} = {count!r}: choose a whole number of at least 1.")
+
+
 class Samples(NamedTuple):
     """What `sample` returns.
 
@@ -68,18 +105,13 @@ def sample(
     prompts_PxT: AnyArray,
     lengths_P: AnyArray,
     key: Array,
+    spec: SamplingSpec,
     *,
-    samples: int,
-    max_new_tokens: int,
-    temperature: float,
-    stop_ids: Sequence[int],
-    pad_id: int = 0,
     adapter_per_problem: bool,
-    top_p: float = 1.0,
     stops: Callable[[Sequence[int]], bool] | None = None,
     identities_P: AnyArray | None = None,
 ) -> Samples:
-    """Draw ``samples`` completions of every prompt, which are this process's where there are several.
+    """Draw ``spec.samples`` completions of every prompt, which are this process's where there are several.
 
     Two programs are compiled for each shape of the prompts: one reads them, one writes tokens. Two more slice adapters,
     and parameters where they do not lie on one CPU.
@@ -91,13 +123,8 @@ def sample(
       prompts_PxT: int32, padded on the right.
       lengths_P: int32 number of real tokens in each prompt, at least 1.
       key: PRNG key.
-      samples: S.
-      max_new_tokens: the most tokens a completion may have.
-      temperature: 0 is greedy; else at least `LEAST_TEMPERATURE`.
-      stop_ids: each of them ends a completion.
-      pad_id: fills what follows the stop.
+      spec: how many, how long, and how they are drawn.
       adapter_per_problem: see ``adapter``.
-      top_p: only the likeliest tokens that together have this probability are drawn.
       stops: whether a completion, given as token ids, has reached a stop string. It is cut after the token that
         completed it.
       identities_P: int32, one a problem; completions depend on the key and on this number. 0, 1, ... where not given.
@@ -106,7 +133,8 @@ def sample(
       ValueError: an argument is out of its range, which is said of prompts and lengths where they are on the host; or
         prompt and completion together exceed ``config.context``.
     """
-    _check_settings(config, samples, max_new_tokens, temperature, top_p, pad_id)
+    if not 0 <= spec.pad_id < config.vocab_size:
+        raise ValueError(f"pad_id = {spec.pad_id} is none of the {config.vocab_size} tokens: choose one of them.")
     _check_prompts(config, prompts_PxT, lengths_P)
     problems = len(prompts_PxT)
     config = dataclasses.replace(config, scan_layers=config.scan_decode)
@@ -116,35 +144,19 @@ def sample(
         params, adapter = unstack(config, params, adapter)
     if identities_P is None:
         identities_P = processes.rows(processes.whole_count(problems)).astype(np.int32)
-    settings = (config, params, adapter, processes.put(np.float32(temperature)))
+    settings = (config, params, adapter, processes.put(np.float32(spec.temperature)))
     read = processes.share((prompts_PxT, lengths_P)), processes.put(key), processes.share(identities_P)
-    state = prefill(*settings, *read[0], *read[1:], samples, max_new_tokens, pad_id, top_p)
-    every = max_new_tokens if stops is None else STOP_EVERY
-    for limit in range(every, max_new_tokens + every, every):
-        until = processes.put(np.int32(min(limit, max_new_tokens)))
-        state = decode(*settings, until, tuple(stop_ids), pad_id, top_p, state)
+    new, pad_id, top_p = spec.max_new_tokens, spec.pad_id, spec.top_p
+    state = prefill(*settings, *read[0], *read[1:], spec.samples, new, pad_id, top_p)
+    every = new if stops is None else STOP_EVERY
+    for limit in range(every, new + every, every):
+        until = processes.put(np.int32(min(limit, new)))
+        state = decode(*settings, until, spec.stop_ids, pad_id, top_p, state)
         if stops is not None:
             state, finished = _cut(state, stops, limit - every, pad_id)
             if finished:
                 break
-    return jax.tree.map(lambda leaf: leaf.reshape(problems, samples, -1), processes.local(state.out))
-
-
-def _check_settings(
-    config: ModelConfig, samples: int, max_new_tokens: int, temperature: float, top_p: float, pad_id: int
-) -> None:
-    if not 0 < top_p <= 1:
-        raise ValueError(f"top_p = {top_p} is no probability: choose a number above 0, and 1 for all tokens.")
-    if temperature != 0 and not LEAST_TEMPERATURE <= temperature < math.inf:
-        raise ValueError(
-            f"temperature = {temperature} is not in the range: choose 0 for the likeliest tokens, or a number from "
-            f"{LEAST_TEMPERATURE} on."
-        )
-    for name, count in (("samples", samples), ("max_new_tokens", max_new_tokens)):
-        if not isinstance(count, int | np.integer) or count < 1:
-            raise ValueError(f"{name} = {count!r}: choose a whole number of at least 1.")
-    if not 0 <= pad_id < config.vocab_size:
-        raise ValueError(f"pad_id = {pad_id} is none of the {config.vocab_size} tokens: choose one of them.")
+    return jax.tree.map(lambda leaf: leaf.reshape(problems, spec.samples, -1), processes.local(state.out))
 
 
 def _check_prompts(config: ModelConfig, prompts_PxT: AnyArray, lengths_P: AnyArray) -> None:

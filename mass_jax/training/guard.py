@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
-from mass_jax.mass.outer import Limits
+from mass_jax.mass.state import Limits
 from mass_jax.models import processes
 from mass_jax.training import array_tree
 from mass_jax.training.errors import InputError
@@ -76,9 +76,9 @@ def _counts(leaf: Array) -> tuple[Array, Array]:
 class Watch:
     """Which gradients are followed, what is skipped, and when to give up.
 
-    A step counts as skipped if an update was skipped (see `outer.Limits`), or if a phase computed what is not finite. A
-    gradient is a spike if its norm is more than ``factor`` times the median of the last ``window`` ones that were
-    followed; before there are as many, none is. The state is JSON-able, so that a resumed run decides alike.
+    A step counts as skipped if an update was skipped (see `mass.state.Limits`), or if a phase computed what is not
+    finite. A gradient is a spike if its norm is more than ``factor`` times the median of the last ``window`` ones that
+    were followed; before there are as many, none is. The state is JSON-able, so that a resumed run decides alike.
     """
 
     def __init__(self, factor: float, window: int, patience: int, state: Mapping[str, Any] | None = None) -> None:

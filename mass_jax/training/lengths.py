@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import ml_collections
 import numpy as np
 
-from mass_jax.mass.generator import Domain
+from mass_jax.mass.actor import Domain
 from mass_jax.mass.method import LengthConfig
 from mass_jax.mass.packing import taken
 from mass_jax.tasks import pipeline

@@ -13,11 +13,12 @@ import ml_collections
 from absl import logging
 
 from mass_jax import metagrad
-from mass_jax.mass import cost, outer
-from mass_jax.mass.generator import Domain
-from mass_jax.mass.method import Method
-from mass_jax.mass.outer import OuterConfig, TrainState
+from mass_jax.mass import record
+from mass_jax.mass.actor import Actor
+from mass_jax.mass.state import OuterConfig, TrainState, init_state, shardings
+from mass_jax.mass.step import Hooks, outer_step
 from mass_jax.models import processes
+from mass_jax.planning import cost
 from mass_jax.tasks import pipeline
 from mass_jax.tasks.base import Problem
 from mass_jax.training import mesh, profiling, setup
@@ -40,9 +41,7 @@ SHOW = ("outer/loss_pre", "outer/loss_post", "solve/accuracy", "synthesis/correc
 def meta_train(
     train: ml_collections.ConfigDict,
     seed: int,
-    domain: Domain,
-    method: Method,
-    base: Params,
+    base: Actor,
     problems: Sequence[Problem],
     documents: grain.DatasetIterator,
     workdir: Path,
@@ -57,9 +56,7 @@ def meta_train(
     Args:
       train: the arm's ``config.train``.
       seed: of initialisation, sampling and problem order.
-      domain: task and tokenizer.
-      method: the method's static description.
-      base: pretrained parameters.
+      base: the pretrained actor.
       problems: the meta-training problems.
       documents: a fresh stream of pretraining documents for replay and KL.
       workdir: for checkpoints and metrics.
@@ -74,14 +71,14 @@ def meta_train(
     config = setup.make_outer(train)
     spikes = (train.spike_factor, train.spike_window, train.spike_patience)
     watch = Watch(*spikes)
-    checks = len(domain.task.check_names)
-    start = partial(_start, method, config, checks, jax.random.key(seed))
+    checks = len(base.task.check_names)
+    start = partial(_start, base.replace(params=None), config, checks, jax.random.key(seed))
     batches = pipeline.problem_batches(problems, batch_size=train.problems, seed=seed)
     with Checkpointer(workdir / "checkpoints", keep=2, config=owner) as checkpointer:
         if checkpointer.latest_step() is None:
-            done, state = 0, mesh.placed(start, base, shardings=outer.shardings)
+            done, state = 0, mesh.placed(start, base.params, shardings=shardings)
         else:
-            restored = checkpointer.restore(mesh.template(start, base, shardings=outer.shardings))
+            restored = checkpointer.restore(mesh.template(start, base.params, shardings=shardings))
             done, state = restored.step, restored.state
             batches.set_state(restored.data["problems"])
             documents.set_state(restored.data["documents"])
@@ -114,24 +111,13 @@ def meta_train(
                 try:
                     with phase("data"):
                         batch, replay = next(batches), next(documents)
-                        work = cost.work(method, config, checks, len(batch), replay.tokens.shape)
+                        work = cost.work(base.method, config, checks, len(batch), replay.tokens.shape)
                         batch = [batch[i] for i in processes.rows(len(batch))]
                         replay = processes.mine(replay)
                     # Whatever crosses between host and devices does so on purpose.
                     with profiling.step(step - done, workdir), jax.transfer_guard("disallow"):
-                        state, metrics = outer.outer_step(
-                            domain,
-                            method,
-                            config,
-                            base,
-                            state,
-                            step,
-                            batch,
-                            replay,
-                            phase,
-                            partial(watch.check, step),
-                            watch.limits(),
-                        )
+                        hooks = Hooks(phase, partial(watch.check, step), watch.limits())
+                        state, metrics = outer_step(base, config, state, step, batch, replay, hooks)
                 except Preempted:
                     save(step, before)
                     raise
@@ -144,9 +130,9 @@ def meta_train(
                 metrics |= {"skipped": float(skipped), **{f"{MACHINE}{name}": x for name, x in machine.items()}}
                 values = writer.write(step, metrics | timer.pop())
                 progress.update(step + 1, values)
-                told = outer.DIAGNOSTICS
+                told = record.DIAGNOSTICS
                 diagnostics = {name.removeprefix(told): x for name, x in values.items() if name.startswith(told)}
-                metagrad.warn_if_broken(method.estimator, diagnostics)
+                metagrad.warn_if_broken(base.method.estimator, diagnostics)
                 well_formed = values.get("synthesis/well_formed", 1.0)
                 if step == done and well_formed < LEAST_WELL_FORMED and train.malformed_advantage < 0:
                     logging.warning(
@@ -162,19 +148,19 @@ def meta_train(
     return state
 
 
-def load_trained(
-    train: ml_collections.ConfigDict, seed: int, domain: Domain, method: Method, base: Params, workdir: Path
-) -> TrainState:
+def load_trained(train: ml_collections.ConfigDict, seed: int, base: Actor, workdir: Path) -> TrainState:
     """The newest state of an arm, only read; the arguments are those of `meta_train`.
 
     Raises:
       CheckpointError: there is none, or it cannot be read.
     """
-    start = partial(_start, method, setup.make_outer(train), len(domain.task.check_names), jax.random.key(seed))
+    start = partial(
+        _start, base.replace(params=None), setup.make_outer(train), len(base.task.check_names), jax.random.key(seed)
+    )
     with Checkpointer(workdir / "checkpoints") as checkpointer:
-        template = mesh.template(start, base, shardings=outer.shardings)
+        template = mesh.template(start, base.params, shardings=shardings)
         return checkpointer.restore(template, checkpointer.latest_step()).state
 
 
-def _start(method: Method, config: OuterConfig, checks: int, key: Array, base: Params) -> TrainState:
-    return outer.init_state(method, config, base, checks, key)
+def _start(base: Actor, config: OuterConfig, checks: int, key: Array, params: Params) -> TrainState:
+    return init_state(base.replace(params=params), config, checks, key)

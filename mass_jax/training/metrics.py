@@ -16,9 +16,9 @@ import jax
 import numpy as np
 from absl import logging
 
-from mass_jax.mass import cost
-from mass_jax.mass.cost import Work
 from mass_jax.models import processes
+from mass_jax.planning import cost
+from mass_jax.planning.cost import Work
 from mass_jax.training.events import EventFile
 from mass_jax.training.workdir import WorkdirError, write_atomically
 

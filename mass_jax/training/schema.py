@@ -1,7 +1,7 @@
 """Every field of a config: its type and range, and what fields mean to each other.
 
 `check` is called at the door of every program, before anything is read, loaded, computed or written. What the method's
-own dataclasses hold (`mass.method`, `mass.outer`) is not said again here: the schema is made of them.
+own dataclasses hold (`mass.method`, `mass.state`) is not said again here: the schema is made of them.
 """
 
 import re
@@ -32,7 +32,7 @@ from mass_jax.mass.fields import (
     other_than,
 )
 from mass_jax.mass.method import GeneratorConfig, InnerConfig, LengthConfig, ScorerConfig
-from mass_jax.mass.outer import OuterConfig
+from mass_jax.mass.state import OuterConfig
 from mass_jax.models.transformer import PROJECTIONS, ModelConfig
 from mass_jax.tasks.mathematics import fetch, prompts
 from mass_jax.training import setup

@@ -16,10 +16,10 @@ from pydantic import AllowInfNan, TypeAdapter, ValidationError
 
 from mass_jax import metagrad
 from mass_jax.mass import inner
-from mass_jax.mass.generator import Domain
+from mass_jax.mass.actor import Domain
 from mass_jax.mass.method import GeneratorConfig, InnerConfig, LengthConfig, Method, ScorerConfig
-from mass_jax.mass.outer import OuterConfig
 from mass_jax.mass.packing import fits
+from mass_jax.mass.state import OuterConfig
 from mass_jax.metagrad import optimizers
 from mass_jax.models.lora import LoraConfig
 from mass_jax.models.pretrained import source

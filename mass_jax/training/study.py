@@ -11,10 +11,10 @@ import ml_collections
 from jax.sharding import Mesh
 
 from mass_jax.mass import arms
+from mass_jax.mass.actor import Actor, Domain
 from mass_jax.mass.arms import Arm
-from mass_jax.mass.generator import Domain
 from mass_jax.mass.method import Method
-from mass_jax.mass.outer import TrainState
+from mass_jax.mass.state import TrainState
 from mass_jax.models import partition, processes
 from mass_jax.models.pretrained import folder, source
 from mass_jax.models.transformer import ModelConfig
@@ -50,6 +50,11 @@ class Study(NamedTuple):
     method: Method
     splits: Splits
     base: Params
+
+    @property
+    def actor(self) -> Actor:
+        """The pretrained model at work."""
+        return Actor(self.base, self.method, self.domain)
 
 
 def open_study(config: ml_collections.ConfigDict, workdir: Path) -> Study:
@@ -181,8 +186,8 @@ def load_arm(study: Study, name: str) -> TrainState:
     """
     check_trained(study.config, study.workdir, name)
     config = arm_config(study.config, name)
-    method = setup.make_method(config, study.domain)
-    return load_trained(config.train, config.seed, study.domain, method, study.base, study.workdir / name)
+    base = study.actor.replace(method=setup.make_method(config, study.domain))
+    return load_trained(config.train, config.seed, base, study.workdir / name)
 
 
 def train_arm(study: Study, name: str) -> TrainState:
@@ -195,9 +200,7 @@ def train_arm(study: Study, name: str) -> TrainState:
     return meta_train(
         config.train,
         config.seed,
-        study.domain,
-        setup.make_method(config, study.domain),
-        study.base,
+        study.actor.replace(method=setup.make_method(config, study.domain)),
         study.splits.train,
         documents,
         study.workdir / name,

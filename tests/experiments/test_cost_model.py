@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from experiments.cost_model import CHIPS, Compiled, comparison, layers_gathered, table
-from mass_jax.mass import cost
-from mass_jax.mass.cost import Chips, CostModel
-from tests.mass.test_cost import CHECKS, DOCUMENTS, METHOD, PROBLEMS, VERIFIER
+from mass_jax.planning import cost
+from mass_jax.planning.cost import Chips, CostModel
+from tests.planning.test_cost import CHECKS, DOCUMENTS, METHOD, PROBLEMS, VERIFIER
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = """
@@ -43,11 +43,11 @@ def test_gathers_of_the_matrices_are_counted_as_often_as_loops_go_round():
 
 def test_the_tables_have_a_row_for_each_program():
     model = CostModel(METHOD, Chips(1, 4, 2))
-    programs = cost.programs(METHOD, VERIFIER, CHECKS, PROBLEMS, DOCUMENTS, model)
+    programs = cost.programs(METHOD, VERIFIER, CHECKS, PROBLEMS, DOCUMENTS, model.chips)
     rows = table(model, programs, CHIPS["v5e"]).rows
     assert [row[0] for row in rows] == [*(program.name for program in programs), "together"]
     assert float(rows[-1][7]) == pytest.approx(sum(float(row[7]) for row in rows[:-1]), rel=0.01)
-    price = model.price(programs[0])
+    price = model.price(programs[0].asked)
     compiled = Compiled(price.arguments, 2 * price.temporary, 0.0)
     (row,) = comparison(model, programs, {programs[0].name: compiled}).rows
     assert row[2] == "1.00" and row[4] == "0.50" and row[6] == "–"

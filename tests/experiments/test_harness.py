@@ -11,7 +11,7 @@ from configs import smollm2_135m
 from experiments.evaluate import base_state
 from experiments.evaluator import Evaluator
 from mass_jax.mass.arms import METHODS
-from mass_jax.mass.outer import TrainState
+from mass_jax.mass.state import TrainState
 from mass_jax.tasks.base import Problem
 from mass_jax.training.errors import InputError
 from mass_jax.training.study import Study, open_study, train_arm
@@ -250,7 +250,7 @@ def test_a_request_out_of_bounds_does_not_end_the_others(study: Study, state: Tr
 def test_a_tokenizer_of_words_takes_what_it_has_words_for(study: Study, state: TrainState, monkeypatch):
     model, words = AdaptedLM(study, state, "base"), tiny.DOMAIN.tokenizer
     problem = tiny.make_problems(1)[0].prompt
-    monkeypatch.setattr(model, "study", study._replace(domain=tiny.DOMAIN))
+    monkeypatch.setattr(model, "actor", model.actor.replace(domain=tiny.DOMAIN))
     assert model._can_write(problem) and not model._can_write("no word of it")
     cut = model._cut_from_the_left(" ".join([problem] * 9), 12)
     assert len(words.encode(cut)) == 11 and " ".join([problem] * 9).endswith(f" {cut}")

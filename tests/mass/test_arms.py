@@ -8,43 +8,42 @@ import numpy as np
 import pytest
 
 from mass_jax.mass import arms
-from mass_jax.mass.arms import CONTROLS, METHODS, Arm, Outcome, WrittenPractice, methods
-from mass_jax.mass.generator import share
+from mass_jax.mass.arms import CONTROLS, METHODS, Arm, Outcome, methods
+from mass_jax.mass.generator import Completions
 from mass_jax.mass.packing import pack
+from mass_jax.mass.practice import PracticeSets, each_example, pack_practice
 from mass_jax.models import transformer
 from mass_jax.tasks.base import MALFORMED
 from tests.mass import tiny
 
-METHOD = tiny.make_method(rate=1.0)
+ACTOR = tiny.make_actor(tiny.make_method(rate=1.0), tiny.LENIENT)
 PROBLEMS = tiny.make_problems(4)
 POOL = tiny.make_problems(12, seed=5)
 KEY = jax.random.key(0)
 
 
-def obtain(source: str, key: jax.Array = KEY) -> WrittenPractice:
-    return arms.obtain_practice(tiny.LENIENT, METHOD, tiny.make_params(), PROBLEMS, source, key, POOL)
+def obtain(source: str, key: jax.Array = KEY) -> PracticeSets:
+    return arms.obtain_practice(ACTOR, PROBLEMS, source, key, POOL)
 
 
 @cache
-def once(source: str) -> WrittenPractice:
+def once(source: str) -> PracticeSets:
     return obtain(source)
 
 
-def answer(arm: Arm, practice: WrittenPractice | None) -> Outcome:
-    eta = tiny.make_eta(METHOD)
-    params = tiny.make_params()
-    ready = arms.adapt(tiny.LENIENT, METHOD, params, eta, PROBLEMS, arm, practice, KEY)
-    return arms.answer(tiny.LENIENT, METHOD, params, PROBLEMS, ready)
+def answer(arm: Arm, practice: PracticeSets | None) -> Outcome:
+    ready = arms.adapt(ACTOR, tiny.make_eta(ACTOR.method), PROBLEMS, arm, practice, KEY)
+    return arms.answer(ACTOR, PROBLEMS, ready)
 
 
 @cache
-def mixed() -> WrittenPractice:
+def mixed() -> PracticeSets:
     """Right, wrong, leaking and malformed examples in one set."""
-    sets, written = tiny.make_practice(METHOD, PROBLEMS)
+    sets = tiny.make_practice(PROBLEMS)
     for predicate in (tiny.DOMAIN.task.leaks, tiny.DOMAIN.task.is_correct):
-        found = share(predicate, PROBLEMS, sets)[sets.valid_PxM]
+        found = each_example(predicate, PROBLEMS, sets.texts)[sets.arrays.valid_PxM]
         assert found.any() and not found.all(), "the set must tell the arms apart"
-    return WrittenPractice(sets, written)
+    return sets
 
 
 @pytest.mark.parametrize("name", [n for n, arm in (METHODS | CONTROLS).items() if arm.possible(tiny.LENIENT.task)])
@@ -59,7 +58,7 @@ def test_every_arm_answers(name: str):
     assert np.all(outcome.log_likelihood_P < 0)
     if outcome.scores is not None:
         weights = outcome.scores.weights_PxM
-        assert np.all(weights[~practice.sets.valid_PxM] == 0) and np.all(np.isfinite(weights))
+        assert np.all(weights[~practice.arrays.valid_PxM] == 0) and np.all(np.isfinite(weights))
 
 
 def test_an_update_can_change_an_answer():
@@ -69,26 +68,26 @@ def test_an_update_can_change_an_answer():
 @pytest.mark.parametrize("source", sorted({*arms.PRACTICE} - {"none", "nearest", "shown"}))
 def test_equal_keys_give_equal_practice(source: str):
     again, other = obtain(source), obtain(source, jax.random.key(1))
-    assert again.sets.examples == once(source).sets.examples != other.sets.examples
-    np.testing.assert_array_equal(again.written.tokens, once(source).written.tokens)
+    assert again.texts == once(source).texts != other.texts
+    np.testing.assert_array_equal(again.arrays.written.tokens, once(source).arrays.written.tokens)
 
 
 @pytest.mark.parametrize("source", ["gold", "gold_strict"])
 def test_gold_practice_is_right_and_strict_gold_never_leaks(source: str):
-    sets, task = once(source).sets, tiny.DOMAIN.task
-    assert share(task.is_correct, PROBLEMS, sets).all()
-    leaks = share(task.leaks, PROBLEMS, sets)
+    texts, task = once(source).texts, tiny.DOMAIN.task
+    assert each_example(task.is_correct, PROBLEMS, texts).all()
+    leaks = each_example(task.leaks, PROBLEMS, texts)
     assert not leaks.any() if source == "gold_strict" else leaks.any()
 
 
 def test_random_practice_is_of_the_pool():
     prompts = {(p.prompt, p.solution) for p in POOL}
-    assert {(e.prompt, e.solution) for row in once("random").sets.examples for e in row} <= prompts
+    assert {(e.prompt, e.solution) for row in once("random").texts for e in row} <= prompts
 
 
 def test_nearest_practice_is_most_like_the_problem():
     pool = [*POOL[:6], *PROBLEMS, *POOL[6:]]
-    vectors, pool_vectors = (arms.embed(tiny.LENIENT, METHOD, tiny.make_params(), each) for each in (PROBLEMS, pool))
+    vectors, pool_vectors = (arms.embed(ACTOR, each) for each in (PROBLEMS, pool))
     order = arms.nearest(vectors, pool_vectors)
     np.testing.assert_array_equal(order[:, 0], 6 + np.arange(len(PROBLEMS)))
     assert all(sorted(row) == list(range(len(pool))) for row in order)
@@ -100,10 +99,8 @@ def test_nearest_practice_is_most_like_the_problem():
     unit = np.array(hidden) / np.linalg.norm(hidden, axis=-1, keepdims=True)
     assert np.all(np.diff((unit[1:] @ unit[0])[order[0]]) < 1e-6)
     for given in (None, pool_vectors):
-        found = arms.obtain_practice(
-            tiny.LENIENT, METHOD, tiny.make_params(), PROBLEMS, "nearest", KEY, pool, given
-        ).sets
-        for row, best in zip(found.examples, order, strict=True):
+        found = arms.obtain_practice(ACTOR, PROBLEMS, "nearest", KEY, pool, given)
+        for row, best in zip(found.texts, order, strict=True):
             assert [e.prompt for e in row] == [pool[i].prompt for i in best[: tiny.EXAMPLES]]
 
 
@@ -111,14 +108,14 @@ def test_practice_in_the_prompt_leaves_the_weights_alone():
     practice = mixed()
     read, none = answer(Arm("base", "own", use="prompt"), practice), answer(Arm("base", "none"), None)
     assert read.scores is None and read.texts != none.texts
-    empty = practice._replace(sets=practice.sets._replace(examples=[[MALFORMED] * tiny.EXAMPLES] * len(PROBLEMS)))
+    empty = practice._replace(texts=[[MALFORMED] * tiny.EXAMPLES] * len(PROBLEMS))
     nothing = answer(Arm("base", "own", use="prompt"), empty)
     assert nothing.texts == none.texts
     np.testing.assert_allclose(nothing.log_likelihood_P, none.log_likelihood_P, atol=1e-6)
     # As many examples as fit, the first ones.
-    row, task = practice.sets.examples[1], tiny.LENIENT.task
+    row, task = practice.texts[1], tiny.LENIENT.task
     limit = tiny.MODEL.context - tiny.LENGTHS.solution
-    prompt = arms._with_shown(tiny.LENIENT, PROBLEMS[1], row, limit)
+    prompt = arms._with_shown(ACTOR, PROBLEMS[1], row, limit)
     assert prompt == task.solve_prompt(PROBLEMS[1].prompt, row[:1])
     assert limit < 1 + len(tiny.DOMAIN.tokenizer.encode(task.solve_prompt(PROBLEMS[1].prompt, row[:2])))
 
@@ -133,13 +130,13 @@ def test_the_log_likelihood_is_of_the_reference():
 
 def test_another_problems_practice_has_to_fit_beside_this_one(monkeypatch: pytest.MonkeyPatch):
     real = arms.fitting
-    monkeypatch.setattr(arms, "fitting", lambda d, m, p, e: MALFORMED if p is PROBLEMS[0] else real(d, m, p, e))
-    valid = obtain("other_problem").sets.valid_PxM
+    monkeypatch.setattr(arms, "fitting", lambda a, p, e: MALFORMED if p is PROBLEMS[0] else real(a, p, e))
+    valid = obtain("other_problem").arrays.valid_PxM
     assert not valid[0].any() and valid[1:].any()
 
 
 def test_another_problems_practice_is_of_another_family():
-    own, other = once("own").sets.examples, once("other_problem").sets.examples
+    own, other = once("own").texts, once("other_problem").texts
     assert sorted(map(repr, own)) == sorted(map(repr, other))
     assert all(a != b for a, b in zip(own, other, strict=True))
     assert arms._partners([0, 0, 1, 1]) == [2, 2, 0, 0]
@@ -147,7 +144,7 @@ def test_another_problems_practice_is_of_another_family():
 
 def test_strict_weighs_nothing_that_leaks():
     practice = mixed()
-    leaks, valid = share(tiny.DOMAIN.task.leaks, PROBLEMS, practice.sets), practice.sets.valid_PxM
+    leaks, valid = each_example(tiny.DOMAIN.task.leaks, PROBLEMS, practice.texts), practice.arrays.valid_PxM
     for weights in ("uniform", "scorer"):
         found = answer(Arm("mass", "own", weights, strict=True), practice).scores.weights_PxM
         np.testing.assert_array_equal(found > 0, valid & ~leaks)
@@ -158,13 +155,13 @@ def test_strict_weighs_nothing_that_leaks():
 def test_the_oracle_filter_weighs_right_examples_only():
     practice = mixed()
     found = answer(Arm("base", "own", "correct"), practice).scores.weights_PxM
-    np.testing.assert_array_equal(found, share(tiny.DOMAIN.task.is_correct, PROBLEMS, practice.sets))
+    np.testing.assert_array_equal(found, each_example(tiny.DOMAIN.task.is_correct, PROBLEMS, practice.texts))
 
 
 def test_shuffled_weights_are_the_scorers_on_other_examples():
     practice = mixed()
     scored, shuffled = (answer(Arm("mass", "own", w), practice).scores for w in ("scorer", "shuffled"))
-    valid = practice.sets.valid_PxM
+    valid = practice.arrays.valid_PxM
     assert not np.array_equal(scored.weights_PxM, shuffled.weights_PxM)
     for before, after, mask in zip(scored.weights_PxM, shuffled.weights_PxM, valid, strict=True):
         np.testing.assert_array_equal(np.sort(after[mask]), np.sort(before[mask]))
@@ -184,9 +181,9 @@ def test_the_majority_is_the_most_common_readable_solution(monkeypatch: pytest.M
     rows = tiny.make_rows(problems)
     votes = {}
 
-    def complete(domain, method, params, adapter, prompts, key, *, samples, **_) -> tuple[list[list[str]], None, None]:
-        assert samples == arms.MAJORITY_VOTES
-        return [votes[prompt.removesuffix(" :")] for prompt in prompts], None, None
+    def complete(actor, adapters, prompts, key, spec) -> Completions:
+        assert spec.samples == arms.MAJORITY_VOTES
+        return Completions([votes[prompt.removesuffix(" :")] for prompt in prompts], None, None)
 
     monkeypatch.setattr(arms, "complete", complete)
     for e in (e for row in rows for e in row):
@@ -194,8 +191,8 @@ def test_the_majority_is_the_most_common_readable_solution(monkeypatch: pytest.M
         votes[e.prompt] = [e.solution] * 3 + [wrong] * 4 + ["?"]
     # A solver that never stops fills all its tokens: more than a practice sequence has room for.
     votes[rows[1][0].prompt] = ["0 1 2 3 4"] * 8
-    sets = tiny.make_practice(METHOD, problems)[0]._replace(examples=rows)
-    found = arms._majority(tiny.DOMAIN, METHOD, None, problems, sets, KEY)
+    actor, sets = tiny.make_actor(), tiny.make_practice(problems)._replace(texts=rows)
+    found = arms._majority(actor, problems, sets, KEY)
     for row, new in zip(rows, found, strict=True):
         for e, majority in zip(row, new, strict=True):
             if not e.well_formed or e is rows[1][0]:
@@ -203,7 +200,7 @@ def test_the_majority_is_the_most_common_readable_solution(monkeypatch: pytest.M
             else:
                 assert (majority.prompt, majority.well_formed) == (e.prompt, True)
                 assert majority.solution == votes[e.prompt][3]
-    arms.pack_practice(tiny.DOMAIN, METHOD, problems, found)
+    pack_practice(actor, problems, found)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from mass_jax.mass import attribution
-from mass_jax.mass.attribution import Adapted, Attribution
+from mass_jax.mass.actor import Actor
+from mass_jax.mass.attribution import Adapted, Attribution, Weighed
 from mass_jax.mass.method import Method
 from mass_jax.types import PyTree
 from tests.mass import tiny
@@ -50,15 +51,15 @@ def float64() -> Iterator[None]:
 
 @cache
 def make_inputs() -> tuple:
-    """(params, eta, adapter), (written, checks, practice, valid), and the solutions with their coefficients."""
+    """(params, eta, adapter), the practice's arrays, and the solutions with their coefficients."""
     method, params = tiny.make_method(), tiny.float64(tiny.make_params())
-    sets, written = tiny.make_practice(method, PROBLEMS)
     eta = tiny.float64(tiny.make_eta(method))
-    arrays = twice((written, sets.checks, sets.sequences, sets.valid_PxM))
+    arrays = twice(tiny.make_practice(PROBLEMS).arrays)
     (gold, _), (sampled, coefficients) = tiny.make_references(PROBLEMS), tiny.make_solutions(PROBLEMS)
     gold = jax.tree.map(lambda one, many: np.broadcast_to(one, many.shape), gold, sampled)
     only_first = np.broadcast_to(np.eye(3)[0], coefficients.shape)
-    solutions = jax.tree.map(lambda *halves: np.concatenate(halves), (gold, only_first), (sampled, coefficients))
+    halves = Weighed(gold, only_first), Weighed(sampled, coefficients)
+    solutions = jax.tree.map(lambda *leaves: np.concatenate(leaves), *halves)
     return (params, eta, tiny.float64(tiny.make_adapter(params))), arrays, solutions
 
 
@@ -72,8 +73,10 @@ def attributed(method: Method) -> tuple[Adapted, Attribution]:
 
     @jax.jit
     def run(model, arrays, solutions):
-        adapted = attribution.score_and_adapt(method, *model, *arrays)
-        return adapted, attribution.attribute(method, model[0], adapted, arrays[2], *solutions)
+        params, *rest = model
+        actor = Actor(params, method)
+        adapted = attribution.score_and_adapt(actor, *rest, arrays)
+        return adapted, attribution.attribute(actor, adapted, arrays.examples, solutions)
 
     return jax.device_get(run(model, arrays, solutions))
 
@@ -82,14 +85,14 @@ def attributed(method: Method) -> tuple[Adapted, Attribution]:
 def differences(case: Case) -> list[tuple[np.ndarray, np.ndarray]]:
     """Central differences in every weight and in the gate, for each of `WIDTHS`: (tau [2 P, M], gate [2 P])."""
     method = case.method("unroll")
-    (params, _, adapter), (*_, practice, _), solutions = make_inputs()
-    scores = attributed(method)[0].scores
+    (params, _, adapter), arrays, solutions = make_inputs()
+    actor, scores = Actor(params, method), attributed(method)[0].scores
 
     @jax.jit
     def losses(weights, gate):
         moved = scores._replace(weights_PxM=weights, gate_P=gate)
-        adapters = attribution.adapt(method, params, adapter, moved, practice)
-        return attribution.outer_losses(method, params, adapters, *solutions)
+        adapters = attribution.adapt(actor, adapter, moved, arrays.examples)
+        return attribution.outer_losses(actor, adapters, solutions)
 
     def derivative(weight_change, gate_change, width):
         up = losses(scores.weights_PxM + weight_change, scores.gate_P + gate_change)
@@ -150,8 +153,10 @@ def test_a_batch_of_problems_equals_one_by_one():
 
     @jax.jit
     def alone(arrays, solutions):
-        adapted = attribution.score_and_adapt(method, *model, *arrays)
-        return adapted, attribution.attribute(method, model[0], adapted, arrays[2], *solutions)
+        params, *rest = model
+        actor = Actor(params, method)
+        adapted = attribution.score_and_adapt(actor, *rest, arrays)
+        return adapted, attribution.attribute(actor, adapted, arrays.examples, solutions)
 
     for i in range(2 * len(PROBLEMS)):
         one = alone(*jax.tree.map(lambda leaf, i=i: leaf[i : i + 1], (arrays, solutions)))
@@ -162,17 +167,17 @@ def test_a_batch_of_problems_equals_one_by_one():
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "normalized_sgd"])
 def test_no_weight_or_no_gate_is_exactly_the_base(optimizer: str):
     method = tiny.make_method(optimizer=optimizer, rate=0.1, steps=2)
-    (params, _, adapter), (*_, practice, valid), solutions = make_inputs()
+    (params, _, adapter), arrays, solutions = make_inputs()
+    actor, valid = Actor(params, method), arrays.valid_PxM
     scores = attribution.Scores(np.zeros(valid.shape), valid * 1.0, np.ones(len(valid)))
     fresh = jax.tree.map(lambda leaf: np.broadcast_to(leaf, (len(valid), *leaf.shape)), adapter)
 
     @jax.jit
     def losses(weights, gate):
-        adapters = attribution.adapt(
-            method, params, adapter, scores._replace(weights_PxM=weights, gate_P=gate), practice
-        )
-        loss = partial(attribution.outer_loss, method, params)
-        return adapters, jax.vmap(loss)(adapters, *solutions), jax.vmap(partial(loss, None))(*solutions)
+        moved = scores._replace(weights_PxM=weights, gate_P=gate)
+        adapters = attribution.adapt(actor, adapter, moved, arrays.examples)
+        loss = partial(attribution.outer_loss, actor)
+        return adapters, jax.vmap(loss)(adapters, solutions), jax.vmap(partial(loss, None))(solutions)
 
     for weights, gate in ((0 * valid, scores.gate_P), (scores.weights_PxM, 0 * scores.gate_P)):
         adapters, adapted, base = losses(1.0 * weights, gate)
@@ -183,10 +188,9 @@ def test_no_weight_or_no_gate_is_exactly_the_base(optimizer: str):
 
 
 def test_the_check_of_a_trained_model_finds_the_same():
-    (params, eta, _), arrays, _ = make_inputs()
-    arrays = jax.tree.map(lambda leaf: leaf[MODES["gold"]], arrays)
-    check = partial(attribution.compare_with_differences, tiny.DOMAIN, CASES[0].method("adjoint"), params, eta)
-    tau, oracle = check(PROBLEMS, *arrays)
+    (params, eta, _), _, _ = make_inputs()
+    actor = Actor(params, CASES[0].method("adjoint"), tiny.DOMAIN)
+    tau, oracle = attribution.compare_with_differences(actor, eta, PROBLEMS, tiny.make_practice(PROBLEMS))
     assert tau.dtype == oracle.dtype == np.float64
     assert np.abs(tau).max() > 1e-3
     assert error(tau, oracle) < 1e-5

@@ -22,12 +22,13 @@ import dataclasses, json
 import jax
 from experiments import hlo
 from mass_jax import metagrad
-from mass_jax.mass import cost, phases
 from mass_jax.mass.method import GeneratorConfig, InnerConfig, LengthConfig, Method, ScorerConfig
 from mass_jax.models import partition, transformer
 from mass_jax.models.lora import LoraConfig
 from mass_jax.models.pretrained import folder
 from mass_jax.models.transformer import ModelConfig
+from mass_jax.planning import cost, lower
+from mass_jax.mass.programs import Recorder
 from mass_jax.training import mesh as meshes
 from tests.mass import tiny
 
@@ -56,13 +57,15 @@ def gathered_at_once(params, tokens):
 
 with jax.set_mesh(mesh):
     base = folder.shapes_of(model)
-    for phase in phases.phases(method, config, base, 3, 8, phases.sequences(8, 17), mesh):
-        found[phase.name] = compiled(phase.lower())
-    base = phases.placed(mesh, base, partition.specs(base))
-    found["gathered at once"] = compiled(jax.jit(gathered_at_once).lower(base, phases.struct((8, 8), "int32")))
-prices = cost.CostModel(method, cost.Chips(2, 2, 2))
-costs = cost.programs(method, config, 3, 8, (8, 17), prices)
-gathered = {program.name: prices.price(program).gathered for program in costs}
+    for planned in lower.lower(method, config, base, 3, 8, lower.sequences(8, 17), mesh):
+        if planned.name != "losses":
+            found[planned.name] = compiled(planned.lower())
+    base = Recorder(mesh).placed(base, partition.specs)
+    found["gathered at once"] = compiled(jax.jit(gathered_at_once).lower(base, lower.struct((8, 8), "int32")))
+chips = cost.Chips(2, 2, 2)
+prices = cost.CostModel(method, chips)
+costs = cost.programs(method, config, 3, 8, (8, 17), chips)
+gathered = {program.name: prices.price(program.asked).gathered for program in costs}
 print(json.dumps({"programs": found, "gathered": gathered}))
 """
 LAYERS = 5

@@ -6,10 +6,11 @@ import pytest
 
 from mass_jax.mass import generator, policy
 from mass_jax.mass.packing import join, mean_log_probs, pack, pack_prompts, target_log_probs
+from mass_jax.mass.practice import pack_practice
 from mass_jax.tasks.base import MALFORMED
 from tests.mass import tiny
 
-METHOD, TOKENIZER = tiny.make_method(), tiny.DOMAIN.tokenizer
+TOKENIZER = tiny.DOMAIN.tokenizer
 
 
 def test_pack_marks_the_target_and_its_end():
@@ -49,34 +50,35 @@ def test_mean_log_probs_by_hand():
 
 
 def test_written_log_probabilities_are_those_of_the_forward_pass():
-    params, problems = tiny.make_params(), tiny.make_problems()
-    sets, written = generator.synthesise(tiny.LENIENT, METHOD, params, problems, jax.random.key(0))
-    found, count = policy.sequence_log_probs(METHOD, params, written.sequences)
-    np.testing.assert_allclose(found, written.log_probs_PxM, rtol=1e-4)
-    assert count.min() >= 1 and sets.valid_PxM.any()
-    again, _ = generator.synthesise(tiny.LENIENT, METHOD, params, problems, jax.random.key(0))
-    other, _ = generator.synthesise(tiny.LENIENT, METHOD, params, problems, jax.random.key(1))
-    assert again.examples == sets.examples != other.examples
+    actor, problems = tiny.make_actor(domain=tiny.LENIENT), tiny.make_problems()
+    sets, log_probs = generator.write_practice(actor, problems, jax.random.key(0))
+    found, count = policy.sequence_log_probs(actor, sets.arrays.written)
+    np.testing.assert_allclose(found, log_probs, rtol=1e-4)
+    assert count.min() >= 1 and sets.arrays.valid_PxM.any()
+    again, _ = generator.write_practice(actor, problems, jax.random.key(0))
+    other, _ = generator.write_practice(actor, problems, jax.random.key(1))
+    assert again.texts == sets.texts != other.texts
 
 
 def test_practice_arrays_hold_the_parsed_texts():
     problems = tiny.make_problems()
     rows = tiny.make_rows(problems)
-    sets = generator.pack_practice(tiny.DOMAIN, METHOD, problems, rows)
-    np.testing.assert_array_equal(sets.valid_PxM, [[e is not MALFORMED for e in row] for row in rows])
-    assert not sets.sequences.target[~sets.valid_PxM].any()
+    arrays = pack_practice(tiny.make_actor(), problems, rows).arrays
+    np.testing.assert_array_equal(arrays.valid_PxM, [[e is not MALFORMED for e in row] for row in rows])
+    assert not arrays.examples.target[~arrays.valid_PxM].any()
     example, task = rows[1][2], tiny.DOMAIN.task
-    tokens, target = sets.sequences.tokens[1, 2], sets.sequences.target[1, 2]
+    tokens, target = arrays.examples.tokens[1, 2], arrays.examples.target[1, 2]
     assert TOKENIZER.decode(tokens) == f"{task.solve_prompt(example.prompt)} {example.solution}"
     assert TOKENIZER.decode(tokens[target]) == example.solution
     for i, check in enumerate(task.checks(problems[1], example)):
-        asked = sets.checks.tokens[1, 2, i], sets.checks.target[1, 2, i]
+        asked = arrays.checks.tokens[1, 2, i], arrays.checks.target[1, 2, i]
         assert TOKENIZER.decode(asked[0]) == f"{check.context} {check.target}"
         assert TOKENIZER.decode(asked[0][asked[1]]) == check.target
 
 
 def test_garbage_is_malformed_and_trains_nothing():
     problems = tiny.make_problems()
-    sets, _ = generator.synthesise(tiny.DOMAIN, METHOD, tiny.make_params(), problems, jax.random.key(0))
-    assert not sets.valid_PxM.any() and not sets.sequences.target.any() and not sets.checks.target.any()
-    assert sets.examples == [[MALFORMED] * tiny.EXAMPLES] * len(problems)
+    sets, _ = generator.write_practice(tiny.make_actor(), problems, jax.random.key(0))
+    arrays = sets.arrays
+    assert not arrays.valid_PxM.any() and not arrays.examples.target.any() and not arrays.checks.target.any()
+    assert sets.texts == [[MALFORMED] * tiny.EXAMPLES] * len(problems)

@@ -19,9 +19,11 @@ from contextlib import nullcontext
 import jax
 import numpy as np
 
-from mass_jax.mass import attribution, outer
-from mass_jax.mass.generator import Domain, complete
-from mass_jax.mass.outer import Experience
+from mass_jax.mass import attribution, update
+from mass_jax.mass.actor import Actor, Domain
+from mass_jax.mass.generator import complete, solving
+from mass_jax.mass.state import init_state
+from mass_jax.mass.update import Experience, UpdateData
 from mass_jax.models import lora, partition, transformer
 from mass_jax.models.tokenizer import WordTokenizer
 from mass_jax.training import mesh
@@ -42,27 +44,25 @@ config = tiny.OUTER
 params = transformer.init(model, jax.random.key(1))
 params["layers"] = jax.tree.map(lambda x: 3 * x, params["layers"])
 problems, documents = tiny.make_problems(8), tiny.replay_documents(8)
-sets, written = tiny.make_practice(method, problems)
-solved, coefficients = tiny.make_solutions(problems)
+practice = tiny.make_practice(problems).arrays
+asked = tiny.make_solutions(problems)
 eta = tiny.make_eta(method)
 
 
 def differentiate(place):
     base = place(tiny.float64(params))
     adapter = tiny.float64(lora.init(method.lora, params, jax.random.key(2)))
-    adapted = attribution.score_and_adapt(
-        method, base, tiny.float64(eta), adapter, written, sets.checks, sets.sequences, sets.valid_PxM
-    )
+    actor = Actor(base, method)
+    adapted = attribution.score_and_adapt(actor, tiny.float64(eta), adapter, practice)
     for leaf in jax.tree.leaves(adapted.run.params):
         shards = {str(shard.index) for shard in leaf.addressable_shards}
         assert len(shards) == leaf.sharding.num_devices, "an adapter is not split as far as it could be"
-    result = attribution.attribute(method, base, adapted, sets.sequences, solved, coefficients)
-    state = outer.init_state(method, config, base, tiny.CHECKS, jax.random.key(0))
-    experience = Experience(solved, np.full(coefficients.shape, -3.0), coefficients)
-    updated, opt_state, parts = outer.update_model(
-        method, config, state.params, state.opt_state, jax.tree.map(lambda x: 1.01 * x, base), (experience,), None,
-        documents,
-        np.inf,
+    result = attribution.attribute(actor, adapted, practice.examples, asked)
+    state = init_state(actor, config, tiny.CHECKS, jax.random.key(0))
+    experience = Experience(asked.sequences, np.full(asked.coefficients.shape, -3.0), asked.coefficients)
+    updated, opt_state, parts = update.update_model(
+        actor.replace(params=state.params), config, state.opt_state, jax.tree.map(lambda x: 1.01 * x, base),
+        UpdateData((experience,), None, documents), np.inf,
     )
     leaves = jax.tree.leaves(updated["layers"])
     split = max(len({str(shard.index) for shard in leaf.addressable_shards}) for leaf in leaves)
@@ -71,8 +71,8 @@ def differentiate(place):
 
 def answer(place):
     prompts = [domain.task.solve_prompt(p.prompt) for p in problems]
-    options = dict(samples=2, max_new_tokens=5, temperature=0.0)
-    return complete(domain, method, place(params), None, prompts, jax.random.key(3), **options)[0]
+    actor = Actor(place(params), method, domain)
+    return complete(actor, None, prompts, jax.random.key(3), solving(actor, 2, 0.0)).texts
 
 
 found = []

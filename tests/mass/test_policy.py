@@ -9,16 +9,18 @@ import numpy as np
 import optax
 import pytest
 
-from mass_jax.mass import outer, policy
+from mass_jax.mass import policy, update
 from mass_jax.mass.attribution import Graded, as_graded
-from mass_jax.mass.outer import Experience, OuterConfig
 from mass_jax.mass.policy import clipped_objective, group_normalize
+from mass_jax.mass.rewards import example_rewards
+from mass_jax.mass.state import OuterConfig, init_state
+from mass_jax.mass.update import Experience, UpdateData
 from mass_jax.tasks.base import Verdict
 from mass_jax.training.compilation import temp_bytes
 from tests.mass import tiny
 
-METHOD = tiny.make_method()
-PARAMS = tiny.make_params()
+ACTOR = tiny.make_actor()
+PARAMS = ACTOR.params
 SILENT = dataclasses.replace(tiny.OUTER, solve_weight=0.0, replay_weight=0.0, kl_weight=0.0)
 DOCUMENTS = tiny.replay_documents()
 TOKENS = DOCUMENTS.target[:, 1:].sum()
@@ -45,15 +47,16 @@ def test_clipped_objective_by_hand(ratio: float, advantage: float, value: float,
 
 def written_experience(advantages: np.ndarray, shift: float = 0.0) -> Experience:
     """Practice of three problems, sampled when each log-probability was ``shift`` higher."""
-    _, written = tiny.make_practice(METHOD, tiny.make_problems())
-    log_probs, _ = policy.sequence_log_probs(METHOD, PARAMS, written)
+    written = tiny.make_practice(tiny.make_problems()).arrays.written
+    log_probs, _ = policy.sequence_log_probs(ACTOR, written)
     return Experience(written, log_probs + shift, jnp.asarray(advantages))
 
 
 @partial(jax.jit, static_argnums=0)
 def gradient_norm(config: OuterConfig, experience: tuple[Experience, ...] = ()) -> jax.Array:
     def loss(params):
-        return outer.model_loss(METHOD, config, params, PARAMS, experience, None, DOCUMENTS, TOKENS)[0]
+        data = UpdateData(experience, None, DOCUMENTS)
+        return update.model_loss(ACTOR.replace(params=params), config, PARAMS, data, TOKENS)[0]
 
     return optax.tree.norm(jax.grad(loss)(PARAMS))
 
@@ -63,11 +66,11 @@ def test_one_update_moves_a_sequence_the_way_of_its_advantage(sign: float):
     advantages = np.zeros((3, tiny.EXAMPLES), np.float32)
     advantages[1, 2], advantages[1, 0] = sign, -sign
     experience = written_experience(advantages)
-    state = outer.init_state(METHOD, SILENT, PARAMS, tiny.CHECKS, jax.random.key(0))
-    params, _, metrics = outer.update_model(
-        METHOD, SILENT, state.params, state.opt_state, PARAMS, (experience,), None, DOCUMENTS, np.inf
-    )
-    change = policy.sequence_log_probs(METHOD, params, experience.sequences)[0] - experience.log_probs
+    state = init_state(ACTOR, SILENT, tiny.CHECKS, jax.random.key(0))
+    actor, data = ACTOR.replace(params=state.params), UpdateData((experience,), None, DOCUMENTS)
+    params, _, metrics = update.update_model(actor, SILENT, state.opt_state, PARAMS, data, np.inf)
+    moved = ACTOR.replace(params=params)
+    change = policy.sequence_log_probs(moved, experience.sequences)[0] - experience.log_probs
     assert metrics["grad_norm/generator"] > 1e-3
     assert sign * change[1, 2] > 1e-3 and sign * change[1, 0] < -1e-3
 
@@ -87,7 +90,7 @@ def rewards_of(
     tau = np.asarray(tau, np.float32)
     valid = np.ones(tau.shape, bool) if valid is None else np.asarray(valid)
     graded = None if verdicts is None else Graded(verdicts, np.ones_like(verdicts) if judged is None else judged)
-    return outer._example_rewards(config, np.asarray(loss), tau, graded, valid, np.asarray(alive))
+    return example_rewards(config, np.asarray(loss), tau, graded, valid, np.asarray(alive))
 
 
 def test_an_example_that_lowers_the_outer_loss_is_rewarded():
@@ -134,16 +137,17 @@ def test_what_is_not_judged_has_no_advantage_and_leaves_its_group():
 
 
 def test_kl_is_zero_at_the_base_and_positive_elsewhere():
-    kl = jax.jit(partial(policy.kl_to_base, METHOD))  # a sum over tokens, which padding does not have
-    other = jax.tree.map(lambda leaf: leaf * 1.1, PARAMS)
-    assert kl(PARAMS, PARAMS, DOCUMENTS) == 0
+    kl = jax.jit(policy.kl_to_base)  # a sum over tokens, which padding does not have
+    other = ACTOR.replace(params=jax.tree.map(lambda leaf: leaf * 1.1, PARAMS))
+    assert kl(ACTOR, PARAMS, DOCUMENTS) == 0
     distance = float(kl(other, PARAMS, DOCUMENTS))
     assert distance > 1e-3
     padded = jax.tree.map(lambda leaf: np.pad(leaf, ((0, 0), (0, 5))), DOCUMENTS)
     np.testing.assert_allclose(kl(other, PARAMS, padded), distance, rtol=1e-5)
     for chunk in (1, 5 * len(DOCUMENTS.tokens)):  # of every document a token, or five, at a time
-        parts = dataclasses.replace(METHOD, model=dataclasses.replace(METHOD.model, loss_chunk=chunk))
-        np.testing.assert_allclose(policy.kl_to_base(parts, other, PARAMS, DOCUMENTS), distance, rtol=1e-5)
+        method = dataclasses.replace(ACTOR.method, model=dataclasses.replace(ACTOR.method.model, loss_chunk=chunk))
+        parts = other.replace(method=method)
+        np.testing.assert_allclose(policy.kl_to_base(parts, PARAMS, DOCUMENTS), distance, rtol=1e-5)
     config = dataclasses.replace(SILENT, kl_weight=1.0)
     assert gradient_norm(config) < 1e-5
 
@@ -167,12 +171,13 @@ def test_microbatches_change_memory_and_nothing_else():
 
     def compiled(count: int) -> jax.stages.Compiled:
         parts = dataclasses.replace(config, microbatches=count)
-        gradient = jax.jit(partial(outer.model_gradient, METHOD, parts))
-        return gradient.lower(*data).compile()
+        gradient = jax.jit(update.model_gradient, static_argnums=1)
+        return gradient.lower(data[0], parts, *data[1:]).compile()
 
     with jax.enable_x64(True):
         experience, solve, documents = jax.tree.map(jnp.asarray, (experience, references, documents))
-        data = (tiny.float64(params), tiny.float64(PARAMS), experience, solve, documents)
+        actor = ACTOR.replace(params=tiny.float64(params))
+        data = (actor, tiny.float64(PARAMS), UpdateData(experience, solve, documents))
         whole, parted = compiled(1), compiled(3)
         (gradient, losses), (added, means) = whole(*data), parted(*data)
     assert float(optax.tree.norm(gradient)) > 1e-2 and set(losses) == {"solve/loss", "replay/loss", "replay/kl"}

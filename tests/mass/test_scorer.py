@@ -1,7 +1,5 @@
 """The scorer: its gradient is that of the whole way from eta to the outer loss, and its weights mean what they say."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +12,7 @@ from mass_jax.types import Array, Params
 from tests.mass import tiny
 
 PROBLEMS = tiny.make_problems()
-adapt = jax.jit(inner.adapt, static_argnames="method")
+adapt = jax.jit(inner.adapt)
 ALL_VALID = np.ones((2, 4), bool)
 KINDS = ("linear", "verification")
 
@@ -32,25 +30,24 @@ def test_chain_rule_equals_autodiff_of_the_whole(kind: str, normalization: str):
     with jax.enable_x64(True):
         # What adapts does not read the scorer's settings: one method, and so one compilation, for all of them.
         method, config = tiny.make_method(), ScorerConfig(kind, normalization, gate=True, hidden=5)
-        params = tiny.float64(tiny.make_params())
-        adapter = tiny.float64(tiny.make_adapter(params))
-        sets, written = tiny.make_practice(method, PROBLEMS)
-        practice, valid = sets.sequences, sets.valid_PxM
-        solutions = tiny.make_references(PROBLEMS)
+        actor = tiny.make_actor(method, params=tiny.float64(tiny.make_params()))
+        adapter = tiny.float64(tiny.make_adapter(actor.params))
+        practice = tiny.make_practice(PROBLEMS).arrays
+        solutions, valid = tiny.make_references(PROBLEMS), practice.valid_PxM
         scored = tiny.make_method(scorer=kind)
-        features = scorer.features(scored, params, written, sets.checks, valid)
+        features = scorer.features(actor.replace(method=scored), practice)
         eta = tiny.float64(tiny.make_eta(scored, scale=0.3))
 
         def whole(eta):
             scores = scorer.apply(config, eta, features, valid)
-            adapters = attribution.adapt(method, params, adapter, scores, practice)
-            return jnp.sum(attribution.outer_losses(method, params, adapters, *solutions))
+            adapters = attribution.adapt(actor, adapter, scores, practice.examples)
+            return jnp.sum(attribution.outer_losses(actor, adapters, solutions))
 
         expected = jax.grad(whole)(eta)
         scores = scorer.apply(config, eta, features, valid)
         meta = {"weights": scores.weights_PxM, "gate": scores.gate_P}
-        adapted = Adapted(adapt(method, params, adapter, meta, practice), features, scores)
-        result = attribution.attribute(method, params, adapted, practice, *solutions)
+        adapted = Adapted(adapt(actor, adapter, meta, practice.examples), features, scores)
+        result = attribution.attribute(actor, adapted, practice.examples, solutions)
         found = scorer.pullback(config, eta, features, valid, result.tau_PxM, result.dgate_P)
         assert set(found) == {"out", "gate"} | ({"hidden", "bias"} if kind == "verification" else set())
         for name, leaf in expected.items():
@@ -114,10 +111,10 @@ def test_no_valid_example_gives_zeros_and_finite_gradients(kind: str, normalizat
 
 
 def test_the_linear_head_reads_the_last_written_token():
-    method, params = tiny.make_method(scorer="linear"), tiny.make_params()
-    sets, written = tiny.make_practice(method, PROBLEMS, malformed=False)
-    read = jax.jit(lambda tokens: scorer.features(method, params, written._replace(tokens=tokens), sets.checks, valid))
-    valid = sets.valid_PxM
+    actor = tiny.make_actor(tiny.make_method(scorer="linear"))
+    arrays = tiny.make_practice(PROBLEMS, malformed=False).arrays
+    written = arrays.written
+    read = jax.jit(lambda t: scorer.features(actor, arrays._replace(written=written._replace(tokens=t))))
     before = read(written.tokens)
     last = written.target.shape[-1] - 1 - np.argmax(written.target[0, 0, ::-1])
     assert last + 1 < written.tokens.shape[-1], "the test needs padding after the last token"
@@ -132,22 +129,20 @@ def test_the_linear_head_reads_the_last_written_token():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_gradient_flows_to_the_model(kind: str):
-    method, params = tiny.make_method(scorer=kind), tiny.make_params()
-    sets, written = tiny.make_practice(method, PROBLEMS)
+    practice = tiny.make_practice(PROBLEMS).arrays
 
-    def total(params):
-        return jnp.sum(scorer.features(method, params, written, sets.checks, sets.valid_PxM))
+    def total(actor):
+        return jnp.sum(scorer.features(actor, practice))
 
-    for leaf in jax.tree.leaves(jax.jit(jax.grad(total))(params)):
+    for leaf in jax.tree.leaves(jax.jit(jax.grad(total))(tiny.make_actor(tiny.make_method(scorer=kind)))):
         np.testing.assert_array_equal(leaf, 0)
 
 
 def test_checks_that_the_model_finds_likelier_score_otherwise():
-    method, params = tiny.make_method(), tiny.make_params()
-    sets, written = tiny.make_practice(method, PROBLEMS)
-    features = jax.jit(partial(scorer.features, method))(params, written, sets.checks, sets.valid_PxM)
+    practice = tiny.make_practice(PROBLEMS).arrays
+    features = jax.jit(scorer.features)(tiny.make_actor(), practice)
     outcome, centred = np.split(np.asarray(features), 2, axis=-1)
     assert outcome.shape[-1] == tiny.CHECKS
     assert outcome.min() >= -1 and outcome.max() <= 0 and np.ptp(outcome) > 0.05
-    valid = sets.valid_PxM[..., None]
+    valid = practice.valid_PxM[..., None]
     np.testing.assert_allclose((centred * valid).sum(axis=1), 0, atol=1e-5)

@@ -18,10 +18,12 @@ from ml_collections import ConfigDict
 
 from mass_jax import metagrad
 from mass_jax.mass import attribution, scorer
-from mass_jax.mass.generator import Domain, PracticeSets, pack_practice
+from mass_jax.mass.actor import Actor, Domain
+from mass_jax.mass.attribution import Weighed
 from mass_jax.mass.method import GeneratorConfig, InnerConfig, LengthConfig, Method, ScorerConfig
-from mass_jax.mass.outer import OuterConfig
 from mass_jax.mass.packing import pack
+from mass_jax.mass.practice import PracticeSets, pack_practice
+from mass_jax.mass.state import OuterConfig
 from mass_jax.models import lora
 from mass_jax.models.lora import LoraConfig
 from mass_jax.models.tokenizer import WordTokenizer
@@ -31,7 +33,7 @@ from mass_jax.tasks.arithmetic import documents
 from mass_jax.tasks.arithmetic.rules import make_rules
 from mass_jax.tasks.arithmetic.task import ArithmeticTask
 from mass_jax.tasks.base import MALFORMED, Practice, Problem, Verdict
-from mass_jax.types import Array, Params, PyTree, Sequences
+from mass_jax.types import Params, PyTree, Sequences
 from tests.models import tiny as models
 
 RULES = make_rules(12, 0)
@@ -155,10 +157,12 @@ def make_rows(problems: list[Problem], malformed: bool = True, seed: int = 0) ->
     return rows
 
 
-def make_practice(
-    method: Method, problems: list[Problem], malformed: bool = True, seed: int = 0
-) -> tuple[PracticeSets, Sequences]:
-    """`make_rows` as arrays, and as the sequences that a generator would have written."""
+def make_actor(method: Method | None = None, domain: Domain = DOMAIN, params: Params | None = None) -> Actor:
+    return Actor(make_params() if params is None else params, method or make_method(), domain)
+
+
+def make_practice(problems: list[Problem], malformed: bool = True, seed: int = 0) -> PracticeSets:
+    """`make_rows` as arrays, among them the sequences that a generator would have written."""
     rows = make_rows(problems, malformed, seed)
     texts = [
         (DOMAIN.task.synthesis_prompt(problem), f"{DOMAIN.task.solve_prompt(e.prompt)} {e.solution}")
@@ -167,10 +171,10 @@ def make_practice(
     ]
     packed = pack(DOMAIN.tokenizer, texts, LENGTHS.prompt + LENGTHS.synthesis, "the test's length")
     written = Sequences(*(leaf.reshape(len(problems), EXAMPLES, -1) for leaf in packed))
-    return pack_practice(DOMAIN, method, problems, rows), written
+    return pack_practice(make_actor(), problems, rows, written)
 
 
-def make_solutions(problems: list[Problem]) -> tuple[Sequences, Array]:
+def make_solutions(problems: list[Problem]) -> Weighed:
     """Verifier mode with its sampling fixed: right and wrong solutions, and c_j = A_j / S of their verdicts."""
     texts = [[p.solution, f"{RULES[3].name} = 0>0", problems[i - 1].solution] for i, p in enumerate(problems)]
     pairs = [(p, text) for p, row in zip(problems, texts, strict=True) for text in row]
@@ -179,12 +183,11 @@ def make_solutions(problems: list[Problem]) -> tuple[Sequences, Array]:
     graded = DOMAIN.task.grade(*zip(*pairs, strict=True))
     verdicts = np.array([verdict.correct for verdict in graded]).reshape(len(problems), 3)
     coefficients = (verdicts - verdicts.mean(-1, keepdims=True)) / verdicts.std(-1, keepdims=True) / 3
-    return Sequences(*(leaf.reshape(len(problems), 3, -1) for leaf in packed)), coefficients
+    return Weighed(Sequences(*(leaf.reshape(len(problems), 3, -1) for leaf in packed)), coefficients)
 
 
-def make_references(problems: list[Problem]) -> tuple[Sequences, Array]:
-    gold = attribution.references(DOMAIN, make_method(), problems)
-    return gold.sequences, gold.coefficients_PxS
+def make_references(problems: list[Problem]) -> Weighed:
+    return attribution.references(make_actor(), problems).weighed
 
 
 def document_stream() -> grain.DatasetIterator:

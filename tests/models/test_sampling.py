@@ -1,5 +1,7 @@
 """Sampling against the forward pass without a cache, one adapter a problem, the stop, and the temperature."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -10,16 +12,18 @@ from tests.models.tiny import token_log_probs as score
 
 LENGTHS = np.array([3, 8, 1, 5])
 PROBLEMS, SAMPLES, NEW = len(LENGTHS), 3, 8
+SPEC = tuple(field.name for field in dataclasses.fields(sampling.SamplingSpec))
 PARAMS = make_params()
 OWN = [make_adapter(PARAMS, seed=seed) for seed in range(PROBLEMS)]
 TOKENS = np.where(np.arange(8) < LENGTHS[:, None], make_tokens(PROBLEMS, 8, seed=3), 0)
 
 
 def draw(adapter=None, tokens=TOKENS, lengths=LENGTHS, temperature=0.0, key=0, config=CONFIG, **options):
-    static = {"samples": SAMPLES, "max_new_tokens": NEW, "stop_ids": (), "pad_id": 0, "adapter_per_problem": True}
-    drawn = sampling.sample(
-        config, PARAMS, adapter, tokens, lengths, jax.random.key(key), temperature=temperature, **static | options
-    )
+    settings = {"samples": SAMPLES, "max_new_tokens": NEW, "temperature": temperature}
+    settings |= {name: options.pop(name) for name in SPEC if name in options}
+    fixed = {"adapter_per_problem": True} | options
+    spec = sampling.SamplingSpec(**settings)
+    drawn = sampling.sample(config, PARAMS, adapter, tokens, lengths, jax.random.key(key), spec, **fixed)
     return sampling.Samples(*map(np.asarray, drawn))
 
 
@@ -176,10 +180,7 @@ def test_prompt_and_completion_must_fit_the_context():
                 TOKENS,
                 LENGTHS,
                 jax.random.key(0),
-                samples=1,
-                max_new_tokens=new,
-                temperature=0.0,
-                stop_ids=(),
+                sampling.SamplingSpec(samples=1, max_new_tokens=new, temperature=0.0),
                 adapter_per_problem=False,
             )
         )

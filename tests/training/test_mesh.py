@@ -81,8 +81,8 @@ def train(shape, steps):
     with nullcontext() if on is None else jax.set_mesh(on):
         config = tiny.train_config(steps=steps, problems=8)
         state = meta_train(
-            config, 0, tiny.LENIENT, tiny.make_method(), base, tiny.make_problems(8), tiny.document_stream(), workdir,
-            label="mass",
+            config, 0, tiny.make_actor(domain=tiny.LENIENT, params=base), tiny.make_problems(8),
+            tiny.document_stream(), workdir, label="mass",
         )
     kernel = state.params["layers"]["q_proj"]["kernel"]
     assert len({str(shard.index) for shard in kernel.addressable_shards}) == shape[1] * shape[2], kernel.sharding

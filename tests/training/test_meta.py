@@ -9,9 +9,8 @@ import jax
 import numpy as np
 import pytest
 
-from mass_jax.mass import outer
-from mass_jax.mass.generator import Domain
-from mass_jax.mass.outer import TrainState
+from mass_jax.mass.actor import Domain
+from mass_jax.mass.state import TrainState
 from mass_jax.tasks import pipeline
 from mass_jax.tasks.arithmetic.documents import KINDS, document_writer
 from mass_jax.training import meta, profiling
@@ -53,9 +52,7 @@ def train(
     return meta_train(
         tiny.train_config(mode="verifier", **changes),
         0,
-        domain,
-        tiny.make_method(),
-        tiny.make_params() if base is None else base,
+        tiny.make_actor(domain=domain, params=base),
         tiny.make_problems(8),
         documents(kill_at) if stream is None else stream,
         workdir,
@@ -123,13 +120,13 @@ def test_steps_without_numbers_are_skipped_counted_and_in_the_end_stop_the_run(t
 
 def test_parameters_that_are_no_numbers_are_never_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     train(tmp_path, steps=2, save_every=1)
-    step = outer.outer_step
+    step = meta.outer_step
 
     def spoiled(*args: object) -> object:
         state, metrics = step(*args)
         return state._replace(params=jax.tree.map(lambda x: (x - x) / (x - x), state.params)), metrics
 
-    monkeypatch.setattr(outer, "outer_step", spoiled)
+    monkeypatch.setattr(meta, "outer_step", spoiled)
     for _ in range(2):  # a restart ends alike, and takes nothing with it
         with pytest.raises(InputError, match=r"Step 3, phase 'save': state.params\['embed'\] .* NaN.*last checkpoint"):
             train(tmp_path, steps=4, save_every=1)

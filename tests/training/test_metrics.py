@@ -13,8 +13,8 @@ import pytest
 from rich.console import Console
 from tensorboardX import record_writer
 
-from mass_jax.mass import cost
-from mass_jax.mass.cost import Work
+from mass_jax.planning import cost
+from mass_jax.planning.cost import Work
 from mass_jax.training.metrics import MetricsWriter, PhaseTimer, read_metrics, throughput
 from mass_jax.training.progress import Progress, duration
 from mass_jax.training.workdir import WorkdirError

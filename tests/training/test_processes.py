@@ -62,14 +62,13 @@ with jax.enable_x64(False):  # what the host holds keeps its width, whatever the
     assert np.array_equal(processes.whole(processes.mine(column)), column)
 
 base = place(tiny.float64(tiny.make_params()))
+actor = tiny.make_actor(method, tiny.LENIENT, base)
 for source in ("gold", "other_problem", "nearest", "own"):
-    practice = arms.obtain_practice(
-        tiny.LENIENT, method, base, mine, source, jax.random.key(4), problems[:5]
-    )
-    found[source] = processes.whole_list([[e.prompt for e in row] for row in practice.sets.examples])
+    practice = arms.obtain_practice(actor, mine, source, jax.random.key(4), problems[:5])
+    found[source] = processes.whole_list([[e.prompt for e in row] for row in practice.texts])
 arm = arms.Arm("mass", "own", "shuffled")
-ready = arms.adapt(tiny.LENIENT, method, base, tiny.make_eta(method), mine, arm, practice, jax.random.key(5))
-outcome = arms.answer(tiny.LENIENT, method, base, mine, ready)
+ready = arms.adapt(actor, tiny.make_eta(method), mine, arm, practice, jax.random.key(5))
+outcome = arms.answer(actor, mine, ready)
 found["answers"] = processes.whole_list(outcome.texts)
 found["weights"] = processes.whole(ready.scores.weights_PxM).tolist()
 
@@ -78,7 +77,7 @@ found["leaves"] = []
 for workdir, steps, parts in options["runs"]:
     config = tiny.train_config(steps=steps, problems=8, parts=parts, mode="verifier", save_every=1)
     documents = tiny.document_stream()
-    state = meta_train(config, 0, tiny.LENIENT, method, base, problems, documents, Path(workdir), label="mass")
+    state = meta_train(config, 0, actor, problems, documents, Path(workdir), label="mass")
     whole = put((state.params, state.eta))
     found["leaves"].append([np.asarray(leaf).ravel().tolist() for leaf in jax.tree.leaves(whole)])
 Path(options["found"]).write_text(json.dumps(found))

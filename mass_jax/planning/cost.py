@@ -8,28 +8,31 @@ adapter, D the width, V the vocabulary and S keys that a token sees, the product
     2 A                            the adapter
     2 V D                          logits, where there are any
 
-and a derivative multiplies each of them by a small whole number (`Kind`). On a mesh, each pass over the layers gathers
-L N / tensor elements on every chip, whatever it reads: what is read at once decides whether chips compute or wait.
+and a derivative multiplies each of them by a small whole number (`calls.Kind`). On a mesh, each pass over the layers
+gathers L N / tensor elements on every chip, whatever it reads: what is read at once decides whether chips compute or
+wait.
 
 Left out is what is no product of matrices: norms, softmaxes, optimisers; and the scorer's head.
 """
 
+import contextlib
 import dataclasses
 import functools
 import math
 import operator
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import AbstractMesh, AxisType
 
-from mass_jax.mass import inner
+from mass_jax.mass.calls import Asked, Call
 from mass_jax.mass.method import Method
-from mass_jax.mass.outer import OuterConfig
-from mass_jax.metagrad import Adjoint
+from mass_jax.mass.state import OuterConfig
 from mass_jax.models import lora
+from mass_jax.models.partition import AXES
 from mass_jax.models.pretrained import folder
+from mass_jax.planning import lower
 
 PEAK_FLOPS = {
     "TPU v4": 275e12,
@@ -43,87 +46,11 @@ PEAK_FLOPS = {
 """Dense bfloat16, by the beginning of ``jax.Device.device_kind``, as their makers state it."""
 
 
-class Kind(NamedTuple):
-    """How often one call of the model does what a forward pass does.
-
-    Attributes:
-      matrices: products with a matrix of the model, in layers and for logits.
-      attention: products of queries, keys and values, which are all differentiated.
-      adapter: products with an adapter, likewise.
-      again: as these three, what is recomputed of a layer that is rematerialised.
-      passes: over the layers, each of which gathers the matrices; and the same with rematerialisation.
-      stream: how often the residual stream is gathered or summed over ``tensor`` in a layer that is rematerialised:
-        twice each way into and out of its halves, and twice into the halves that are recomputed.
-      alive: forward passes' worth of activations at once.
-      trains: whether the model's own gradient is computed, and summed over the chips that have other problems.
-    """
-
-    matrices: int
-    attention: int
-    adapter: int
-    again: tuple[int, int, int]
-    passes: tuple[int, int]
-    stream: int
-    alive: int
-    trains: bool = False
-
-
-FORWARD = Kind(1, 1, 1, (0, 0, 0), (1, 1), 4, 1)
-GRADIENT = Kind(2, 3, 3, (1, 1, 1), (1, 2), 10, 2)
-"""By the adapter."""
-TRAIN = Kind(3, 3, 0, (1, 1, 0), (1, 2), 10, 2, trains=True)
-"""By the model's own parameters."""
-HESSIAN = Kind(4, 9, 8, (2, 3, 3), (1, 2), 20, 4)
-"""A Hessian-vector product: what the gradient by the adapter takes, and its derivative along a direction."""
-TANGENT = Kind(2, 3, 3, (0, 0, 0), (1, 1), 8, 2)
-"""The forward derivative of a forward pass."""
-
-
-class Call(NamedTuple):
-    """Calls of the model, one after another.
-
-    Attributes:
-      kind: what is computed.
-      sequences: read at once, of each of the problems that are done at once.
-      length: tokens of each.
-      logits: positions of each that have any; None for all.
-      adapted: whether there is an adapter.
-      at_once: problems done at once.
-      times: how often.
-      keys: that a token sees; None for ``length``.
-    """
-
-    kind: Kind
-    sequences: int
-    length: int
-    logits: int | None = None
-    adapted: bool = False
-    at_once: int = 1
-    times: int = 1
-    keys: int | None = None
-
-    @property
-    def tokens(self) -> int:
-        """Read in one of them."""
-        return self.sequences * self.at_once * self.length
-
-
 class Program(NamedTuple):
-    """One compiled program of an outer step.
-
-    Attributes:
-      name: as `phases` has it.
-      calls: of the model.
-      copies: of the parameters among its arguments; the optimiser's state counts as two.
-      adapters: bytes of adapters and trajectories among its arguments, on one chip.
-      cache: bytes of keys and values among its arguments, on one chip.
-    """
+    """One compiled program of an outer step, and what all of its runs in a step take together."""
 
     name: str
-    calls: Sequence[Call]
-    copies: int = 1
-    adapters: float = 0.0
-    cache: float = 0.0
+    asked: Asked
 
 
 class Chips(NamedTuple):
@@ -218,19 +145,21 @@ class CostModel:
         logits = m.vocab_size * m.width * (kind.matrices + kind.again[0] * (chunks > 1))
         return 2 * call.times * call.at_once * call.sequences * (call.length * products + alive * chunks * logits)
 
-    def price(self, program: Program) -> Price:
-        """What the calls of a program take together."""
+    def price(self, asked: Asked) -> Price:
+        """What all calls of a program take together."""
         flops = gathered = streamed = summed = read = temporary = 0.0
-        for call in program.calls:
+        cache = self.cache(*asked.cached)
+        for call in asked.calls:
             layers = call.times * self.model.layers
             passed = layers * call.kind.passes[self.model.remat] * self.layer_bytes
             flops += self.flops(call)
             gathered += passed * (self.chips.fsdp > 1)
             streamed += layers * call.kind.stream * self.stream_bytes(call) * (self.chips.tensor > 1)
             summed += layers * call.kind.trains * self.layer_bytes * (self.chips.ways > 1)
-            read += passed + call.times * program.cache
+            read += passed + call.times * cache
             temporary = max(temporary, self.temporary(call))
-        arguments = program.copies * self.parameters + program.adapters + program.cache
+        adapters = asked.adapters / (self.chips.ways * self.chips.tensor) * self.adapter * self.parameter_bytes
+        arguments = asked.copies * self.parameters + adapters + cache
         return Price(flops, gathered, streamed, summed, read, arguments, temporary)
 
     @property
@@ -287,14 +216,9 @@ class CostModel:
 
 
 def programs(
-    method: Method,
-    config: OuterConfig,
-    checks: int,
-    problems: int,
-    documents: tuple[int, int],
-    model: CostModel,
+    method: Method, config: OuterConfig, checks: int, problems: int, documents: tuple[int, int], chips: Chips
 ) -> list[Program]:
-    """The programs of one outer step, as `phases.phases` lists them, and the losses that are reported.
+    """The programs of one outer step, with what they take.
 
     Args:
       method: the method.
@@ -302,76 +226,20 @@ def programs(
       checks: how many checks the task has.
       problems: P.
       documents: how many replay and KL read, and tokens of each.
-      model: whose sizes decide what lies on a chip.
+      chips: the mesh.
 
     Raises:
       ValueError: the estimator is not the one that is modelled.
     """
-    estimator, lengths = method.estimator, method.lengths
-    modelled = isinstance(estimator, Adjoint) and estimator.trajectory == "gradients"
-    if not (modelled and estimator.hvp_remat and estimator.grad_remat):
-        raise ValueError(f"the cost of {estimator} is not modelled: choose metagrad.name = 'adjoint', without options.")
-    if method.model.remat_keeps:
-        raise ValueError(f"the cost of model.remat_keeps = {method.model.remat_keeps} is not modelled: leave it empty.")
-    examples, part, ways = method.generator.examples, problems // config.parts, model.chips.ways
-    rows = part * config.sets
-    rounds, at_once = inner.rounds(method.inner, rows, ways)
-    adapters = rows / (ways * model.chips.tensor) * model.adapter * model.parameter_bytes
-    prompted = lengths.prompt + lengths.solution
-    found: list[Program] = []
-
-    def generate(phase: str, adapted: bool, count: int, samples: int, new: int) -> None:
-        slots, own = lengths.prompt + new, adapters * adapted
-        read = Call(FORWARD, count, lengths.prompt, samples, adapted)
-        write = Call(FORWARD, count * samples, 1, None, adapted, times=new, keys=slots)
-        found.append(Program(f"{phase}/prefill", [read], adapters=own))
-        found.append(Program(f"{phase}/decode", [write], 1, own, model.cache(count * samples, slots)))
-
-    def train(sequences: int, length: int, kind: Kind = TRAIN) -> Call:
-        return Call(kind, sequences // config.microbatches, length - 1, times=config.microbatches)
-
-    experience: list[Call] = []
-    if config.practice:
-        generate("synthesise", False, rows, examples, lengths.synthesis)
-        asked = {
-            "uniform": [],
-            "linear": [Call(FORWARD, rows * examples, lengths.prompt + lengths.synthesis, 0)],
-            "verification": [Call(FORWARD, rows * examples * checks, lengths.check - 1)],
-        }[method.scorer.kind]
-        each = examples // method.inner.steps if method.inner.schedule == "fresh" else examples
-
-        def practice(kind: Kind, steps: int, size: int | None) -> Call:
-            part = size or each
-            times = rounds * steps * (each // part)
-            return Call(kind, part, lengths.practice - 1, None, True, at_once, times)
-
-        found.append(Program("adapt", [*asked, practice(GRADIENT, method.inner.steps, estimator.microbatch)]))
-        found.append(Program("losses", [Call(FORWARD, 1, prompted - 1, None, True, at_once, 2 * rounds)], 1, adapters))
-        solutions = 1
-        if config.mode == "verifier":
-            solutions = config.solutions
-            generate("solve", True, rows, solutions, lengths.solution)
-        size = estimator.hvp_microbatch or estimator.microbatch
-        products = [practice(TANGENT, 1, size)]
-        if method.inner.steps > 1 or estimator.init_grad:
-            products.append(practice(HESSIAN, method.inner.steps - 1, size))
-        outer = Call(GRADIENT, solutions, prompted - 1, None, True, at_once, rounds)
-        found.append(Program("attribute", [outer, *products], 1, adapters * (2 + method.inner.steps)))
-        if config.attribution_weight:
-            experience.append(train(config.parts * rows * examples, lengths.prompt + lengths.synthesis))
-    if config.solve_weight:
-        count = 1 if config.mode == "gold" else config.solutions
-        if config.mode == "verifier":
-            generate("solve un-adapted", False, part, count, lengths.solution)
-        experience.append(train(problems * count, prompted))
-    for i, program in enumerate(found):  # so far those that are called for every part
-        found[i] = program._replace(calls=[call._replace(times=call.times * config.parts) for call in program.calls])
-    if config.generator_rate:
-        calls = [*experience, *[train(*documents)] * (config.replay_weight > 0)]
-        if config.kl_weight:
-            calls += [train(*documents), train(*documents, FORWARD)]
-        found.append(Program("generator", calls, copies=4))
-    return found
+    mesh = AbstractMesh(tuple(chips), AXES, axis_types=(AxisType.Auto,) * len(AXES))
+    with jax.sharding.use_abstract_mesh(mesh) if math.prod(chips) > 1 else contextlib.nullcontext():
+        base = folder.shapes_of(method.model)
+        found = []
+        for planned in lower.lower(method, config, base, checks, problems, lower.sequences(*documents)):
+            asked = planned.asked
+            calls = tuple(call._replace(times=call.times * planned.times) for call in asked.calls)
+            found.append(Program(planned.name, asked._replace(calls=calls)))
+        return found
 
 
 @functools.cache
@@ -383,9 +251,10 @@ def work(method: Method, config: OuterConfig, checks: int, problems: int, docume
     method = dataclasses.replace(method, model=dataclasses.replace(method.model, remat=False, remat_keeps=()))
     model = CostModel(method, Chips())
     try:
-        calls = [call for each in programs(method, config, checks, problems, documents, model) for call in each.calls]
+        found = programs(method, config, checks, problems, documents, Chips())
     except ValueError:
         return None
+    calls = [call for program in found for call in program.asked.calls]
     return Work(sum(map(model.flops, calls)), sum(call.times * call.tokens for call in calls))
 
 

@@ -1,22 +1,22 @@
 """The arithmetic of a step's cost, against traced and compiled programs; what is gathered: `test_collectives.py`."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import pytest
 
 from mass_jax import metagrad
-from mass_jax.mass import attribution, cost, phases
-from mass_jax.mass.cost import Chips, CostModel, Program
 from mass_jax.mass.method import GeneratorConfig, InnerConfig, LengthConfig, Method, ScorerConfig
-from mass_jax.mass.outer import OuterConfig
-from mass_jax.mass.phases import Phase, struct
+from mass_jax.mass.state import OuterConfig
 from mass_jax.metagrad import cost as traced
 from mass_jax.models.lora import LoraConfig
 from mass_jax.models.pretrained import folder
 from mass_jax.models.transformer import ModelConfig
+from mass_jax.planning import cost, lower
+from mass_jax.planning.cost import Chips, CostModel
+from mass_jax.planning.lower import Planned
 from tests.mass import tiny
 
 CHECKS, PROBLEMS, DOCUMENTS = 3, 8, (8, 17)
@@ -55,35 +55,21 @@ OTHER = dataclasses.replace(
 GOLD = dataclasses.replace(tiny.OUTER, sets=2, replay_weight=0.0)
 
 
-def pairs(method: Method, config: OuterConfig) -> Iterator[tuple[Phase, Program, CostModel]]:
-    """Each program as it is lowered, and as it is priced."""
-    model = CostModel(method, Chips())
-    priced = cost.programs(method, config, CHECKS, PROBLEMS, DOCUMENTS, model)
+def planned(method: Method, config: OuterConfig) -> list[Planned]:
     base = folder.shapes_of(method.model)
-    lowered = phases.phases(method, config, base, CHECKS, PROBLEMS, phases.sequences(*DOCUMENTS))
-    # The losses are reported twice a step, under two adapters, by a program that `phases` leaves out as it is small.
-    solve = next(phase for phase in lowered if phase.name == "attribute")
-    _, _, adapted, _, solved, coefficients = solve.args
-    solved, coefficients = jax.tree.map(
-        lambda x: struct((x.shape[0], 1, *x.shape[2:]), x.dtype), (solved, coefficients)
-    )
-    args = (method, base, adapted.run.params, solved, coefficients)
-    lowered.append(Phase("losses", attribution.outer_losses, args, PROBLEMS, 0))
-    assert {phase.name for phase in lowered} == {program.name for program in priced}
-    by_name = {program.name: program for program in priced}
-    for phase in lowered:
-        yield phase, by_name[phase.name], model
+    return lower.lower(method, config, base, CHECKS, PROBLEMS, lower.sequences(*DOCUMENTS))
 
 
-def arrays_only(phase: Phase) -> tuple[Callable, list]:
+def arrays_only(program: Planned) -> tuple[Callable, list]:
     """The program without its static arguments, and the others."""
-    fixed = {i: arg for i, arg in enumerate(phase.args) if not _is_arrays(arg)}
+    fixed = {i: arg for i, arg in enumerate(program.args) if not _is_arrays(arg)}
 
     def run(*arrays: Any) -> Any:
         rest = iter(arrays)
-        return phase.function.__wrapped__(*(fixed[i] if i in fixed else next(rest) for i in range(len(phase.args))))
+        args = (fixed[i] if i in fixed else next(rest) for i in range(len(program.args)))
+        return program.program.function.__wrapped__(*args)
 
-    return run, [arg for i, arg in enumerate(phase.args) if i not in fixed]
+    return run, [arg for i, arg in enumerate(program.args) if i not in fixed]
 
 
 def _is_arrays(arg: Any) -> bool:
@@ -93,12 +79,13 @@ def _is_arrays(arg: Any) -> bool:
 
 @pytest.mark.parametrize(("method", "config"), [(METHOD, VERIFIER), (OTHER, GOLD)], ids=["remat", "no remat"])
 def test_flops_are_those_of_the_traced_programs(method: Method, config: OuterConfig):
-    for phase, program, model in pairs(method, config):
-        function, arrays = arrays_only(phase)
+    model = CostModel(method, Chips())
+    for program in planned(method, config):
+        function, arrays = arrays_only(program)
         found = traced.count_flops(traced.trace(function, *arrays)[0]).matmul
-        # A loop until all are done is counted once in a traced program; the losses are computed twice in a step.
-        calls = {"decode": program.calls[0].times, "losses": 2}.get(phase.name.rpartition("/")[2], 1)
-        assert model.price(program).flops == pytest.approx(calls * found, rel=2e-3), phase.name
+        # A loop until all are done is counted once in a traced program.
+        calls = program.asked.calls[0].times if program.name.endswith("decode") else 1
+        assert model.price(program.asked).flops == pytest.approx(calls * found, rel=2e-3), program.name
 
 
 def test_flops_and_arguments_are_those_of_compiled_programs():
@@ -108,23 +95,26 @@ def test_flops_and_arguments_are_those_of_compiled_programs():
     )
     inner = dataclasses.replace(METHOD.inner, steps=1, problems_at_once=0)
     method = dataclasses.replace(METHOD, model=model, inner=inner, estimator=metagrad.make("adjoint"))
-    for phase, program, prices in pairs(method, dataclasses.replace(VERIFIER, microbatches=1, solve_weight=0.0)):
-        compiled = phase.lower().compile()
-        price, memory = prices.price(program), compiled.memory_analysis()
-        calls = {"decode": program.calls[0].times, "losses": 2}.get(phase.name.rpartition("/")[2], 1)
-        assert price.flops == pytest.approx(calls * compiled.cost_analysis()["flops"], rel=0.1), phase.name
-        assert price.arguments == pytest.approx(memory.argument_size_in_bytes, rel=0.02), phase.name
+    prices = CostModel(method, Chips())
+    for program in planned(method, dataclasses.replace(VERIFIER, microbatches=1, solve_weight=0.0)):
+        compiled = program.lower().compile()
+        price, memory = prices.price(program.asked), compiled.memory_analysis()
+        calls = program.asked.calls[0].times if program.name.endswith("decode") else 1
+        assert price.flops == pytest.approx(calls * compiled.cost_analysis()["flops"], rel=0.1), program.name
+        assert price.arguments == pytest.approx(memory.argument_size_in_bytes, rel=0.02), program.name
+
+
+def step_of(config: OuterConfig, chips: Chips) -> dict[str, cost.Asked]:
+    programs = cost.programs(METHOD, config, CHECKS, PROBLEMS, DOCUMENTS, chips)
+    return {program.name: program.asked for program in programs}
 
 
 def test_a_step_over_more_chips():
     """What is split, and what is not."""
     one, eight = (CostModel(METHOD, chips) for chips in (Chips(), Chips(2, 2, 2)))
-
-    def prices(model: CostModel) -> dict[str, cost.Price]:
-        programs = cost.programs(METHOD, VERIFIER, CHECKS, PROBLEMS, DOCUMENTS, model)
-        return {program.name: model.price(program) for program in programs}
-
-    alone, many = prices(one), prices(eight)
+    alone, many = (
+        {name: model.price(asked) for name, asked in step_of(VERIFIER, model.chips).items()} for model in (one, eight)
+    )
     for name, price in alone.items():
         assert price.gathered == price.streamed == price.summed == 0, name
         assert many[name].flops == price.flops, name
@@ -137,30 +127,25 @@ def test_a_step_over_more_chips():
 
 def test_a_step_in_parts_does_as_much_and_holds_less():
     model = CostModel(METHOD, Chips())
-    whole, parts = (
-        {
-            program.name: (program, model.price(program))
-            for program in cost.programs(METHOD, config, CHECKS, PROBLEMS, DOCUMENTS, model)
-        }
-        for config in (VERIFIER, dataclasses.replace(VERIFIER, parts=2))
-    )
-    for name, (program, price) in whole.items():
-        assert parts[name][1].flops == price.flops, name
-        assert (parts[name][1].arguments < price.arguments) == bool(program.adapters or program.cache), name
-    assert parts["adapt"][1].temporary < whole["adapt"][1].temporary
+    whole, parts = (step_of(config, Chips()) for config in (VERIFIER, dataclasses.replace(VERIFIER, parts=2)))
+    for name, asked in whole.items():
+        price, less = model.price(asked), model.price(parts[name])
+        assert less.flops == price.flops, name
+        assert (less.arguments < price.arguments) == bool(asked.adapters or asked.cached[0]), name
+    assert model.price(parts["adapt"]).temporary < model.price(whole["adapt"]).temporary
     assert parts["generator"] == whole["generator"]
 
 
 def test_an_estimator_without_a_model_is_refused():
     method = dataclasses.replace(METHOD, estimator=metagrad.make("unroll"))
     with pytest.raises(ValueError, match=r"the cost of Unroll.* is not modelled: choose metagrad.name = 'adjoint'"):
-        cost.programs(method, VERIFIER, CHECKS, PROBLEMS, DOCUMENTS, CostModel(method, Chips()))
+        cost.programs(method, VERIFIER, CHECKS, PROBLEMS, DOCUMENTS, Chips())
 
 
 def test_remat_that_is_not_modelled_is_refused_and_does_not_change_the_work():
     method = dataclasses.replace(METHOD, model=dataclasses.replace(MODEL, remat_keeps=("q_proj",)))
     with pytest.raises(ValueError, match=r"model.remat_keeps = \('q_proj',\) is not modelled"):
-        cost.programs(method, VERIFIER, CHECKS, PROBLEMS, DOCUMENTS, CostModel(method, Chips()))
+        cost.programs(method, VERIFIER, CHECKS, PROBLEMS, DOCUMENTS, Chips())
     expected = cost.work(METHOD, VERIFIER, CHECKS, PROBLEMS, DOCUMENTS)
     assert expected is not None
     assert cost.work(method, VERIFIER, CHECKS, PROBLEMS, DOCUMENTS) == expected

@@ -9,9 +9,9 @@ import numpy as np
 import optax
 import pytest
 
-from mass_jax.mass import outer
-from mass_jax.mass.generator import Domain
-from mass_jax.mass.outer import OuterConfig, TrainState
+from mass_jax.mass.actor import Domain
+from mass_jax.mass.state import OuterConfig, TrainState, init_state
+from mass_jax.mass.step import Hooks, outer_step
 from mass_jax.tasks.base import Problem, Verdict
 from mass_jax.types import PyTree
 from tests.mass import tiny
@@ -23,15 +23,14 @@ SOLVER = dataclasses.replace(VERIFIER, practice=False)
 
 
 def start(config: OuterConfig, seed: int = 0) -> TrainState:
-    return outer.init_state(METHOD, config, tiny.make_params(), tiny.CHECKS, jax.random.key(seed))
+    return init_state(tiny.make_actor(METHOD), config, tiny.CHECKS, jax.random.key(seed))
 
 
 @cache
 def run(config: OuterConfig, domain: Domain = tiny.LENIENT, step: int = 0, seed: int = 0) -> tuple:
     """(state, metrics) after one step from the start."""
-    problems = tiny.make_problems()
-    params = tiny.make_params()
-    return outer.outer_step(domain, METHOD, config, params, start(config, seed), step, problems, DOCUMENTS)
+    base = tiny.make_actor(METHOD, domain)
+    return outer_step(base, config, start(config, seed), step, tiny.make_problems(), DOCUMENTS)
 
 
 def distance(a: PyTree, b: PyTree) -> float:
@@ -71,8 +70,7 @@ def test_without_practice_only_the_solver_learns():
 
 
 def test_step_and_key_decide_everything():
-    outer_step_again = run.__wrapped__(VERIFIER)
-    (once, metrics), (again, repeated) = run(VERIFIER), outer_step_again
+    (once, metrics), (again, repeated) = run(VERIFIER), run.__wrapped__(VERIFIER)
     assert distance(once.params, again.params) == distance(once.eta, again.eta) == 0
     assert {k: float(v) for k, v in metrics.items()} == {k: float(v) for k, v in repeated.items()}
     for changed in (run(VERIFIER, step=1), run(VERIFIER, seed=1)):
@@ -120,8 +118,8 @@ def test_every_set_of_a_problem_is_adapted_to():
         if phase == "attribute":
             shapes.append(trees["attribution"].tau_PxM.shape)
 
-    state, problems = start(config), tiny.make_problems()[:1]
-    outer.outer_step(tiny.LENIENT, METHOD, config, state.params, state, 0, problems, DOCUMENTS, check=check)
+    base, problems = tiny.make_actor(METHOD, tiny.LENIENT), tiny.make_problems()[:1]
+    outer_step(base, config, start(config), 0, problems, DOCUMENTS, Hooks(check=check))
     assert shapes == [(3, tiny.EXAMPLES)]
 
 
@@ -134,8 +132,8 @@ def test_a_step_in_parts_is_the_same_step_with_a_part_on_the_devices():
 
     after, metrics = run(VERIFIER)
     config = dataclasses.replace(VERIFIER, parts=3)
-    args = (config, tiny.make_params(), start(config), 0, tiny.make_problems(), DOCUMENTS)
-    again, repeated = outer.outer_step(tiny.LENIENT, METHOD, *args, check=check)
+    args = (tiny.make_actor(METHOD, tiny.LENIENT), config, start(config), 0, tiny.make_problems(), DOCUMENTS)
+    again, repeated = outer_step(*args, Hooks(check=check))
     assert attributed == [(1, tiny.EXAMPLES)] * 3
     assert metrics.keys() == repeated.keys()
     for name in ("synthesis/well_formed", "synthesis/correct", "solve/accuracy"):

@@ -1,0 +1,126 @@
+"""What each program of an outer step asks of the model, from the arguments that it is called with (or their shapes)."""
+
+import math
+
+import jax
+
+from mass_jax.mass import inner
+from mass_jax.mass.actor import Actor
+from mass_jax.mass.attribution import Adapted, Weighed
+from mass_jax.mass.calls import FORWARD, GRADIENT, HESSIAN, TANGENT, TRAIN, Asked, Call, Kind
+from mass_jax.mass.method import Method
+from mass_jax.mass.practice import PracticeArrays
+from mass_jax.mass.state import OuterConfig
+from mass_jax.mass.update import UpdateData
+from mass_jax.metagrad import Adjoint
+from mass_jax.models import partition
+from mass_jax.models.sampling import State
+from mass_jax.models.transformer import ModelConfig
+from mass_jax.types import Array, OptState, Params, PyTree, Sequences
+
+
+def prefill(
+    config: ModelConfig, params: Params, adapter: PyTree, temperature: Array, prompts_PxT: Array, *rest: object
+) -> Asked:
+    """Of `sampling.prefill`."""
+    problems, length = prompts_PxT.shape
+    samples = rest[3]
+    assert isinstance(samples, int)
+    read = Call(FORWARD, problems, length, samples, adapter is not None)
+    return Asked((read,), adapters=problems if adapter is not None else 0)
+
+
+def decode(config: ModelConfig, params: Params, adapter: PyTree, *rest: object) -> Asked:
+    """Of `sampling.decode`, if every completion is as long as it may be."""
+    state = rest[-1]
+    assert isinstance(state, State)
+    sequences, new = state.out.mask_PxSxT.shape
+    slots = state.cache.positions_BxS.shape[1]
+    # Leaves are [L, P, ...], or those of one layer.
+    adapters = jax.tree.leaves(adapter)[0].shape[1 if config.scan_layers else 0] if adapter is not None else 0
+    write = Call(FORWARD, sequences, 1, None, adapter is not None, times=new, keys=slots)
+    return Asked((write,), adapters=adapters, cached=(sequences, slots))
+
+
+def adapt(actor: Actor, eta: Params, adapter: PyTree, practice: PracticeArrays) -> Asked:
+    """Of `attribution.score_and_adapt`."""
+    method, rows = _modelled(actor.method), practice.valid_PxM.shape[0]
+    scored = {
+        "uniform": [],
+        "linear": [Call(FORWARD, *_flat(practice.written), 0)],
+        "verification": [Call(FORWARD, _flat(practice.checks)[0], _flat(practice.checks)[1] - 1)],
+    }[method.scorer.kind]
+    trained = _practice(method, GRADIENT, method.inner.steps, method.estimator.microbatch, practice.examples, rows)
+    return Asked((*scored, trained))
+
+
+def losses(actor: Actor, adapters: PyTree, asked_PxS: Weighed) -> Asked:
+    """Of `attribution.outer_losses`."""
+    return Asked((_outer(actor.method, FORWARD, asked_PxS),), adapters=asked_PxS.coefficients.shape[0])
+
+
+def attribute(actor: Actor, adapted: Adapted, examples: Sequences, asked_PxS: Weighed) -> Asked:
+    """Of `attribution.attribute`."""
+    method, rows = _modelled(actor.method), asked_PxS.coefficients.shape[0]
+    estimator, steps = method.estimator, method.inner.steps
+    size = estimator.hvp_microbatch or estimator.microbatch
+    products = [_practice(method, TANGENT, 1, size, examples, rows)]
+    if steps > 1 or estimator.init_grad:
+        products.append(_practice(method, HESSIAN, steps - 1, size, examples, rows))
+    return Asked((_outer(method, GRADIENT, asked_PxS), *products), adapters=rows * (2 + steps))
+
+
+def generator(
+    actor: Actor, config: OuterConfig, opt_state: OptState, base: Params, data: UpdateData, limit: Array
+) -> Asked:
+    """Of `update.update_model`."""
+
+    def train(sequences: Sequences, kind: Kind = TRAIN) -> Call:
+        count, length = _flat(sequences)
+        return Call(kind, count // config.microbatches, length - 1, times=config.microbatches)
+
+    calls = [train(batch.sequences) for batch in data.experience]
+    if data.solve is not None:
+        calls.append(train(data.solve))
+    if config.replay_weight:
+        calls.append(train(data.documents))
+    if config.kl_weight:
+        calls += [train(data.documents), train(data.documents, FORWARD)]
+    return Asked(tuple(calls), copies=4)
+
+
+def _practice(method: Method, kind: Kind, steps: int, size: int | None, examples: Sequences, rows: int) -> Call:
+    """``steps`` inner steps' worth of calls on practice, ``size`` examples at a time."""
+    count, length = examples.tokens.shape[1:]
+    each = count // method.inner.steps if method.inner.schedule == "fresh" else count
+    rounds, at_once = inner.rounds(method.inner, rows, partition.ways())
+    part = size or each
+    return Call(kind, part, length - 1, None, True, at_once, rounds * steps * (each // part))
+
+
+def _outer(method: Method, kind: Kind, asked_PxS: Weighed) -> Call:
+    """The outer loss of every problem under its own adapter."""
+    rows, solutions, length = asked_PxS.sequences.tokens.shape
+    rounds, at_once = inner.rounds(method.inner, rows, partition.ways())
+    return Call(kind, solutions, length - 1, None, True, at_once, rounds)
+
+
+def _flat(sequences: Sequences) -> tuple[int, int]:
+    """How many sequences there are, and tokens of each."""
+    *counts, length = sequences.tokens.shape
+    return math.prod(counts), length
+
+
+def _modelled(method: Method) -> Method:
+    """The method.
+
+    Raises:
+      ValueError: what its estimator asks is not modelled.
+    """
+    estimator = method.estimator
+    modelled = isinstance(estimator, Adjoint) and estimator.trajectory == "gradients"
+    if not (modelled and estimator.hvp_remat and estimator.grad_remat):
+        raise ValueError(f"the cost of {estimator} is not modelled: choose metagrad.name = 'adjoint', without options.")
+    if method.model.remat_keeps:
+        raise ValueError(f"the cost of model.remat_keeps = {method.model.remat_keeps} is not modelled: leave it empty.")
+    return method

@@ -1,0 +1,132 @@
+"""The host's side of an outer step: what is text, and what is made of the devices' results on the host."""
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import NamedTuple
+
+import numpy as np
+
+from mass_jax.mass import attribution
+from mass_jax.mass.actor import Actor
+from mass_jax.mass.attribution import Adapted, Attribution, Solutions, Weighed
+from mass_jax.mass.generator import write_practice
+from mass_jax.mass.practice import PracticeArrays, PracticeSets, each_example, on_devices
+from mass_jax.mass.record import Columns
+from mass_jax.mass.rewards import example_rewards
+from mass_jax.mass.state import OuterConfig
+from mass_jax.mass.update import Experience
+from mass_jax.models import processes
+from mass_jax.tasks.base import Problem
+from mass_jax.types import Array, Params, PyTree
+
+
+class Practised(NamedTuple):
+    """Practice that was written for a step's problems.
+
+    Attributes:
+      sets: as text and on the host.
+      log_probs_PxM: float, of each text when it was sampled.
+      arrays: on the devices.
+    """
+
+    sets: PracticeSets
+    log_probs_PxM: np.ndarray
+    arrays: PracticeArrays
+
+
+class Worked(NamedTuple):
+    """What came of some of a step's problems.
+
+    Attributes:
+      problems: each as often as it has practice sets.
+      practised: their practice; None without.
+      adapted: and the models that were adapted to it.
+      losses: the references' before and after the update, [P] each.
+      solutions: what the outer loss weighs.
+      attribution: of the practice.
+      scorer_gradient: these problems' share of it.
+      attempts: the un-adapted model's, with their log-probabilities; None where they are not asked for.
+    """
+
+    problems: Sequence[Problem]
+    practised: Practised | None = None
+    adapted: Adapted | None = None
+    losses: tuple[Array, Array] | None = None
+    solutions: Solutions | None = None
+    attribution: Attribution | None = None
+    scorer_gradient: Params | None = None
+    attempts: tuple[Solutions, np.ndarray] | None = None
+
+
+class Texts:
+    """What a step asks the host for. `planning.lower` has another one, of shapes only."""
+
+    def write(self, actor: Actor, problems: Sequence[Problem], key: Array, places_P: np.ndarray) -> Practised:
+        """Practice of every problem."""
+        sets, log_probs = write_practice(actor, problems, key, places_P)
+        return Practised(sets, log_probs, on_devices(sets))
+
+    def references(self, actor: Actor, problems: Sequence[Problem]) -> Solutions:
+        """The problems' own solutions."""
+        return attribution.references(actor, problems)
+
+    def attempts(
+        self, actor: Actor, adapters: PyTree, problems: Sequence[Problem], key: Array, samples: int, places: np.ndarray
+    ) -> Future[tuple[Solutions, np.ndarray]]:
+        """Sampled solutions, graded in the background."""
+        return attribution.attempts(actor, adapters, problems, key, samples, places)
+
+    def share(self, weighed: Weighed) -> Weighed:
+        """Solutions on the devices."""
+        return processes.share(weighed)
+
+
+def columns(actor: Actor, config: OuterConfig, worked: Worked) -> Columns:
+    """What is recorded of the problems; the devices are waited for."""
+    found = Columns()
+    if worked.practised is not None:
+        assert worked.adapted and worked.losses and worked.attribution and worked.solutions
+        solutions, valid = worked.solutions, np.asarray(worked.practised.sets.arrays.valid_PxM)
+        told = processes.local((worked.losses, worked.attribution, worked.adapted.scores))
+        (before, after), result, scores = told
+        alive = np.any(solutions.weighed.coefficients != 0, axis=-1)
+        texts = worked.practised.sets.texts
+        found = Columns(
+            loss_pre=before,
+            loss_post=after,
+            tau=result.tau_PxM,
+            weights=scores.weights_PxM,
+            gate=scores.gate_P,
+            diagnostics=result.diagnostics,
+            alive=alive,
+            valid=valid,
+            leak=each_example(actor.task.leaks, worked.problems, texts),
+            rewards=example_rewards(config, result.loss_P, result.tau_PxM, solutions.graded, valid, alive),
+            adapted=solutions.graded,
+        )
+        if actor.task.privileged:
+            found = found._replace(
+                on_family=each_example(actor.task.is_on_family, worked.problems, texts),
+                correct=each_example(actor.task.is_correct, worked.problems, texts),
+            )
+    if worked.attempts is not None:
+        solutions = worked.attempts[0]
+        signal = np.any(solutions.weighed.coefficients != 0, axis=-1)
+        found = found._replace(unadapted=solutions.graded, signal=signal)
+    return found
+
+
+def experience(config: OuterConfig, worked: Worked, rewards_PxM: np.ndarray | None) -> tuple[Experience, ...]:
+    """What the model's policy gradient is made of."""
+    found = []
+    if worked.practised is not None and config.attribution_weight:
+        assert rewards_PxM is not None
+        practised = worked.practised
+        worth = config.attribution_weight * rewards_PxM
+        found.append(Experience(practised.sets.arrays.written, practised.log_probs_PxM, worth))
+    if worked.attempts is not None:
+        solutions, log_probs = worked.attempts
+        # A coefficient is A / S; the objective averages over problems and samples, so S comes back.
+        advantages = config.solve_weight * solutions.weighed.coefficients * config.solutions
+        found.append(Experience(solutions.weighed.sequences, log_probs, advantages))
+    return tuple(found)
