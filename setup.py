@@ -21,6 +21,7 @@ REQUIREMENTS = [
     "pyarrow>=26.0.1",  # problems in Parquet files, as on the hub
     "grain>=0.2.18",  # checkpointable input pipelines
     "ml-collections>=1.1.0",  # locked configs with command-line overrides
+    "chex>=0.1.92",  # shapes at the doors of functions
     "pydantic>=2.14.4",  # types and ranges: of every field of a config, and of other people's JSON
     "absl-py>=2.5.1",  # flags, logging and the mains of the experiments
     "numpy>=2.4.6",  # host-side arrays, statistics of the report
@@ -50,7 +51,6 @@ EXTRAS = {
     "test": [
         "pytest>=9.2.0",  # the test runner
         "pytest-xdist>=3.8.0",  # tests in parallel processes
-        "chex>=0.1.92",  # comparison of trees
         "tensorboard>=2.21.0",  # reads event files back, and is the browser of `make tensorboard`
         "ruff>=0.17.6",  # linter and formatter
         "mypy>=2.4.1",  # type checker

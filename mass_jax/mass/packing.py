@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import chex
 import jax.numpy as jnp
 import numpy as np
 
@@ -73,6 +74,8 @@ def join(prompts: np.ndarray, lengths: np.ndarray, completions: np.ndarray, mask
 
 def target_log_probs(config: ModelConfig, params: Params, adapter: PyTree, sequences: Sequences) -> tuple[Array, Array]:
     """Sum of log p(token | before) over each sequence's target, and the number of target tokens; both float [B]."""
+    chex.assert_rank(sequences.tokens, 2)
+    chex.assert_equal_shape(sequences)
     log_probs = transformer.token_log_probs(config, params, adapter, jnp.asarray(sequences.tokens))
     target = sequences.target[:, 1:].astype(log_probs.dtype)
     return jnp.sum(log_probs * target, axis=-1), jnp.sum(target, axis=-1)

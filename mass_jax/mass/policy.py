@@ -3,6 +3,7 @@
 GRPO: Shao et al. 2024, arXiv 2402.03300, eq. 3; the clipping is PPO's, Schulman et al. 2017, arXiv 1707.06347, eq. 7.
 """
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,6 +23,7 @@ def group_normalize(rewards: np.ndarray, valid: np.ndarray, floor: float) -> np.
       valid: bool [..., G].
       floor: a standard deviation below this counts as none, and the whole group gets 0.
     """
+    chex.assert_equal_shape((rewards, valid))
     valid = valid.astype(rewards.dtype)
     count = np.maximum(np.sum(valid, axis=-1, keepdims=True), 1)
     centred = (rewards - np.sum(rewards * valid, axis=-1, keepdims=True) / count) * valid
@@ -31,6 +33,7 @@ def group_normalize(rewards: np.ndarray, valid: np.ndarray, floor: float) -> np.
 
 def clipped_objective(log_ratio: Array, advantages: Array, clip: float) -> Array:
     """min(rho A, clip(rho, 1 - clip, 1 + clip) A) elementwise, rho = exp(log_ratio); to be maximised."""
+    chex.assert_equal_shape((log_ratio, advantages))  # broadcast, they would be every sequence's with every other's
     ratio = jnp.exp(log_ratio)
     return jnp.minimum(ratio * advantages, jnp.clip(ratio, 1 - clip, 1 + clip) * advantages)
 

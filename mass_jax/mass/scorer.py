@@ -9,6 +9,7 @@ the practice is right: does it predict the facts that the problem states, and do
 
 from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -83,6 +84,8 @@ def features(actor: Actor, practice: PracticeArrays) -> Array:
 
 def apply(config: ScorerConfig, eta: Params, features_PxMxF: Array, valid_PxM: AnyArray) -> Scores:
     """Weights and gates from features; differentiable in ``eta``."""
+    chex.assert_rank(features_PxMxF, 3)
+    chex.assert_equal_shape_prefix((features_PxMxF, valid_PxM), 2)
     valid = valid_PxM.astype(jnp.float32)
     if config.kind == "uniform":
         logits = jnp.zeros(valid.shape)
