@@ -1,6 +1,6 @@
 """MASS on Llama-3.1-8B-Instruct and MATH-500: the paper's setting (Kaya & Rui 2026, arXiv 2603.03524).
 
-    HF_TOKEN=... python -m experiments.demo --config=configs/llama31_8b.py --workdir=gs://...
+    HF_TOKEN=... python -m experiments.demo --config=configs/llama31_8b.py --workdir=/shared/runs/llama31_8b
 
 Values marked (paper) are the paper's; all others are ours, because the paper does not tell them. Hardware: the paper's
 is unknown; ours was never run. The paper reports Base 43.6 %, Solver GRPO 49.1, MASS-gold 54.1, MASS 59.0.
