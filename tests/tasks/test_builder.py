@@ -133,9 +133,9 @@ def test_a_killed_writer_leaves_nothing_that_is_read(tmp_path, monkeypatch):
     assert load(tiny_config(), "test", tmp_path) == tuple(draw_splits(tiny_config())["test"])
 
 
-def test_a_folder_that_cannot_be_written_is_the_systems_own_error(tmp_path):
+def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(OSError):
+    with pytest.raises(ValueError, match=r"cannot be written to '.*file/.*' \(.*\): set task.data_dir to a folder"):
         load(tiny_config(), "test", tmp_path / "file")
 
 
