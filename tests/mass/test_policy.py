@@ -45,6 +45,16 @@ def test_clipped_objective_by_hand(ratio: float, advantage: float, value: float,
     np.testing.assert_allclose(found, (value, slope), rtol=1e-6)
 
 
+def test_shapes_that_would_broadcast_are_refused():
+    for refused in (
+        lambda: clipped_objective(jnp.zeros(3), jnp.zeros((3, 1)), 0.2),
+        lambda: group_normalize(np.zeros((2, 3)), np.ones((2, 1), bool), 1e-6),
+        lambda: policy.sequence_log_probs(ACTOR, DOCUMENTS._replace(target=DOCUMENTS.target[:, :-1])),
+    ):
+        with pytest.raises(AssertionError, match="shape"):
+            refused()
+
+
 def written_experience(advantages: np.ndarray, shift: float = 0.0) -> Experience:
     """Practice of three problems, sampled when each log-probability was ``shift`` higher."""
     written = tiny.make_practice(tiny.make_problems()).arrays.written
