@@ -404,3 +404,19 @@ def test_the_leftover_of_a_kill_is_no_checkpoint_and_is_cleared(checkpoints):
         assert leftover.exists()  # it may be the unfinished save of a run that this process only looks at
         checkpointer.save(3, make_state(3))
     assert sorted(p.name for p in checkpoints.iterdir()) == ["1", "2", "3"]
+
+
+def test_what_could_not_be_written_is_a_sentence_when_it_is_closed_too(tmp_path: Path):
+    class Full:
+        """What orbax does on a full disk: it says so, and says so again."""
+
+        def wait_until_finished(self) -> None:
+            raise OSError(28, "No space left on device")
+
+        close = wait_until_finished
+
+    checkpointer = Checkpointer(tmp_path)
+    checkpointer._writer = Full()
+    with pytest.raises(CheckpointError, match="could not be written .*No space left on device.* no earlier one"):
+        checkpointer.close()
+    checkpointer.close()
