@@ -39,10 +39,6 @@ class Called(NamedTuple):
     program: "Program"
     args: tuple[Any, ...]
 
-    def lower(self) -> jax.stages.Lowered:
-        """Trace and lower it."""
-        return self.program.function.lower(*self.args)
-
 
 class Recorder:
     """Where calls are written down.
