@@ -189,11 +189,11 @@ def test_nothing_raises_and_nothing_takes_long():
         "e9",
         "_",
     ]
-    start = time.monotonic()
+    start = time.thread_time()
     for _ in range(1000):
         text = "".join(rng.choices(pieces, k=rng.randrange(40)))
         exact.compare(normal_form(final_answer(text, "5 x")), normal_form(text))
-    assert time.monotonic() - start < 10
+    assert time.thread_time() - start < 10
 
 
 @pytest.mark.parametrize(
@@ -203,8 +203,8 @@ def test_nothing_raises_and_nothing_takes_long():
 )
 def test_endless_repetitions_take_no_quadratic_time(piece):
     text = "\n" + piece * (LONGEST // len(piece))
-    start = time.monotonic()
+    start = time.thread_time()
     answer = final_answer(text, "a b")
     normal_form(answer[:1001])
     normal_form(f"3 {piece * 500}!"[:1001])
-    assert time.monotonic() - start < 2
+    assert time.thread_time() - start < 2

@@ -147,6 +147,6 @@ def test_it_never_raises_and_what_it_reads_is_complete():
     "piece", ["Problem:", "Solution:", "\n ", "\n**", " ", "*", "\\boxed{", "Solution:\n\\boxed{1}\n", "#"]
 )
 def test_endless_repetitions_take_no_quadratic_time(piece):
-    start = time.monotonic()
+    start = time.thread_time()
     parse_practice("x\n" + piece * (LONGEST // len(piece)))
-    assert time.monotonic() - start < 2
+    assert time.thread_time() - start < 2
