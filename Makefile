@@ -65,14 +65,14 @@ reproduce-llm: $(VENV)/.smollm2  ## all methods and controls on SmolLM2-135M, in
 	$(BIN)/python -m experiments.demo --config=configs/smollm2_135m.py --workdir=runs/smollm2_135m
 
 estimators: $(VENV)/.stamp  ## compare all meta-gradient estimators, into runs/estimators (an hour or more; resumes)
-	$(BIN)/python -m experiments.compare_estimators --workdir=runs/estimators
+	$(BIN)/python -m experiments.benchmarks.estimators --workdir=runs/estimators
 
 estimators-gpt2: $(VENV)/.stamp  ## memory of GPT-2's meta-gradient on a TPU, by its compiler; no TPU needed
 	$(BIN)/python -c 'import libtpu' 2>/dev/null || $(PIP) -e '.[plan]'
-	$(BIN)/python -m experiments.estimators_gpt2 --workdir=runs/estimators
+	$(BIN)/python -m experiments.benchmarks.estimators_gpt2 --workdir=runs/estimators
 
 # 16 examples are 8 a step.
-PLAN := $(BIN)/python -m experiments.plan_pod --config=configs/llama31_8b.py --workdir=runs/plan \
+PLAN := $(BIN)/python -m experiments.benchmarks.plan_pod --config=configs/llama31_8b.py --workdir=runs/plan \
   --config.arms.mass_gold.generator.examples=16
 PLAN_16 := $(PLAN) --topology=v5e:4x4 --problems=8,16,32
 PLAN_64 := $(PLAN) --problems=16,32,64 --config.train.microbatches=1 --config.train.replay_batch=16
@@ -85,19 +85,19 @@ plan: $(VENV)/.stamp  ## does Llama-3.1-8B fit a pod? by the TPU compiler, into 
 	$(PLAN_16) --mesh=search
 
 pod-local: $(VENV)/.stamp  ## 2 processes with 4 devices each on this machine, killed and resumed, into runs/pod_local
-	$(QUICK_COMPILE) $(BIN)/python -m experiments.pod_local --config=configs/pod_local.py --workdir=runs/pod_local
+	$(QUICK_COMPILE) $(BIN)/python -m experiments.benchmarks.pod_local --config=configs/pod_local.py --workdir=runs/pod_local
 
 hyper-cleaning: $(VENV)/.stamp  ## find wrong labels with every estimator, into runs/hyper_cleaning
-	$(BIN)/python -m experiments.hyper_cleaning --workdir=runs/hyper_cleaning
+	$(BIN)/python -m experiments.benchmarks.hyper_cleaning --workdir=runs/hyper_cleaning
 
 bench-sampling: $(VENV)/.parity  ## tokens a second against transformers on SmolLM2-135M, into runs/sampling
-	$(BIN)/python -m experiments.sampling_speed --workdir=runs/sampling
+	$(BIN)/python -m experiments.benchmarks.sampling --workdir=runs/sampling
 
 fuzz: $(VENV)/.stamp  ## read 10,000 damaged model files; those that end in no sentence go to runs/fuzz
-	$(BIN)/python -m experiments.fuzz --seed=0 --count=10000 --workdir=runs/fuzz
+	$(BIN)/python -m experiments.benchmarks.fuzz --seed=0 --count=10000 --workdir=runs/fuzz
 
 peers: .venv-bench/.stamp  ## time and memory against torch.autograd, higher and TorchOpt, into runs/peers
-	.venv-bench/bin/python -m experiments.peers --workdir=runs/peers
+	.venv-bench/bin/python -m experiments.benchmarks.peers --workdir=runs/peers
 
 .venv-bench/.stamp: setup.py
 	test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench

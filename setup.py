@@ -39,7 +39,7 @@ REQUIREMENTS = [
     "sympy>=1.14.0",  # the expressions that it compares; small ones are scaled before
 ]
 
-EXAMPLES = ["scikit-learn>=1.9.1"]  # ships the digits of experiments/hyper_cleaning.py
+EXAMPLES = ["scikit-learn>=1.9.1"]  # ships the digits of experiments/benchmarks/hyper_cleaning.py
 
 # Others' implementations, which ours is held against. Install torch by pip: its index may hold a build without CUDA.
 PARITY = ["torch==2.13.0", "transformers>=5.24.0", "peft>=0.21.2", "accelerate>=1.15.0"]

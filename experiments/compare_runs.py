@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from mass_jax import records
-from mass_jax.training.checkpoint import Checkpointer
-from mass_jax.training.metrics import METRICS_FILE, read_repeatable
+from mass_jax.runtime.checkpoint import Checkpointer
+from mass_jax.runtime.metrics import METRICS_FILE, read_repeatable
 
 RECORDS = ("gate.json", "results.json", "scorer.json", "examples.jsonl")
 OF_THE_MACHINE = ("timing", "cost", "environment", records.CHECKSUM, records.MADE_WITH)

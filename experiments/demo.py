@@ -9,17 +9,17 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from experiments.evaluate import base_state, for_answers, write_results
-from experiments.gate import opened
-from mass_jax.models import processes
+from mass_jax.errors import InputError
+from mass_jax.parallel import hosts
 from mass_jax.reporting.report import write_report
-from mass_jax.training import config as command_line
-from mass_jax.training.clock import Clock
-from mass_jax.training.compilation import enable_compilation_cache
-from mass_jax.training.errors import InputError
-from mass_jax.training.progress import Progress
-from mass_jax.training.results import merge
-from mass_jax.training.study import open_study, train_arm
+from mass_jax.runtime import command_line
+from mass_jax.runtime.clock import Clock
+from mass_jax.runtime.compilation import enable_compilation_cache
+from mass_jax.runtime.progress import Progress
+from mass_jax.runtime.results import merge
+from mass_jax.study.evaluate import base_state, for_answers, write_results
+from mass_jax.study.gate import opened
+from mass_jax.study.study import open_study, train_arm
 
 
 def main(config: ConfigDict, workdir: Path) -> None:
@@ -39,7 +39,7 @@ def main(config: ConfigDict, workdir: Path) -> None:
         write_results(study, states)
         clock.phase("report")
         merge(workdir, timing=clock.timing())
-        if processes.first():
+        if hosts.first():
             with Progress(1, label="report") as progress:
                 progress.update(0)
                 path = _reported(workdir)

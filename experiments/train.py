@@ -10,11 +10,11 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict
 
-from mass_jax.training import config as command_line
-from mass_jax.training.clock import Clock
-from mass_jax.training.compilation import enable_compilation_cache
-from mass_jax.training.schema import arm_config, check
-from mass_jax.training.study import open_study, train_arm
+from mass_jax.runtime import command_line
+from mass_jax.runtime.clock import Clock
+from mass_jax.runtime.compilation import enable_compilation_cache
+from mass_jax.study.schema import arm_config, check
+from mass_jax.study.study import open_study, train_arm
 
 _ARM = flags.DEFINE_string("arm", "mass", "Which of config.arms to train.")
 

@@ -12,16 +12,18 @@ from typing import Any
 
 from absl import logging
 
+from mass_jax.errors import InputError
+
 CHECKSUM = "checksum"
 MADE_WITH = "made_with"
-METHOD = ("mass", "metagrad", "models", "tasks", "types.py")
+METHOD = ("mass", "metagrad", "models", "tasks", "parallel", "types.py")
 """The parts of the package that decide what a model answers."""
 
 TRIES, PAUSE = 3, 0.5
 """How often a file is read that cannot be, and seconds between."""
 
 
-class RecordError(Exception):
+class RecordError(InputError):
     """A record cannot be read. What it says is for the person who started the program."""
 
 

@@ -5,10 +5,9 @@ import pytest
 LONGEST = (
     "test_smoke.py",
     "test_processes.py",
-    "test_compare_estimators.py",
+    "test_estimators.py",
     "test_mesh.py",
     "test_attribution.py",
-    "test_estimators.py",
     "test_harness.py",
     "test_study.py",
     "test_source.py",

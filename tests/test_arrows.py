@@ -1,4 +1,4 @@
-"""The arrows between folders point one way: experiments → training → mass → {metagrad, models, tasks} → types."""
+"""The arrows point one way: experiments → study → mass → {metagrad, models, tasks} → parallel → types."""
 
 import ast
 from pathlib import Path
@@ -9,18 +9,25 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # What each part may import of the others. A part may always import itself. The part mass_jax is the package's version.
 ARROWS: dict[str, set[str]] = {
+    "errors": set(),
     "types": set(),
-    "records": set(),
+    "records": {"errors"},
+    "parallel": {"types", "errors"},
     "metagrad": {"types"},
-    "models": {"types"},
-    "tasks": {"types"},
-    "mass": {"types", "metagrad", "models", "tasks"},
-    "planning": {"types", "models", "tasks", "mass"},
-    "training": {"mass_jax", "types", "records", "metagrad", "models", "tasks", "mass", "planning"},
+    "models": {"types", "errors", "parallel"},
+    "tasks": {"types", "errors"},
+    "mass": {"types", "errors", "parallel", "metagrad", "models", "tasks"},
+    "planning": {"types", "errors", "parallel", "models", "tasks", "mass"},
+    "runtime": {"mass_jax", "types", "errors", "records", "parallel"},
     "reporting": {"records"},
+    "study": {
+        *("types", "errors", "records", "parallel", "metagrad", "models", "tasks", "mass", "planning", "runtime"),
+        "reporting",
+    },
     "configs": set(),
     "experiments": {
-        *("types", "records", "metagrad", "models", "tasks", "mass", "planning", "training", "reporting", "configs")
+        *("types", "errors", "records", "parallel", "metagrad", "models", "tasks", "mass", "planning", "runtime"),
+        *("reporting", "study", "configs"),
     },
     "mass_jax": set(),
 }
@@ -92,9 +99,9 @@ def test_every_folder_has_its_arrows():
         ("mass_jax.metagrad.adjoint", "from .. import models"),
         ("mass_jax.metagrad.adjoint", "def f():\n  from mass_jax.mass import step"),
         ("mass_jax.models.lora", "from mass_jax.tasks import arithmetic"),
-        ("mass_jax.mass.step", "import mass_jax.training.loop"),
+        ("mass_jax.mass.step", "import mass_jax.study.meta"),
         ("mass_jax.mass.step", "from mass_jax.reporting import stats"),
-        ("mass_jax.training.loop", "from experiments import demo"),
+        ("mass_jax.study.meta", "from experiments import demo"),
         ("mass_jax.reporting.report", "from mass_jax.types import Array"),
         ("mass_jax.types", "from . import models"),
         ("configs.demo", "from mass_jax.models import lora"),
@@ -116,7 +123,7 @@ def test_checker_resolves_relative_imports_of_a_package():
     [
         ("mass_jax.metagrad.adjoint", "import jax\nfrom mass_jax.types import Array\nfrom .inner import run"),
         ("mass_jax.mass.step", "from mass_jax import metagrad, models, tasks, types"),
-        ("experiments.demo", "from mass_jax.reporting import stats\nfrom mass_jax.training import loop"),
+        ("experiments.demo", "from mass_jax.reporting import stats\nfrom mass_jax.study import meta"),
     ],
 )
 def test_checker_lets_an_allowed_import_pass(module: str, source: str):

@@ -12,18 +12,18 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
+from mass_jax.errors import InputError
 from mass_jax.mass.actor import Domain
 from mass_jax.mass.arms import CONTROLS, METHODS
 from mass_jax.models.pretrained import folder, known
 from mass_jax.planning import lower
+from mass_jax.runtime.workdir import WorkdirError, open_workdir
+from mass_jax.study import setup
+from mass_jax.study.schema import arm_config
+from mass_jax.study.study import open_study
 from mass_jax.tasks.mathematics import prompts
 from mass_jax.tasks.mathematics.grading import Grader
 from mass_jax.tasks.mathematics.task import MathematicsTask
-from mass_jax.training import setup
-from mass_jax.training.errors import InputError
-from mass_jax.training.schema import arm_config
-from mass_jax.training.study import open_study
-from mass_jax.training.workdir import WorkdirError, open_workdir
 from tests.models.pretrained import byte_model
 from tests.models.pretrained.test_bpe import installed
 from tests.tasks.mathematics import miniature

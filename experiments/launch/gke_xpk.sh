@@ -28,7 +28,7 @@ CAPACITY=${CAPACITY:---spot}
 IMAGE=${IMAGE:-python:3.12}
 RESTARTS=${RESTARTS:-100}
 GRACE=${GRACE:-120}
-# 75 of mass_jax/training/preemption.py; and how the others end when a host is lost: aborted, killed, terminated.
+# 75 of mass_jax/parallel/preemption.py; and how the others end when a host is lost: aborted, killed, terminated.
 RETRY=75,134,137,143
 
 on_cluster() { xpk "$1" "$2" --cluster="$CLUSTER" --project="$PROJECT" --zone="$ZONE" "${@:3}"; }

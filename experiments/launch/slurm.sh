@@ -24,7 +24,7 @@ its number, and continues; so it does where it is preempted. --ntasks-per-node a
 END
 }
 
-RETRY=75 # of mass_jax/training/preemption.py
+RETRY=75 # of mass_jax/parallel/preemption.py
 
 case ${1:-} in
   --*=* | --distributed) ;;

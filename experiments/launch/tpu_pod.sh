@@ -25,7 +25,7 @@ END
 TYPE=${TYPE:-v5litepod-16}
 RUNTIME=${RUNTIME:-v2-alpha-tpuv5-lite}
 CAPACITY=${CAPACITY---spot}
-RETRY=75 # of mass_jax/training/preemption.py
+RETRY=75 # of mass_jax/parallel/preemption.py
 
 on_all() { gcloud compute tpus tpu-vm ssh "$NAME" --zone="$ZONE" --worker=all --command="$1"; }
 

@@ -16,7 +16,8 @@ from mass_jax.mass.generator import complete, solving, write_practice
 from mass_jax.mass.packing import fits, pack_prompts
 from mass_jax.mass.practice import PracticeSets, each_example, fitting, pack_practice
 from mass_jax.mass.scorer import Scores
-from mass_jax.models import partition, processes, transformer
+from mass_jax.models import decoder
+from mass_jax.parallel import hosts, partition
 from mass_jax.tasks.base import MALFORMED, Practice, Problem, Task
 from mass_jax.types import AnyArray, Array, Params, PyTree
 
@@ -153,7 +154,7 @@ def obtain_practice(
     """
     seed, count = np.asarray(jax.random.key_data(key)).astype(np.uint32).tolist(), actor.method.generator.examples
     # Of each problem its own, so that what it gets does not depend on which process has it.
-    places = processes.rows(processes.whole_count(len(problems)))
+    places = hosts.rows(hosts.whole_count(len(problems)))
     seeded = list(zip(problems, (np.random.default_rng([*seed, place]) for place in places), strict=True))
     if source in ("random", "nearest", "shown", "gold", "gold_strict"):
         if source == "random":
@@ -173,8 +174,8 @@ def obtain_practice(
     if source == "own_majority":
         return pack_practice(actor, problems, _majority(actor, problems, sets, key), sets.arrays.written)
     if source == "other_problem":
-        partners = _partners(processes.whole_list([problem.family for problem in problems]))
-        examples = processes.whole_list([[dataclasses.astuple(e) for e in row] for row in sets.texts])
+        partners = _partners(hosts.whole_list([problem.family for problem in problems]))
+        examples = hosts.whole_list([[dataclasses.astuple(e) for e in row] for row in sets.texts])
         # What fits beside the problem that it was written for may not fit beside this one.
         rows = [
             [fitting(actor, problem, Practice(*example)) for example in examples[partners[place]]]
@@ -218,15 +219,15 @@ def adapt(
     if arm.weights == "correct":
         counts_PxM = counts_PxM & each_example(actor.task.is_correct, problems, practice.texts)
     if arm.weights in ("scorer", "shuffled"):
-        read = processes.share(practice.arrays._replace(valid_PxM=counts_PxM))
-        scores = processes.local(attribution.score(actor, eta, read))
+        read = hosts.share(practice.arrays._replace(valid_PxM=counts_PxM))
+        scores = hosts.local(attribution.score(actor, eta, read))
     else:
         weights = counts_PxM.astype(np.float32)
         scores = Scores(np.zeros_like(weights), weights, np.ones(len(problems), np.float32))
     if arm.weights == "shuffled":
         scores = scores._replace(weights_PxM=_shuffle_valid(shuffle_key, scores.weights_PxM, counts_PxM))
     fresh = attribution.fresh_adapter(actor, adapter_key)
-    adapters = attribution.adapt(actor, fresh, *processes.share((scores, practice.arrays.examples)))
+    adapters = attribution.adapt(actor, fresh, *hosts.share((scores, practice.arrays.examples)))
     return Ready(prompts, actor.method.lengths.prompt, adapters, scores)
 
 
@@ -242,8 +243,8 @@ def answer(actor: Actor, problems: Sequence[Problem], ready: Ready) -> Outcome:
     """`solve`, graded, and how likely the references are."""
     answers = solve(actor, ready)
     graded = attribution.as_graded(actor.task.grade(problems, answers), samples=1)
-    asked = processes.share(attribution.references(actor, problems, ready.prompts).weighed)
-    losses = processes.local(attribution.outer_losses(actor, ready.adapters, asked))
+    asked = hosts.share(attribution.references(actor, problems, ready.prompts).weighed)
+    losses = hosts.local(attribution.outer_losses(actor, ready.adapters, asked))
     return Outcome(answers, graded.correct_PxS[:, 0], graded.judged_PxS[:, 0], -losses, ready.scores)
 
 
@@ -260,17 +261,17 @@ def embed(actor: Actor, problems: Sequence[Problem]) -> np.ndarray:
     """A vector of length 1 for every problem, float [P, D]; see `nearest`."""
     prompts = [actor.task.solve_prompt(problem.prompt) for problem in problems]
     tokens, lengths = pack_prompts(actor.tokenizer, prompts, actor.method.lengths.prompt)
-    count = len(processes.rows(divisible(EMBEDDED_AT_ONCE)))
+    count = len(hosts.rows(divisible(EMBEDDED_AT_ONCE)))
     parts = [_filled(tokens, lengths, i, count) for i in range(0, len(prompts), count)]
-    vectors = [processes.local(_embed(actor, *processes.share(part))) for part in parts]
+    vectors = [hosts.local(_embed(actor, *hosts.share(part))) for part in parts]
     return np.concatenate(vectors)[: len(prompts)]
 
 
 def embed_pool(actor: Actor, pool: Sequence[Problem]) -> np.ndarray:
     """`embed` of problems that every process has."""
     places = np.arange(divisible(len(pool))) % len(pool)
-    some = embed(actor, [pool[i] for i in processes.mine(places)])
-    return processes.whole(some)[: len(pool)]
+    some = embed(actor, [pool[i] for i in hosts.mine(places)])
+    return hosts.whole(some)[: len(pool)]
 
 
 def divisible(count: int) -> int:
@@ -281,7 +282,7 @@ def divisible(count: int) -> int:
 @jax.jit
 def _embed(actor: Actor, tokens_BxT: Array, lengths_B: Array) -> Array:
     """Mean final hidden states of the real tokens, of length 1, [B, D]."""
-    hidden, _ = transformer.forward(actor.method.model, actor.params, None, tokens_BxT)
+    hidden, _ = decoder.forward(actor.method.model, actor.params, None, tokens_BxT)
     real = jnp.arange(tokens_BxT.shape[1]) < lengths_B[:, None]
     mean = jnp.einsum("btd,bt->bd", hidden, real.astype(hidden.dtype))
     return mean / jnp.maximum(jnp.linalg.norm(mean, axis=-1, keepdims=True), 1e-9)
@@ -289,8 +290,8 @@ def _embed(actor: Actor, tokens_BxT: Array, lengths_B: Array) -> Array:
 
 def _shuffle_valid(key: Array, weights_PxM: AnyArray, valid_PxM: AnyArray) -> Array:
     """Permute each row's weights among its valid entries: the same weights, on the wrong examples."""
-    count = processes.whole_count(len(weights_PxM))
-    noise = processes.mine(np.asarray(jax.random.uniform(key, (count, weights_PxM.shape[1]))))
+    count = hosts.whole_count(len(weights_PxM))
+    noise = hosts.mine(np.asarray(jax.random.uniform(key, (count, weights_PxM.shape[1]))))
     # Both orders list the valid entries first, one by index and one at random; the k-th of one takes the k-th's weight.
     ordered = jnp.argsort(jnp.where(valid_PxM, jnp.arange(weights_PxM.shape[1]), weights_PxM.shape[1]), axis=-1)
     drawn = jnp.argsort(jnp.where(valid_PxM, noise, 2.0), axis=-1)

@@ -13,9 +13,9 @@ from mass_jax.mass.practice import PracticeArrays
 from mass_jax.mass.state import OuterConfig
 from mass_jax.mass.update import UpdateData
 from mass_jax.metagrad import Adjoint
-from mass_jax.models import partition
+from mass_jax.models.config import ModelConfig
 from mass_jax.models.sampling import State
-from mass_jax.models.transformer import ModelConfig
+from mass_jax.parallel import partition
 from mass_jax.types import Array, OptState, Params, PyTree, Sequences
 
 

@@ -27,8 +27,9 @@ from mass_jax.mass.policy import group_normalize
 from mass_jax.mass.practice import PracticeArrays, PracticeSets, on_devices
 from mass_jax.mass.scorer import Scores
 from mass_jax.metagrad import InnerRun
-from mass_jax.models import lora, processes
+from mass_jax.models import lora
 from mass_jax.models.sampling import bucket
+from mass_jax.parallel import hosts
 from mass_jax.tasks.base import Problem, Verdict
 from mass_jax.types import AnyArray, Array, Params, PyTree, Sequences
 
@@ -157,7 +158,7 @@ def references(actor: Actor, problems: Sequence[Problem], prompts: Sequence[str]
     if prompts is None:
         prompts = [actor.task.solve_prompt(problem.prompt) for problem in problems]
     else:
-        room = bucket(processes.largest(max(len(tokenizer.encode(prompt)) + 1 for prompt in prompts)))
+        room = bucket(hosts.largest(max(len(tokenizer.encode(prompt)) + 1 for prompt in prompts)))
     pairs = [(prompt, problem.solution) for prompt, problem in zip(prompts, problems, strict=True)]
     packed = pack(tokenizer, pairs, room + lengths.solution, "lengths.prompt + lengths.solution")
     weighed = Weighed(
@@ -246,7 +247,7 @@ def compare_with_differences(
         adapter = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), adapter)
         practice = on_devices(sets)
         adapted = score_and_adapt(actor, eta, adapter, practice)
-        asked = processes.share(references(actor, problems).weighed)
+        asked = hosts.share(references(actor, problems).weighed)
         exact = attribute(actor, adapted, practice.examples, asked)
 
         def losses(weights_PxM: Array) -> Array:
@@ -256,8 +257,8 @@ def compare_with_differences(
         weights, columns = adapted.scores.weights_PxM, []
         for i in range(weights.shape[1]):
             change = width * (np.arange(weights.shape[1]) == i)
-            columns.append(processes.local((losses(weights + change) - losses(weights - change)) / (2 * width)))
-        return processes.local(exact.tau_PxM), np.stack(columns, axis=1)
+            columns.append(hosts.local((losses(weights + change) - losses(weights - change)) / (2 * width)))
+        return hosts.local(exact.tau_PxM), np.stack(columns, axis=1)
 
 
 def _meta(scores: Scores) -> dict[str, AnyArray]:

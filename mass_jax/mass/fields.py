@@ -1,10 +1,11 @@
 """The kinds of values that the fields of a config take. Types are strict: True is no 1, and 2.0 is no whole number."""
 
-import difflib
 from collections.abc import Collection
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, ConfigDict, Field
+
+from mass_jax.errors import not_one_of
 
 FORBID = ConfigDict(extra="forbid")
 """Of every group of fields: one that it does not have is a mistake."""
@@ -28,12 +29,6 @@ Weight = Annotated[float, Field(strict=True, ge=0, le=LARGEST)]
 Gain = Annotated[float, Field(strict=True, ge=-1, le=1)]
 """A difference of two shares."""
 Share = Annotated[float, Field(strict=True, gt=0, le=1)]
-
-
-def not_one_of(valid: Collection[str], value: str) -> str:
-    """What to say of a value that is none of the valid ones; names the nearest."""
-    near = difflib.get_close_matches(value, valid, n=1)
-    return f"is not one of {', '.join(valid)}.{f' Did you mean {near[0]!r}?' if near else ''}"
 
 
 def one_of(valid: Collection[str]) -> Any:

@@ -16,7 +16,8 @@ from mass_jax.mass.actor import Actor
 from mass_jax.mass.method import InnerConfig
 from mass_jax.mass.packing import mean_log_probs
 from mass_jax.metagrad import InnerRun, optimizers
-from mass_jax.models import partition
+from mass_jax.models import sharding
+from mass_jax.parallel import partition
 from mass_jax.types import Array, InnerOptimizer, InnerProblem, Meta, MetaGradient, Params, PyTree, Sequences
 
 Out = TypeVar("Out", bound=PyTree)
@@ -78,7 +79,7 @@ def adapt(actor: Actor, adapter: PyTree, meta_P: Meta, practice_PxM: Sequences) 
     def one(meta, practice):
         return method.estimator.adapt(problem, adapter, meta, schedule(method.inner, practice))
 
-    return partition.constrain_adapters(over_problems(method.inner, one, meta_P, practice_PxM))
+    return sharding.constrain_adapters(over_problems(method.inner, one, meta_P, practice_PxM))
 
 
 def pullback(actor: Actor, run: InnerRun, meta_P: Meta, practice_PxM: Sequences, cotangent_P: PyTree) -> MetaGradient:

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 from pydantic.dataclasses import dataclass
 
 from mass_jax.mass.fields import FORBID, Count, CountOrNone, Flag, Positive, Share, Text, Weight, one_of
+from mass_jax.models.config import ModelConfig
 from mass_jax.models.lora import LoraConfig
-from mass_jax.models.transformer import ModelConfig
 
 OPTIMIZERS = ("sgd", "normalized_sgd", "adam")
 SCHEDULES = ("fresh", "same")

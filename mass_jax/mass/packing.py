@@ -6,9 +6,10 @@ import chex
 import jax.numpy as jnp
 import numpy as np
 
-from mass_jax.models import processes, transformer
+from mass_jax.models import decoder
+from mass_jax.models.config import ModelConfig
 from mass_jax.models.sampling import bucket
-from mass_jax.models.transformer import ModelConfig
+from mass_jax.parallel import hosts
 from mass_jax.types import Array, Params, PyTree, Sequences, Tokenizer
 
 
@@ -55,7 +56,7 @@ def taken(tokenizer: Tokenizer, context: str, continuation: str, *, end: bool = 
 def pack_prompts(tokenizer: Tokenizer, prompts: Sequence[str], limit: int) -> tuple[np.ndarray, np.ndarray]:
     """Prompts to int32 [B, T] and their lengths [B]; T is the smallest `bucket` that holds them. Errors as `pack`."""
     lengths = np.array([len(encode_prompt(tokenizer, prompt)) for prompt in prompts], np.int32)
-    length = min(bucket(processes.largest(lengths.max()), limit), limit)
+    length = min(bucket(hosts.largest(lengths.max()), limit), limit)
     packed = pack(tokenizer, [(prompt, "") for prompt in prompts], length, "lengths.prompt", end=False)
     return np.asarray(packed.tokens), lengths
 
@@ -76,7 +77,7 @@ def target_log_probs(config: ModelConfig, params: Params, adapter: PyTree, seque
     """Sum of log p(token | before) over each sequence's target, and the number of target tokens; both float [B]."""
     chex.assert_rank(sequences.tokens, 2)
     chex.assert_equal_shape(sequences)
-    log_probs = transformer.token_log_probs(config, params, adapter, jnp.asarray(sequences.tokens))
+    log_probs = decoder.token_log_probs(config, params, adapter, jnp.asarray(sequences.tokens))
     target = sequences.target[:, 1:].astype(log_probs.dtype)
     return jnp.sum(log_probs * target, axis=-1), jnp.sum(target, axis=-1)
 

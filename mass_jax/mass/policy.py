@@ -10,8 +10,9 @@ import numpy as np
 
 from mass_jax.mass.actor import Actor
 from mass_jax.mass.packing import target_log_probs
-from mass_jax.models import partition, transformer
+from mass_jax.models import decoder
 from mass_jax.models.cross_entropy import map_positions, wide
+from mass_jax.parallel import partition
 from mass_jax.types import Array, Params, Sequences
 
 
@@ -52,9 +53,9 @@ def kl_to_base(actor: Actor, base: Params, documents: Sequences) -> Array:
     model, params, base = actor.method.model, actor.params, jax.lax.stop_gradient(base)
 
     def divergence(hidden: tuple[Array, Array]) -> Array:
-        logits = (transformer.logits(model, *pair) for pair in zip((params, base), hidden, strict=True))
+        logits = (decoder.logits(model, *pair) for pair in zip((params, base), hidden, strict=True))
         log_probs, base_log_probs = (jax.nn.log_softmax(wide(found)) for found in logits)
         return jnp.sum(jnp.exp(base_log_probs) * (base_log_probs - log_probs), axis=-1)
 
-    hidden = tuple(transformer.forward(model, weights, None, tokens)[0] for weights in (params, base))
+    hidden = tuple(decoder.forward(model, weights, None, tokens)[0] for weights in (params, base))
     return jnp.sum(map_positions(divergence, hidden, model.loss_chunk) * documents.target[:, 1:])

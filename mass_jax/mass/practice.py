@@ -7,7 +7,7 @@ import numpy as np
 
 from mass_jax.mass.actor import Actor
 from mass_jax.mass.packing import fits, pack
-from mass_jax.models import processes
+from mass_jax.parallel import hosts
 from mass_jax.tasks.base import MALFORMED, Check, Practice, Problem
 from mass_jax.types import AnyArray, Sequences
 
@@ -99,4 +99,4 @@ def each_example(
 
 def on_devices(sets: PracticeSets) -> PracticeArrays:
     """The arrays of this process's problems, on the devices as those of all processes' problems."""
-    return processes.share(sets.arrays)
+    return hosts.share(sets.arrays)

@@ -18,8 +18,9 @@ from jax.sharding import Mesh, NamedSharding
 
 from mass_jax.mass import asked, attribution, update
 from mass_jax.mass.calls import Asked
-from mass_jax.models import partition, sampling
-from mass_jax.models.partition import PROBLEMS, TENSOR, P
+from mass_jax.models import sampling, sharding
+from mass_jax.parallel import partition
+from mass_jax.parallel.partition import PROBLEMS, TENSOR, P
 from mass_jax.types import Params, PyTree
 
 Specs = Callable[[PyTree], PyTree]
@@ -135,8 +136,8 @@ SPREAD = P(PROBLEMS)
 PREFILL = Program("{phase}/prefill", sampling.prefill, asked.prefill, _cached)
 DECODE = Program("{phase}/decode", sampling.decode, asked.decode, read=False)
 FRESH = Program("fresh adapter", attribution.fresh_adapter)
-REPEAT = Program("repeat", _repeat, None, partition.adapter_specs)
-ADAPT = Program("adapt", attribution.score_and_adapt, asked.adapt, partition.adapter_specs)
+REPEAT = Program("repeat", _repeat, None, sharding.adapter_specs)
+ADAPT = Program("adapt", attribution.score_and_adapt, asked.adapt, sharding.adapter_specs)
 LOSSES = Program("losses", attribution.outer_losses, asked.losses, read=False)
 ATTRIBUTE = Program("attribute", attribution.attribute, asked.attribute, read=False)
 SCORER = Program("scorer", update.scorer_gradient, read=False)

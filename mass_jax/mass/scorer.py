@@ -17,7 +17,8 @@ from mass_jax.mass.actor import Actor
 from mass_jax.mass.method import Method, ScorerConfig
 from mass_jax.mass.packing import mean_log_probs
 from mass_jax.mass.practice import PracticeArrays
-from mass_jax.models import partition, transformer
+from mass_jax.models import decoder
+from mass_jax.parallel import partition
 from mass_jax.types import AnyArray, Array, Params
 
 CHECK_FLOOR = -10.0
@@ -69,7 +70,7 @@ def features(actor: Actor, practice: PracticeArrays) -> Array:
     params = jax.lax.stop_gradient(actor.params)
     if kind == "linear":
         tokens = partition.spread(jnp.asarray(practice.written.tokens).reshape(problems * examples, -1))
-        hidden, _ = transformer.forward(model, params, None, tokens)
+        hidden, _ = decoder.forward(model, params, None, tokens)
         # The last written token: the state that has read the problem, the practice and its solution.
         target = practice.written.target.reshape(tokens.shape)
         last = tokens.shape[-1] - 1 - jnp.argmax(target[:, ::-1], axis=-1)

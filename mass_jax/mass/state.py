@@ -12,8 +12,8 @@ from pydantic.dataclasses import dataclass
 from mass_jax.mass import scorer
 from mass_jax.mass.actor import Actor
 from mass_jax.mass.fields import FORBID, Count, Flag, Number, Positive, Text, Weight, one_of
-from mass_jax.models import partition
-from mass_jax.models.partition import P
+from mass_jax.models import sharding
+from mass_jax.parallel.partition import P
 from mass_jax.types import Array, OptState, Params
 
 MODES = ("gold", "verifier")
@@ -136,5 +136,5 @@ def shardings(mesh: Mesh, state: TrainState) -> TrainState:
     """Where every leaf lies on a mesh: the model and its optimiser by rule, all else on every device."""
     whole = jax.tree.map(lambda leaf: NamedSharding(mesh, P()), state)
     return whole._replace(
-        params=partition.shardings(mesh, state.params), opt_state=partition.shardings(mesh, state.opt_state)
+        params=sharding.shardings(mesh, state.params), opt_state=sharding.shardings(mesh, state.opt_state)
     )

@@ -18,7 +18,7 @@ from mass_jax.mass.record import describe, floats
 from mass_jax.mass.state import UNLIMITED, Limits, OuterConfig, TrainState
 from mass_jax.mass.texts import Texts, Worked, columns, experience
 from mass_jax.mass.update import UpdateData
-from mass_jax.models import processes
+from mass_jax.parallel import hosts
 from mass_jax.tasks.base import Problem
 from mass_jax.types import Array, Params, PyTree, Sequences
 
@@ -83,16 +83,16 @@ def outer_step(
       documents: sequences [B, T] for replay and KL.
       hooks: who looks on.
 
-    With several processes, problems and documents are this process's (`processes.rows`).
+    With several processes, problems and documents are this process's (`hosts.rows`).
 
     Returns:
       The new state, and metrics as scalars. The model and its optimiser's state are donated: the given ones are gone.
     """
-    keys = _keys(state.key, processes.put(np.uint32(step)))
-    limits = processes.put(jax.tree.map(np.float32, hooks.limits))
+    keys = _keys(state.key, hosts.put(np.uint32(step)))
+    limits = hosts.put(jax.tree.map(np.float32, hooks.limits))
     actor, texts = base.replace(params=state.params), Texts()
-    everyone = processes.whole_count(len(problems))
-    places = processes.rows(everyone).astype(np.int32)
+    everyone = hosts.whole_count(len(problems))
+    places = hosts.rows(everyone).astype(np.int32)
     gradients, gathered, sampled = [], [], []
     for rows in np.split(np.arange(len(problems)), config.parts):
         part = Part([problems[i] for i in rows], places[rows], everyone)
@@ -102,7 +102,7 @@ def outer_step(
         gradients.append(worked.scorer_gradient)
         gathered.append(found)
         sampled.append(experience(config, worked, found.rewards))
-    metrics = describe(processes.whole(_together(gathered)))
+    metrics = describe(hosts.whole(_together(gathered)))
     eta, eta_opt_state = state.eta, state.eta_opt_state
     if config.practice:
         with hooks.timer("scorer"):
@@ -117,7 +117,7 @@ def outer_step(
         if config.solve_weight and config.mode == "gold":
             solve = attribution.references(actor, problems).weighed.sequences
         with hooks.timer("generator"):
-            data = processes.share(UpdateData(_together(sampled), solve, documents))
+            data = hosts.share(UpdateData(_together(sampled), solve, documents))
             for _ in range(config.epochs):
                 params, opt_state, updates = programs.GENERATOR(
                     base.replace(params=params), config, opt_state, base.params, data, limits.generator

@@ -15,7 +15,7 @@ from mass_jax.mass.record import Columns
 from mass_jax.mass.rewards import example_rewards
 from mass_jax.mass.state import OuterConfig
 from mass_jax.mass.update import Experience
-from mass_jax.models import processes
+from mass_jax.parallel import hosts
 from mass_jax.tasks.base import Problem
 from mass_jax.types import Array, Params, PyTree
 
@@ -78,7 +78,7 @@ class Texts:
 
     def share(self, weighed: Weighed) -> Weighed:
         """Solutions on the devices."""
-        return processes.share(weighed)
+        return hosts.share(weighed)
 
 
 def columns(actor: Actor, config: OuterConfig, worked: Worked) -> Columns:
@@ -87,7 +87,7 @@ def columns(actor: Actor, config: OuterConfig, worked: Worked) -> Columns:
     if worked.practised is not None:
         assert worked.adapted and worked.losses and worked.attribution and worked.solutions
         solutions, valid = worked.solutions, np.asarray(worked.practised.sets.arrays.valid_PxM)
-        told = processes.local((worked.losses, worked.attribution, worked.adapted.scores))
+        told = hosts.local((worked.losses, worked.attribution, worked.adapted.scores))
         (before, after), result, scores = told
         alive = np.any(solutions.weighed.coefficients != 0, axis=-1)
         texts = worked.practised.sets.texts

@@ -12,7 +12,8 @@ from mass_jax.mass import policy, scorer
 from mass_jax.mass.actor import Actor
 from mass_jax.mass.attribution import Attribution
 from mass_jax.mass.state import OuterConfig, model_optimizer, scorer_optimizer
-from mass_jax.models import partition
+from mass_jax.models import sharding
+from mass_jax.parallel import partition
 from mass_jax.types import AnyArray, Array, OptState, Params, Sequences
 
 
@@ -106,7 +107,7 @@ def model_gradient(
     gradient = jax.grad(loss, has_aux=True)
     if count == 1:
         found, parts = gradient(params, data)
-        return partition.constrain_tree(found), parts
+        return sharding.constrain(found), parts
 
     def split(leaf: AnyArray, batch_axes: int) -> Array:
         # Row i is in part i mod count: what a device holds is a run of rows, some of which are in every part.
@@ -124,13 +125,13 @@ def model_gradient(
 
     def add(total: tuple[Params, dict[str, Array]], part: UpdateData) -> tuple[tuple[Params, dict[str, Array]], None]:
         found, parts = gradient(params, part)
-        found = (partition.constrain_tree(found), parts)
+        found = (sharding.constrain(found), parts)
         return jax.tree.map(lambda x, y: x + y.astype(x.dtype) / count, total, found), None
 
     # Added up in float32 at least, whatever the parameters are kept in.
     shapes = jax.eval_shape(gradient, params, jax.tree.map(lambda leaf: leaf[0], microbatches))
     zero = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.promote_types(x.dtype, jnp.float32)), shapes)
-    zero = (partition.constrain_tree(zero[0]), zero[1])
+    zero = (sharding.constrain(zero[0]), zero[1])
     (found, parts), _ = jax.lax.scan(add, zero, microbatches)
     return jax.tree.map(lambda x, like: x.astype(like.dtype), found, params), parts
 
@@ -146,7 +147,7 @@ def update_model(
     """
     gradient, parts = model_gradient(actor, config, base, data)
     params, opt_state, norm, skipped = _step(model_optimizer(config), actor.params, opt_state, gradient, limit)
-    params, opt_state = partition.constrain_tree((params, opt_state))
+    params, opt_state = sharding.constrain((params, opt_state))
     return params, opt_state, parts | {"grad_norm/generator": norm, "skipped/generator": skipped}
 
 

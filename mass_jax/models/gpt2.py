@@ -2,7 +2,7 @@
 
 The architecture of Radford et al. (2019, "Language Models are Unsupervised Multitask Learners"), as released: pre-norm
 layers, and the tanh form of GELU. It is here because training runs of all its parameters are what others measure their
-meta-gradients on. As in `transformer.py`, the layers are stacked along a leading axis L, and every operation has a jvp
+meta-gradients on. As in `decoder.py`, the layers are stacked along a leading axis L, and every operation has a jvp
 of its vjp.
 """
 

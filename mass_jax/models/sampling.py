@@ -15,8 +15,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mass_jax.models import partition, processes, transformer
-from mass_jax.models.transformer import UNSEEN, KVCache, ModelConfig
+from mass_jax.models import decoder
+from mass_jax.models.attention import UNSEEN, KVCache, init_cache
+from mass_jax.models.config import ModelConfig
+from mass_jax.parallel import hosts, partition
 from mass_jax.types import AnyArray, Array, Params, PyTree
 
 STOP_EVERY = 16
@@ -143,20 +145,20 @@ def sample(
     if not config.scan_layers:
         params, adapter = unstack(config, params, adapter)
     if identities_P is None:
-        identities_P = processes.rows(processes.whole_count(problems)).astype(np.int32)
-    settings = (config, params, adapter, processes.put(np.float32(spec.temperature)))
-    read = processes.share((prompts_PxT, lengths_P)), processes.put(key), processes.share(identities_P)
+        identities_P = hosts.rows(hosts.whole_count(problems)).astype(np.int32)
+    settings = (config, params, adapter, hosts.put(np.float32(spec.temperature)))
+    read = hosts.share((prompts_PxT, lengths_P)), hosts.put(key), hosts.share(identities_P)
     new, pad_id, top_p = spec.max_new_tokens, spec.pad_id, spec.top_p
     state = prefill(*settings, *read[0], *read[1:], spec.samples, new, pad_id, top_p)
     every = new if stops is None else STOP_EVERY
     for limit in range(every, new + every, every):
-        until = processes.put(np.int32(min(limit, new)))
+        until = hosts.put(np.int32(min(limit, new)))
         state = decode(*settings, until, spec.stop_ids, pad_id, top_p, state)
         if stops is not None:
             state, finished = _cut(state, stops, limit - every, pad_id)
             if finished:
                 break
-    return jax.tree.map(lambda leaf: leaf.reshape(problems, spec.samples, -1), processes.local(state.out))
+    return jax.tree.map(lambda leaf: leaf.reshape(problems, spec.samples, -1), hosts.local(state.out))
 
 
 def _check_prompts(config: ModelConfig, prompts_PxT: AnyArray, lengths_P: AnyArray) -> None:
@@ -192,7 +194,7 @@ def unstack(config: ModelConfig, params: Params, adapter: PyTree) -> tuple[Param
 
 @partial(jax.jit, static_argnames="config")
 def _slices(config: ModelConfig, layers: PyTree) -> tuple[PyTree, ...]:
-    return transformer.unstack(config, {"layers": layers})["layers"]
+    return decoder.unstack(config, {"layers": layers})["layers"]
 
 
 def _views(config: ModelConfig, layers: PyTree) -> tuple[PyTree, ...] | None:
@@ -240,8 +242,8 @@ def prefill(
     slots = jnp.arange(length, dtype=jnp.int32)
     positions = jnp.where(slots < lengths_P[:, None], slots, UNSEEN)
     dtype = config.dtype or params["embed"].dtype
-    empty = transformer.init_cache(config, problems, length, dtype)
-    hidden, cache = transformer.forward(config, params, adapter, prompts_PxT, positions, empty)
+    empty = init_cache(config, problems, length, dtype)
+    hidden, cache = decoder.forward(config, params, adapter, prompts_PxT, positions, empty)
     assert cache is not None
     last_PxD = jnp.take_along_axis(hidden, (lengths_P - 1)[:, None, None], axis=1)[:, 0]
 
@@ -290,7 +292,7 @@ def decode(
         )
         for stop in stop_ids:
             done = done | (state.token_B == stop)
-        hidden, cache = transformer.forward(
+        hidden, cache = decoder.forward(
             config,
             params,
             adapter,
@@ -322,7 +324,7 @@ def _choose(
     config: ModelConfig, params: Params, hidden_BxD: Array, key_B: Array, step: Array, temperature: Array, top_p: float
 ) -> tuple[Array, Array]:
     """The next token of every sequence, and its log-probability at temperature 1."""
-    logits = transformer.logits(config, params, hidden_BxD).astype(jnp.float32)
+    logits = decoder.logits(config, params, hidden_BxD).astype(jnp.float32)
 
     def drawn() -> Array:
         scores = logits / temperature
@@ -359,7 +361,7 @@ def _nucleus(probabilities_BxV: Array, top_p: float) -> Array:
 
 def _cut(state: State, stops: Callable[[Sequence[int]], bool], start: int, pad_id: int) -> tuple[State, bool]:
     """End the sequences that have reached a stop string since ``start``; and whether all have ended."""
-    out, done = processes.local((state.out, state.done_B))
+    out, done = hosts.local((state.out, state.done_B))
     tokens, log_probs, mask = (np.array(leaf) for leaf in out)
     done = np.array(done)
     for row in range(len(tokens)):
@@ -368,5 +370,5 @@ def _cut(state: State, stops: Callable[[Sequence[int]], bool], start: int, pad_i
             continue
         end = next(n for n in range(start + 1, end + 1) if n == end or stops(tokens[row, :n].tolist()))
         tokens[row, end:], log_probs[row, end:], mask[row, end:], done[row] = pad_id, 0.0, False, True
-    out, done_B = processes.share((Samples(tokens, log_probs, mask), done))
-    return state._replace(out=out, done_B=done_B), not processes.largest(not done.all())
+    out, done_B = hosts.share((Samples(tokens, log_probs, mask), done))
+    return state._replace(out=out, done_B=done_B), not hosts.largest(not done.all())

@@ -30,20 +30,10 @@ from mass_jax.mass.calls import Asked, Call
 from mass_jax.mass.method import Method
 from mass_jax.mass.state import OuterConfig
 from mass_jax.models import lora
-from mass_jax.models.partition import AXES
 from mass_jax.models.pretrained import folder
+from mass_jax.parallel.partition import AXES
 from mass_jax.planning import lower
-
-PEAK_FLOPS = {
-    "TPU v4": 275e12,
-    "TPU v5 lite": 197e12,
-    "TPU v5": 459e12,
-    "TPU v6 lite": 918e12,
-    "NVIDIA A100": 312e12,
-    "NVIDIA H100": 989e12,
-    "NVIDIA H200": 989e12,
-}
-"""Dense bfloat16, by the beginning of ``jax.Device.device_kind``, as their makers state it."""
+from mass_jax.planning.chips import peak_flops
 
 
 class Program(NamedTuple):
@@ -258,6 +248,16 @@ def work(method: Method, config: OuterConfig, checks: int, problems: int, docume
     return Work(sum(map(model.flops, calls)), sum(call.times * call.tokens for call in calls))
 
 
-def peak_flops(device_kind: str) -> float | None:
-    """What a device can do in bfloat16, FLOPs a second; None where that is not known."""
-    return next((peak for name, peak in PEAK_FLOPS.items() if device_kind.startswith(name)), None)
+def throughput(work: Work | None, seconds: float) -> dict[str, float]:
+    """How fast a step was: seconds, and of all devices together tokens and FLOPs a second, where its work is known.
+
+    ``flop_utilisation`` is the model FLOP utilisation (Chowdhery et al. 2022, arXiv 2204.02311, appendix B): what
+    products of matrices take, without what is recomputed, over what the devices could have done in bfloat16.
+    """
+    found = {"seconds": seconds}
+    if work is not None:
+        found |= {"tokens_per_second": work.tokens / seconds, "flops_per_second": work.flops / seconds}
+        peak = peak_flops(jax.devices()[0].device_kind)
+        if peak is not None:
+            found["flop_utilisation"] = work.flops / seconds / (peak * jax.device_count())
+    return found

@@ -25,9 +25,9 @@ from mass_jax.mass.state import OuterConfig, TrainState, init_state
 from mass_jax.mass.step import Hooks, Keys, Part
 from mass_jax.mass.texts import Practised, Texts, Worked, experience
 from mass_jax.mass.update import UpdateData
-from mass_jax.models import partition, sampling
-from mass_jax.models.partition import P
+from mass_jax.models import sampling, sharding
 from mass_jax.models.sampling import SamplingSpec
+from mass_jax.parallel.partition import P
 from mass_jax.tasks.base import Problem
 from mass_jax.types import Array, PyTree, Sequences
 
@@ -124,7 +124,7 @@ class Shapes(Texts):
         params, layers = actor.params, adapters
         if layers is not None:
             layers = jax.tree.map(lambda x: struct((x.shape[1], x.shape[0], *x.shape[2:]), x.dtype), layers)
-            layers = self._recorder.placed(layers, lambda _: _by_layer(partition.adapter_specs(adapters)))
+            layers = self._recorder.placed(layers, lambda _: _by_layer(sharding.adapter_specs(adapters)))
         if not config.scan_layers:
             params, layers = jax.eval_shape(partial(sampling.unstack, config), params, layers)
         prompts = self._spread((struct((problems, length), jnp.int32), struct((problems,), jnp.int32)))
@@ -168,8 +168,8 @@ def lower(
             recorder.phase = phase
             yield
 
-        actor = Actor(recorder.placed(base, partition.specs), method)
-        opt_state = recorder.placed(state.opt_state, partition.specs)
+        actor = Actor(recorder.placed(base, sharding.specs), method)
+        opt_state = recorder.placed(state.opt_state, sharding.specs)
         eta = recorder.placed(state.eta, P())
         count = problems // config.parts
         part = Part([NOBODY] * count, np.arange(count), problems)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from experiments.evaluate import compare
+from mass_jax.study.evaluate import compare
 
 
 def measured(correct: list[bool], not_judged: int = 0) -> dict:

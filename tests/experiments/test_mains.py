@@ -69,7 +69,7 @@ CASES = {
 # What the mains import is imported once; each runs in a fork of its own.
 FORKS = """
 import json, os, runpy, sys, traceback
-import experiments.evaluator, experiments.problems, mass_jax.reporting.estimators, mass_jax.training.study
+import experiments.evaluator, experiments.benchmarks.problems, mass_jax.reporting.estimators, mass_jax.study.study
 found = []
 for i, (name, *words) in enumerate(json.loads(sys.argv[1])):
     path = f"{sys.argv[2]}/{i}"

@@ -12,7 +12,7 @@ from mass_jax.mass.arms import CONTROLS, METHODS, Arm, Outcome, methods
 from mass_jax.mass.generator import Completions
 from mass_jax.mass.packing import pack
 from mass_jax.mass.practice import PracticeSets, each_example, pack_practice
-from mass_jax.models import transformer
+from mass_jax.models import decoder
 from mass_jax.tasks.base import MALFORMED
 from tests.mass import tiny
 
@@ -92,7 +92,7 @@ def test_nearest_practice_is_most_like_the_problem():
     np.testing.assert_array_equal(order[:, 0], 6 + np.arange(len(PROBLEMS)))
     assert all(sorted(row) == list(range(len(pool))) for row in order)
     hidden = [
-        np.mean(transformer.forward(tiny.MODEL, tiny.make_params(), None, np.array([ids]))[0][0], axis=0)
+        np.mean(decoder.forward(tiny.MODEL, tiny.make_params(), None, np.array([ids]))[0][0], axis=0)
         for problem in (PROBLEMS[0], *pool)
         if (ids := [1, *tiny.DOMAIN.tokenizer.encode(tiny.DOMAIN.task.solve_prompt(problem.prompt))])
     ]
@@ -124,7 +124,7 @@ def test_the_log_likelihood_is_of_the_reference():
     outcome = answer(Arm("base", "none"), None)
     for problem, found in zip(PROBLEMS, outcome.log_likelihood_P, strict=True):
         packed = pack(tiny.DOMAIN.tokenizer, [(f"{problem.prompt} :", problem.solution)], 20, "x")
-        log_probs = transformer.token_log_probs(tiny.MODEL, tiny.make_params(), None, packed.tokens)
+        log_probs = decoder.token_log_probs(tiny.MODEL, tiny.make_params(), None, packed.tokens)
         assert found == pytest.approx(float(np.mean(log_probs[packed.target[:, 1:]])), abs=1e-5)
 
 

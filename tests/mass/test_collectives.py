@@ -20,16 +20,18 @@ ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = """
 import dataclasses, json
 import jax
-from experiments import hlo
+from mass_jax.models import sharding
+from mass_jax.planning import hlo
 from mass_jax import metagrad
 from mass_jax.mass.method import GeneratorConfig, InnerConfig, LengthConfig, Method, ScorerConfig
-from mass_jax.models import partition, transformer
+from mass_jax.parallel import partition
+from mass_jax.models import decoder
 from mass_jax.models.lora import LoraConfig
 from mass_jax.models.pretrained import folder
-from mass_jax.models.transformer import ModelConfig
+from mass_jax.models.config import ModelConfig
 from mass_jax.planning import cost, lower
 from mass_jax.mass.programs import Recorder
-from mass_jax.training import mesh as meshes
+from mass_jax.parallel import mesh as meshes
 from tests.mass import tiny
 
 model = ModelConfig(
@@ -52,7 +54,7 @@ def compiled(lowered):
 
 def gathered_at_once(params, tokens):
     layers = jax.tree.map(lambda leaf: partition.constrain(leaf), params["layers"])
-    return transformer.forward(model, params | {"layers": layers}, None, tokens)[0]
+    return decoder.forward(model, params | {"layers": layers}, None, tokens)[0]
 
 
 with jax.set_mesh(mesh):
@@ -60,7 +62,7 @@ with jax.set_mesh(mesh):
     for planned in lower.lower(method, config, base, 3, 8, lower.sequences(8, 17), mesh):
         if planned.name != "losses":
             found[planned.name] = compiled(planned.lower())
-    base = Recorder(mesh).placed(base, partition.specs)
+    base = Recorder(mesh).placed(base, sharding.specs)
     found["gathered at once"] = compiled(jax.jit(gathered_at_once).lower(base, lower.struct((8, 8), "int32")))
 chips = cost.Chips(2, 2, 2)
 prices = cost.CostModel(method, chips)

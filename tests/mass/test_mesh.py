@@ -19,14 +19,16 @@ from contextlib import nullcontext
 import jax
 import numpy as np
 
+from mass_jax.models import sharding
 from mass_jax.mass import attribution, update
 from mass_jax.mass.actor import Actor, Domain
 from mass_jax.mass.generator import complete, solving
 from mass_jax.mass.state import init_state
 from mass_jax.mass.update import Experience, UpdateData
-from mass_jax.models import lora, partition, transformer
+from mass_jax.models import lora, decoder
+from mass_jax.parallel import partition
 from mass_jax.models.tokenizer import WordTokenizer
-from mass_jax.training import mesh
+from mass_jax.parallel import mesh
 from tests.mass import tiny
 
 at_once, scan, *shapes = json.loads(sys.argv[1])
@@ -41,7 +43,7 @@ model = dataclasses.replace(
 )
 method = dataclasses.replace(method, model=model, inner=dataclasses.replace(method.inner, problems_at_once=at_once))
 config = tiny.OUTER
-params = transformer.init(model, jax.random.key(1))
+params = decoder.init(model, jax.random.key(1))
 params["layers"] = jax.tree.map(lambda x: 3 * x, params["layers"])
 problems, documents = tiny.make_problems(8), tiny.replay_documents(8)
 practice = tiny.make_practice(problems).arrays
@@ -78,11 +80,11 @@ def answer(place):
 found = []
 for shape in shapes:
     sizes = dict(zip(partition.AXES, shape))
-    mesh.check(sizes, model, {"problems": 8, "documents": 8})
+    mesh.check(sizes, sharding.divided(model) | {name: (8, mesh.SPREAD) for name in ("problems", "documents")})
     on = mesh.make(sizes, jax.devices()[: int(np.prod(shape))])
 
     def place(tree):
-        return tree if on is None else jax.device_put(tree, partition.shardings(on, tree))
+        return tree if on is None else jax.device_put(tree, sharding.shardings(on, tree))
 
     with nullcontext() if on is None else jax.set_mesh(on):
         texts = answer(place)

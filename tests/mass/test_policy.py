@@ -15,8 +15,8 @@ from mass_jax.mass.policy import clipped_objective, group_normalize
 from mass_jax.mass.rewards import example_rewards
 from mass_jax.mass.state import OuterConfig, init_state
 from mass_jax.mass.update import Experience, UpdateData
+from mass_jax.runtime.compilation import temp_bytes
 from mass_jax.tasks.base import Verdict
-from mass_jax.training.compilation import temp_bytes
 from tests.mass import tiny
 
 ACTOR = tiny.make_actor()

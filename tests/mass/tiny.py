@@ -25,9 +25,9 @@ from mass_jax.mass.packing import pack
 from mass_jax.mass.practice import PracticeSets, pack_practice
 from mass_jax.mass.state import OuterConfig
 from mass_jax.models import lora
+from mass_jax.models.config import ModelConfig
 from mass_jax.models.lora import LoraConfig
 from mass_jax.models.tokenizer import WordTokenizer
-from mass_jax.models.transformer import ModelConfig
 from mass_jax.tasks import pipeline
 from mass_jax.tasks.arithmetic import documents
 from mass_jax.tasks.arithmetic.rules import make_rules

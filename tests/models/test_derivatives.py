@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from mass_jax.models import transformer
+from mass_jax.models import decoder
 from tests.models.tiny import CONFIG, make_adapter, make_params, make_tokens, quick_jit, variant
 
 WEIGHTS = np.array([0.5, 1.0, 1.5])
@@ -31,7 +31,7 @@ def second_order(scan_layers, remat, remat_keeps=()):
     tokens = make_tokens(3, 6)
 
     def loss(flat):
-        return -jnp.sum(WEIGHTS[:, None] * transformer.token_log_probs(config, *unravel(flat), tokens))
+        return -jnp.sum(WEIGHTS[:, None] * decoder.token_log_probs(config, *unravel(flat), tokens))
 
     program = quick_jit(lambda x, v: jax.jvp(jax.grad(loss), (x,), (v,)))
     flat = np.asarray(flat)
@@ -65,7 +65,7 @@ def test_the_mixed_derivative_of_example_weights_is_the_examples_own_gradient():
     tokens = make_tokens(3, 6)
 
     def losses(adapter):
-        return -transformer.token_log_probs(config, params, adapter, tokens).sum(axis=1)
+        return -decoder.token_log_probs(config, params, adapter, tokens).sum(axis=1)
 
     @quick_jit
     def both(adapter, weights):

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from mass_jax.models import lora, transformer
+from mass_jax.models import decoder, lora
 from mass_jax.models.lora import LoraConfig
 from tests.models.tiny import CONFIG, log_probs, make_adapter, make_params, make_tokens, quick_jit
 
@@ -71,7 +71,7 @@ def test_a_fresh_adapter_can_learn():
     params, tokens = make_params(), make_tokens()
 
     def loss(adapter):
-        return transformer.token_log_probs(CONFIG, params, adapter, tokens).sum()
+        return decoder.token_log_probs(CONFIG, params, adapter, tokens).sum()
 
     gradient = quick_jit(jax.grad(loss))(fresh(params))
     assert set(gradient) == ALL

@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mass_jax.models import lora, transformer
-from mass_jax.models.transformer import ModelConfig
+from mass_jax.models import decoder, lora
+from mass_jax.models.config import ModelConfig
 
 CONFIG = ModelConfig(vocab_size=19, width=16, layers=2, heads=4, kv_heads=2, head_dim=6, mlp_width=24, context=32)
 variant = dataclasses.replace
@@ -32,7 +32,7 @@ def _drawn(shapes, seed, scale):
 
 @cache
 def _shapes(config):
-    return jax.eval_shape(lambda: transformer.init(config, jax.random.key(0)))
+    return jax.eval_shape(lambda: decoder.init(config, jax.random.key(0)))
 
 
 def make_params(config=CONFIG, seed=0):
@@ -57,14 +57,14 @@ def stack(adapters):
 @partial(quick_jit, static_argnames="config")
 def hidden_states(config, params, adapter, tokens):
     """Hidden states [B, T, D] of a full forward pass."""
-    return transformer.forward(config, params, adapter, tokens)[0]
+    return decoder.forward(config, params, adapter, tokens)[0]
 
 
 @partial(quick_jit, static_argnames="config")
 def log_probs(config, params, adapter, tokens):
     """Log-probabilities [B, T, V] of a full forward pass."""
-    hidden, _ = transformer.forward(config, params, adapter, tokens)
-    return jax.nn.log_softmax(transformer.logits(config, params, hidden))
+    hidden, _ = decoder.forward(config, params, adapter, tokens)
+    return jax.nn.log_softmax(decoder.logits(config, params, hidden))
 
 
-token_log_probs = quick_jit(transformer.token_log_probs, static_argnames="config")
+token_log_probs = quick_jit(decoder.token_log_probs, static_argnames="config")

@@ -11,9 +11,9 @@ from mass_jax import metagrad
 from mass_jax.mass.method import GeneratorConfig, InnerConfig, LengthConfig, Method, ScorerConfig
 from mass_jax.mass.state import OuterConfig
 from mass_jax.metagrad import cost as traced
+from mass_jax.models.config import ModelConfig
 from mass_jax.models.lora import LoraConfig
 from mass_jax.models.pretrained import folder
-from mass_jax.models.transformer import ModelConfig
 from mass_jax.planning import cost, lower
 from mass_jax.planning.cost import Chips, CostModel
 from mass_jax.planning.lower import Planned

@@ -10,9 +10,9 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from mass_jax.models.config import ModelConfig, RopeScaling
 from mass_jax.models.pretrained import config_schema
 from mass_jax.models.pretrained.errors import PretrainedError
-from mass_jax.models.transformer import ModelConfig, RopeScaling
 
 SWITCHES: dict[str, dict[str, Any]] = {
     "llama": {},

@@ -14,10 +14,11 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from mass_jax.models import processes, transformer
+from mass_jax.models import decoder
+from mass_jax.models.config import ModelConfig
 from mass_jax.models.pretrained import families
 from mass_jax.models.pretrained.errors import PretrainedError
-from mass_jax.models.transformer import ModelConfig
+from mass_jax.parallel import hosts
 from mass_jax.types import Params, PyTree
 
 INDEX = "model.safetensors.index.json"
@@ -107,7 +108,7 @@ def read_tensor(file: Any, name: str, where: str) -> np.ndarray:
 
 def shapes_of(config: ModelConfig) -> Params:
     """The parameters of an architecture as ``jax.ShapeDtypeStruct``."""
-    return jax.eval_shape(lambda: transformer.init(config, jax.random.key(0)))
+    return jax.eval_shape(lambda: decoder.init(config, jax.random.key(0)))
 
 
 def assemble(
@@ -158,7 +159,7 @@ def assemble(
                     buffer[i] = part
         if buffer is None or missing:
             return None
-        return buffer if new is not None else processes.place(buffer, sharding)
+        return buffer if new is not None else hosts.place(buffer, sharding)
 
     params: dict[str, Any] = {"layers": {}}
     for tensor in families.WHOLE:

@@ -18,11 +18,11 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from mass_jax.models import processes
+from mass_jax.models.config import ModelConfig
 from mass_jax.models.pretrained import families, folder, gguf_tokenizer
 from mass_jax.models.pretrained.errors import PretrainedError
 from mass_jax.models.pretrained.gguf_file import GGUF
-from mass_jax.models.transformer import ModelConfig
+from mass_jax.parallel import hosts
 from mass_jax.types import Params, PyTree
 
 FORMAT = 2
@@ -81,7 +81,7 @@ def read(cached: Path, config: ModelConfig, dtype: str, sharding: PyTree | None)
             raise _damaged(file, str(error)) from None
         if array.shape != shape.shape or array.dtype != np.float32:
             raise _damaged(file, f"it holds {array.dtype} of the shape {array.shape}")
-        return processes.place(array.astype(dtype, copy=False), place)
+        return hosts.place(array.astype(dtype, copy=False), place)
 
     shapes = folder.shapes_of(config)
     places = jax.tree.map(lambda _: None, shapes) if sharding is None else sharding
@@ -103,7 +103,7 @@ def _write(file: GGUF, target: Path) -> None:
     def new(path: tuple[str, ...], shape: tuple[int, ...], dtype: str) -> np.ndarray:
         return np.lib.format.open_memmap(_file(target, path), "w+", np.dtype(dtype), shape)
 
-    console = Console(stderr=True, quiet=not processes.first(), soft_wrap=True)
+    console = Console(stderr=True, quiet=not hosts.first(), soft_wrap=True)
     console.print(f"Dequantising {file.path}; later runs read the copy in the cache.", highlight=False, markup=False)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(f"Dequantising {file.path.name}", total=None)

@@ -10,9 +10,9 @@ from typing import Any
 
 import gguf
 
+from mass_jax.models.config import ModelConfig, RopeScaling
 from mass_jax.models.pretrained.errors import PretrainedError
 from mass_jax.models.pretrained.families import SWITCHES, described_by, of_family
-from mass_jax.models.transformer import ModelConfig, RopeScaling
 
 _MOST = 2**31 - 1
 _READ: dict[str, tuple[type[int] | type[float], float, float]] = {

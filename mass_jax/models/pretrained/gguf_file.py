@@ -8,9 +8,9 @@ from pathlib import Path
 import gguf
 import numpy as np
 
+from mass_jax.models.config import ModelConfig
 from mass_jax.models.pretrained import families, folder, gguf_config, gguf_header
 from mass_jax.models.pretrained.errors import PretrainedError
-from mass_jax.models.transformer import ModelConfig
 from mass_jax.types import Params
 
 _AT_ONCE = 1 << 17

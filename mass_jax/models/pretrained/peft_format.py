@@ -15,11 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from mass_jax.models.config import ModelConfig
 from mass_jax.models.pretrained.config_schema import Positive, Size, Strict, check
 from mass_jax.models.pretrained.errors import PretrainedError
 from mass_jax.models.pretrained.families import layer_tensors
 from mass_jax.models.pretrained.folder import read_json, read_tensor, shapes_of, write_files
-from mass_jax.models.transformer import ModelConfig
 from mass_jax.types import Params, PyTree
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"

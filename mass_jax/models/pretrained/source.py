@@ -7,10 +7,10 @@ import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mass_jax.models.config import ModelConfig
 from mass_jax.models.pretrained import bpe, families, folder, gguf_cache, known
 from mass_jax.models.pretrained.bpe import BpeTokenizer
 from mass_jax.models.pretrained.errors import PretrainedError
-from mass_jax.models.transformer import ModelConfig
 from mass_jax.types import Params, PyTree
 
 CACHE = Path("~/.cache/mass_jax/models")

@@ -5,10 +5,10 @@ from pathlib import Path
 import jax
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from mass_jax.models import transformer
+from mass_jax.models import decoder
+from mass_jax.models.config import ModelConfig
 from mass_jax.models.pretrained import folder
 from mass_jax.models.pretrained.bpe import BpeTokenizer
-from mass_jax.models.transformer import ModelConfig
 
 SPECIAL = ["<pad>", "<eos>"]
 
@@ -28,4 +28,4 @@ def write(path: Path) -> None:
     """Tokenizer, config and weights, in Hugging Face's layout."""
     make_tokenizer().save(path)
     config = ModelConfig(258, width=16, layers=2, heads=2, kv_heads=1, head_dim=8, mlp_width=24, context=512)
-    folder.write(path, config, transformer.init(config, jax.random.key(0)))
+    folder.write(path, config, decoder.init(config, jax.random.key(0)))

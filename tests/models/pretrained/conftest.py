@@ -8,8 +8,8 @@ import jax
 import numpy as np
 import pytest
 
-from mass_jax.models import transformer
-from mass_jax.models.transformer import ModelConfig
+from mass_jax.models import decoder
+from mass_jax.models.config import ModelConfig
 from mass_jax.types import Params
 
 LENGTH = 230
@@ -84,7 +84,7 @@ def their_logits(model: Any, ids: np.ndarray) -> np.ndarray:
 def our_logits(config: ModelConfig, params: Params, ids: np.ndarray, adapter: Any = None) -> np.ndarray:
     @jax.jit
     def run(params: Params, adapter: Any) -> jax.Array:
-        return transformer.logits(config, params, transformer.forward(config, params, adapter, ids)[0])
+        return decoder.logits(config, params, decoder.forward(config, params, adapter, ids)[0])
 
     return np.asarray(run(params, adapter))
 

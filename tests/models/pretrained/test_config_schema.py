@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from pydantic_core import PydanticUndefined
 
+from mass_jax.models.attention import rotation
+from mass_jax.models.config import ModelConfig
 from mass_jax.models.pretrained import families, folder, known
 from mass_jax.models.pretrained.config_schema import FAMILIES
 from mass_jax.models.pretrained.errors import PretrainedError
-from mass_jax.models.transformer import ModelConfig, rotation
 
 BASE: dict[str, Any] = {
     "architectures": ["LlamaForCausalLM"],

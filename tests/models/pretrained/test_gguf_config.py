@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
+from mass_jax.models.config import ModelConfig, RopeScaling
 from mass_jax.models.pretrained import families
 from mass_jax.models.pretrained.errors import PretrainedError
 from mass_jax.models.pretrained.gguf_config import from_gguf
-from mass_jax.models.transformer import ModelConfig, RopeScaling
 
 
 def describe(family: str = "llama", **changes: Any) -> ModelConfig:

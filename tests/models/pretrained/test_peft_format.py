@@ -11,10 +11,10 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from mass_jax.models import lora
+from mass_jax.models.config import ModelConfig
 from mass_jax.models.lora import LoraConfig
 from mass_jax.models.pretrained import folder, peft_format
 from mass_jax.models.pretrained.errors import PretrainedError
-from mass_jax.models.transformer import ModelConfig
 from mass_jax.types import Params, PyTree
 from tests.models.pretrained.conftest import make, our_logits, their_logits, tokens
 

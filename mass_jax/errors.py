@@ -1,0 +1,33 @@
+"""The one exception family for what a person can put right, and what its sentences say of a mistyped name."""
+
+import difflib
+from collections.abc import Collection, Sequence
+
+
+class InputError(ValueError):
+    """A wrong input from outside: a flag, a path, a config, a checkpoint, a model file.
+
+    Its message is a sentence that names the value, the limit and the way out. ``program.run`` prints it without a
+    traceback and exits with status 2.
+    """
+
+
+def not_one_of(valid: Collection[str], value: str) -> str:
+    """What to say of a value that is none of the valid ones; names the nearest."""
+    near = difflib.get_close_matches(value, valid, n=1)
+    return f"is not one of {', '.join(valid)}.{f' Did you mean {near[0]!r}?' if near else ''}"
+
+
+def nearest(name: str, valid: Sequence[str], count: int = 3) -> list[str]:
+    """Returns up to ``count`` of the dotted ``valid`` names closest to ``name``, best first.
+
+    A name also counts as close if only its last part is: ``learning_rat`` finds ``outer.learning_rate``.
+    """
+
+    def similarity(candidate: str) -> float:
+        pairs = ((name, candidate), (name.rsplit(".", 1)[-1], candidate.rsplit(".", 1)[-1]))
+        whole, last = (difflib.SequenceMatcher(None, x, y).ratio() for x, y in pairs)
+        return max(whole, last) + 0.01 * whole
+
+    scored = sorted(((similarity(v), v) for v in valid), key=lambda pair: -pair[0])
+    return [v for score, v in scored[:count] if score >= 0.6]

@@ -1,0 +1,1 @@
+"""Where arrays lie, and how several processes work as one."""

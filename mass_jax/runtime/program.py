@@ -1,0 +1,85 @@
+"""What the command lines of all mains share: flags in, sentences out."""
+
+import sys
+from collections.abc import Callable, Collection, Sequence
+from typing import NoReturn
+
+from absl import app, flags
+
+from mass_jax.errors import InputError, not_one_of
+from mass_jax.parallel import joining
+
+flags.disclaim_key_flags()  # what is defined by a function of this module is its caller's
+HELP = ("help", "helpshort", "helpfull", "h", "?")
+
+
+def run(
+    main: Callable[[], None],
+    before: Callable[[list[str]], None] = lambda argv: None,
+    after: Callable[[], None] = lambda: None,
+    more_help: Callable[[list[str]], str] = lambda argv: "",
+) -> NoReturn:
+    """Parses the flags, calls ``main()`` and exits.
+
+    Every ``InputError`` of the flags or of ``main`` is printed as a sentence and ends with exit status 2, so that a
+    launcher can tell it from a crash (1), which keeps its traceback. ``--help`` ends with 0.
+
+    Args:
+      main: the program.
+      before: looks at the words of the command line before they are parsed.
+      after: looks at the flags when they are.
+      more_help: what ``--help`` shows beside the main's own flags.
+    """
+
+    def parse(argv: list[str]) -> list[str]:
+        try:
+            if any(word.lstrip("-") in HELP and word.startswith("-") for word in argv[1:]):
+                print(
+                    f"{sys.modules['__main__'].__doc__}\n{flags.FLAGS.main_module_help()}\n{more_help(argv)}".rstrip()
+                )
+                sys.exit(0)
+            before(argv)
+            words = flags.FLAGS(argv)[1:]
+            if words:
+                raise InputError(f"{' '.join(words)!r} is no flag: write --name=value. --help shows the flags.")
+            after()
+        except (InputError, flags.Error) as error:
+            refuse(error)
+        return argv[:1]
+
+    def sentences_only(_: list[str]) -> None:
+        try:
+            main()
+        except InputError as error:
+            refuse(error)
+
+    app.run(sentences_only, flags_parser=parse)
+
+
+def refuse(error: Exception) -> NoReturn:
+    """Prints what a person can put right, and exits with status 2."""
+    print(f"{error}", file=sys.stderr)
+    joining.leave(2)
+
+
+def define_numbers(name: str, default: Sequence[int], words: str, least: int = 1, most: int = 2**31 - 1) -> None:
+    """Defines a flag of whole numbers with commas between them."""
+
+    def sound(values: list[str] | None) -> bool:
+        return bool(values) and all(value.isdecimal() and least <= int(value) <= most for value in values or ())
+
+    flags.DEFINE_list(name, [str(value) for value in default], words)
+    flags.register_validator(name, sound, f"give whole numbers from {least} to {most}, such as {least},{least + 2}")
+
+
+def define_names(name: str, default: Sequence[str] | None, valid: Collection[str], words: str) -> None:
+    """Defines a flag of some of the ``valid`` names with commas between them; None is for all."""
+
+    def sound(values: list[str] | None) -> bool:
+        for value in values or ():
+            if value not in valid:
+                raise flags.ValidationError(f"{value!r} {not_one_of(valid, value)}")
+        return values is None or bool(values)
+
+    flags.DEFINE_list(name, default, words)
+    flags.register_validator(name, sound, f"give some of {', '.join(valid)}")

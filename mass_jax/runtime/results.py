@@ -1,0 +1,29 @@
+"""``results.json``: each program writes its own part, and leaves the others' as they are."""
+
+from pathlib import Path
+from typing import Any
+
+from mass_jax import records
+from mass_jax.parallel import hosts
+from mass_jax.runtime.workdir import write_atomically
+
+RESULTS_FILE = "results.json"
+
+
+def merge(workdir: Path, **parts: Any) -> Path:
+    """Replaces the given parts of the results, atomically; of several processes the first one does.
+
+    Args:
+      workdir: of the run.
+      **parts: what JSON can hold, by name. The gate owns ``gate``, the clock ``timing``, the evaluation all others.
+
+    Returns:
+      The path of the file.
+
+    Raises:
+      WorkdirError: it cannot be written.
+    """
+    path = workdir / RESULTS_FILE
+    if hosts.first():
+        write_atomically(path, records.dumps((records.read(path) or {}) | parts, indent=2))
+    return path

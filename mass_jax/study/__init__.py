@@ -1,0 +1,1 @@
+"""A study: a config, its data and base, the arms that are trained, and what they are measured by."""

@@ -1,0 +1,80 @@
+"""Whether a domain's texts fit ``config.lengths``: looked at before anything is computed, not when the first is met."""
+
+from collections.abc import Iterator, Sequence
+
+import ml_collections
+import numpy as np
+
+from mass_jax.errors import InputError
+from mass_jax.mass.actor import Domain
+from mass_jax.mass.method import LengthConfig
+from mass_jax.mass.packing import taken
+from mass_jax.study import setup
+from mass_jax.study.setup import Splits
+from mass_jax.tasks import pipeline
+from mass_jax.tasks.arithmetic.documents import KINDS
+
+DRAWN = 1024
+"""Documents that are drawn where they are random: each of the longest kind is one in 27."""
+LOOKED_AT = 20
+"""Problems whose correct practice is looked at."""
+
+
+def check_lengths(config: ml_collections.ConfigDict, domain: Domain, lengths: LengthConfig, splits: Splits) -> None:
+    """Hold the texts that a run is sure to meet against the lengths that it has for them.
+
+    Problems of mathematics that do not fit were left out already.
+
+    Raises:
+      InputError: a problem, a solution or a document is too long, or no correct practice is short enough; it names the
+        field, and what is needed.
+    """
+    if domain.task.privileged:
+        for field, needed, what in (*_of_problems(domain, splits), *_of_practice(domain, splits)):
+            if needed > getattr(lengths, field):
+                raise InputError(
+                    f"lengths.{field} = {getattr(lengths, field)}, but {what} takes {needed} tokens: give {needed} or "
+                    "more."
+                )
+    kinds: dict[str, Sequence[str]] = {"long_document": KINDS}
+    if "source" not in config.model:
+        kinds["short_document"] = ("solve", "table")
+    for field, some in kinds.items():
+        problems, write = setup.document_writer(config, domain, splits, some)
+        rng = np.random.default_rng(0)
+        for problem in problems if "source" in config.model else problems[:DRAWN]:
+            try:
+                pipeline.pack(write(problem, rng), domain.tokenizer, config.lengths[field])
+            except ValueError as error:
+                raise InputError(f"lengths.{field} = {config.lengths[field]}: {error}") from None
+
+
+def _of_problems(domain: Domain, splits: Splits) -> Iterator[tuple[str, int, str]]:
+    """The field, the most tokens, and of what."""
+    task, tokenizer = domain.task, domain.tokenizer
+    problems = [*splits.train, *splits.validation, *splits.test]
+    prompts = [text for p in problems for text in (task.solve_prompt(p.prompt), task.synthesis_prompt(p))]
+    yield "prompt", max(taken(tokenizer, prompt, "", end=False) for prompt in prompts), "the longest prompt"
+    yield "solution", max(len(tokenizer.encode(p.solution)) for p in problems) + 1, "the longest solution"
+
+
+def _of_practice(domain: Domain, splits: Splits) -> Iterator[tuple[str, int, str]]:
+    """The field, the least tokens that an example of correct practice needs, and of what."""
+    task, tokenizer, rng = domain.task, domain.tokenizer, np.random.default_rng(0)
+    pairs = [
+        (p, example)
+        for p in splits.validation[:LOOKED_AT]
+        for example in task.gold_practice(p, len(p.facts), rng, strict=False)
+    ]
+    yield (
+        "synthesis",
+        min(len(tokenizer.encode(task.written(p, e))) for p, e in pairs) + 1,
+        "the shortest practice, as it is written,",
+    )
+    yield (
+        "practice",
+        min(taken(tokenizer, task.solve_prompt(e.prompt), e.solution) for _, e in pairs),
+        "the shortest practice with its solution",
+    )
+    checks = (max(taken(tokenizer, *check, end=False) for check in task.checks(p, e)) for p, e in pairs)
+    yield "check", min(checks), "the shortest practice's longest check"

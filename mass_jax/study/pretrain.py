@@ -1,0 +1,151 @@
+"""Pretraining of the base on documents of the domain; reused by every later run with the same settings."""
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+
+import grain
+import jax
+import jax.numpy as jnp
+import ml_collections
+import optax
+
+from mass_jax.mass.packing import target_log_probs
+from mass_jax.models import decoder, sharding
+from mass_jax.models.config import ModelConfig
+from mass_jax.parallel import hosts, mesh
+from mass_jax.runtime.checkpoint import Checkpointer
+from mass_jax.runtime.guard import check_finite
+from mass_jax.runtime.locks import alone
+from mass_jax.runtime.metrics import MetricsWriter
+from mass_jax.runtime.progress import Progress
+from mass_jax.runtime.saved_params import load_params, save_params
+from mass_jax.types import Array, OptState, Params, PyTree, Sequences
+
+SAVE_EVERY = 200
+"""Steps between checkpoints of an unfinished pretraining."""
+LOG_EVERY = 10
+
+
+def identity(config: ml_collections.ConfigDict) -> dict:
+    """The fields that decide what the base is."""
+    return {name: config[name].to_dict() for name in ("task", "model", "pretrain")} | {"seed": config.seed}
+
+
+def make_optimizer(settings: ml_collections.ConfigDict) -> optax.GradientTransformation:
+    """Muon (Jordan et al. 2024) on the layers' stacked matrices, AdamW on the rest; warm-up, plateau, linear decay.
+
+    On this domain Muon needs about a third of AdamW's steps.
+    """
+    peak = settings.learning_rate
+    schedule = optax.join_schedules(
+        [
+            optax.linear_schedule(0.0, peak, settings.warmup_steps),
+            optax.constant_schedule(peak),
+            optax.linear_schedule(peak, 0.0, settings.decay_steps),
+        ],
+        [settings.warmup_steps, settings.steps - settings.decay_steps],
+    )
+
+    def dimensions(params: Params) -> PyTree:
+        matrix = optax.contrib.MuonDimensionNumbers(reduction_axis=1, output_axis=2)
+        return jax.tree.map(lambda leaf: matrix if leaf.ndim == 3 else None, params)
+
+    return optax.chain(
+        optax.clip_by_global_norm(1.0),
+        optax.contrib.muon(
+            schedule,
+            adam_learning_rate=lambda step: settings.adam_ratio * schedule(step),
+            adam_b2=0.98,
+            muon_weight_dimension_numbers=dimensions,
+        ),
+    )
+
+
+def pretrain(
+    config: ml_collections.ConfigDict,
+    model: ModelConfig,
+    documents: Mapping[str, grain.DatasetIterator],
+    workdir: Path,
+    base_dir: Path,
+) -> Params:
+    """Return the base of ``base_dir``, pretraining it first if there is none; runs that want the same one wait for it.
+
+    Args:
+      config: the run's config; ``pretrain`` and `identity` are read.
+      model: the architecture.
+      documents: fresh streams of sequences [B, T], by name; a step takes one batch of each. Two streams because short
+        and long documents in one batch would be mostly padding.
+      workdir: for metrics and the checkpoints of an unfinished pretraining, from which it continues.
+      base_dir: where the base is kept between runs.
+
+    Raises:
+      CheckpointError: ``base_dir`` holds a base that was made with other settings; the message names them.
+      NonFiniteError: the loss or the parameters are; what was saved before stays.
+    """
+
+    def there() -> bool:
+        return bool(hosts.largest((base_dir / "0").exists()))
+
+    if not there():
+        lock = alone(base_dir.with_name(f"{base_dir.name}.lock"), "makes the same base")
+        with lock if hosts.first() else nullcontext():
+            hosts.wait("the base is this run's to make")
+            if not there():
+                params = _train(config, model, documents, workdir)
+                save_params(base_dir, params, identity(config))
+                return params
+    init = partial(decoder.init, model, jax.random.key(config.seed))
+    return load_params(base_dir, mesh.template(init, shardings=sharding.shardings), identity(config))
+
+
+def _train(
+    config: ml_collections.ConfigDict, model: ModelConfig, documents: Mapping[str, grain.DatasetIterator], workdir: Path
+) -> Params:
+    """A new base; the arguments are those of `pretrain`."""
+    key, settings = jax.random.key(config.seed), config.pretrain
+    optimizer = make_optimizer(settings)
+
+    @partial(jax.jit, donate_argnums=(0, 1))
+    def update(
+        params: Params, opt_state: OptState, batches: list[Sequences]
+    ) -> tuple[Params, OptState, dict[str, Array]]:
+        def loss(params: Params) -> Array:
+            totals = [target_log_probs(model, params, None, documents) for documents in batches]
+            return -jnp.sum(jnp.stack([jnp.sum(t) for t, _ in totals])) / sum(jnp.sum(n) for _, n in totals)
+
+        value, gradient = jax.value_and_grad(loss)(params)
+        updates, opt_state = optimizer.update(gradient, opt_state, params)
+        metrics = {"pretrain/loss": value, "grad_norm/base": optax.tree.norm(gradient)}
+        params, opt_state = sharding.constrain((optax.apply_updates(params, updates), opt_state))
+        return params, opt_state, metrics
+
+    def start() -> tuple[Params, OptState]:
+        params = decoder.init(model, key)
+        return params, optimizer.init(params)
+
+    with Checkpointer(workdir / "checkpoints", keep=2, config=identity(config)) as checkpointer:
+        if checkpointer.latest_step() is None:
+            done, (params, opt_state) = 0, mesh.placed(start, shardings=sharding.shardings)
+        else:
+            restored = checkpointer.restore(mesh.template(start, shardings=sharding.shardings))
+            done, (params, opt_state) = restored.step, restored.state
+            for name, stream in documents.items():
+                stream.set_state(restored.data[name])
+        with (
+            MetricsWriter(workdir, resume_step=done, every=LOG_EVERY) as writer,
+            Progress(settings.steps, start=done, label="pretrain", show=["pretrain/loss"]) as progress,
+        ):
+            for step in range(done, settings.steps):
+                batches = hosts.share([hosts.mine(next(stream)) for stream in documents.values()])
+                params, opt_state, metrics = update(params, opt_state, batches)
+                if step % LOG_EVERY == 0 or step + 1 == settings.steps:
+                    check_finite(step, "pretrain", metrics=metrics)
+                    progress.update(step + 1, writer.write(step, metrics))
+                if (step + 1) % SAVE_EVERY == 0:
+                    check_finite(step, "save", params=params, opt_state=opt_state)
+                    positions = {name: stream.get_state() for name, stream in documents.items()}
+                    checkpointer.save(step + 1, (params, opt_state), data=positions)
+    check_finite(settings.steps - 1, "save", params=params)
+    return params

@@ -1,0 +1,396 @@
+"""Every field of a config: its type and range, and what fields mean to each other.
+
+`check` is called at the door of every program, before anything is read, loaded, computed or written. What the method's
+own dataclasses hold (`mass.method`, `mass.state`) is not said again here: the schema is made of them.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any, Literal
+
+import ml_collections
+from pydantic import BaseModel, Discriminator, Field, Tag, ValidationError
+from pydantic.dataclasses import dataclass
+
+from mass_jax import metagrad
+from mass_jax.errors import InputError, not_one_of
+from mass_jax.mass import arms, method
+from mass_jax.mass.fields import (
+    FORBID,
+    MOST,
+    Count,
+    CountOrNone,
+    Flag,
+    Gain,
+    Names,
+    Positive,
+    Seed,
+    Several,
+    Text,
+    Weight,
+    one_of,
+    other_than,
+)
+from mass_jax.mass.method import GeneratorConfig, InnerConfig, LengthConfig, ScorerConfig
+from mass_jax.mass.state import OuterConfig
+from mass_jax.models.config import PROJECTIONS, ModelConfig
+from mass_jax.runtime.configs import flatten
+from mass_jax.study import setup
+from mass_jax.study.sentences import sentences
+from mass_jax.tasks.mathematics import fetch, prompts
+
+TASKS = ("arithmetic", "operators", "mathematics")
+DTYPES = ("float32", "bfloat16", "float16")
+SHARED = ("arms", "evaluate", "gate", "lengths", "mesh", "pretrain", "targets", "task")
+"""Groups that no arm can override: they are of the base, or of the evaluation that all arms share."""
+RUNTIME = ("context", "scan_layers", "scan_decode", "remat", "remat_keeps", "loss_chunk", "dtype")
+"""Fields of the model that an arm can override, for they leave its parameters what they are."""
+
+
+class Group(BaseModel):
+    """Fields of one kind; there are no others."""
+
+    model_config = FORBID
+
+
+class Families(Group):
+    """``task`` of a domain that is drawn: see `tasks.procedural.ProceduralConfig`. Intervals are over families."""
+
+    rules: Count
+    rules_seed: Seed
+    seed: Seed
+    validation_families: Several
+    test_families: Several
+    train_problems: Count
+    validation_problems: Several
+    test_problems: Several
+    data_dir: Text
+
+
+class Arithmetic(Families):
+    """See `tasks.arithmetic`."""
+
+    name: Literal["arithmetic"]
+    pretrain_problems: Count
+
+
+class Operators(Families):
+    """See `tasks.operators`."""
+
+    name: Literal["operators"]
+
+
+class Mathematics(Group):
+    """See `tasks.mathematics.builder.MathematicsConfig`; 0 problems are all that there are."""
+
+    name: Literal["mathematics"]
+    dataset: Annotated[Text, one_of(fetch.DATASETS)]
+    source: Annotated[Text, Field(min_length=1)]
+    held_out: CountOrNone = 0
+    test_ids: Text
+    validation_problems: CountOrNone
+    train_problems: CountOrNone
+    test_problems: Annotated[CountOrNone, other_than(1, "an interval needs 2 problems; give 2 or more, or 0 for all")]
+    seed: Seed
+    prompts: Text
+    shots: CountOrNone
+    data_dir: Text
+
+
+class Runtime(Group):
+    """How a model is run: see `models.config.ModelConfig`."""
+
+    context: Count | None = None
+    scan_layers: Flag = False
+    scan_decode: Flag = False
+    remat: Flag = False
+    remat_keeps: Names = ()
+    loss_chunk: Count | None = None
+    dtype: Annotated[Text, one_of(DTYPES)] | None = None
+    param_dtype: Annotated[Text, one_of(DTYPES)] = "float32"
+
+
+class Own(Runtime):
+    """A model that is pretrained here, on the vocabulary of its task."""
+
+    context: Count
+    width: Count
+    layers: Count
+    heads: Count
+    kv_heads: Count
+    head_dim: Count
+    mlp_width: Count
+    rope_theta: Positive = 1.0
+    norm_eps: Weight = 0.0
+    tie_embeddings: Flag = True
+    qkv_bias: Flag = False
+    qk_norm: Flag = False
+    activation: Text = ""
+    norm_plus_one: Flag = False
+    post_norms: Flag = False
+    embed_scale: Positive = 1.0
+
+
+class Pretrained(Runtime):
+    """A model that others have pretrained; see `models.pretrained.source`."""
+
+    source: Annotated[Text, Field(min_length=1)]
+
+
+class Pretrain(Group):
+    """See `study.pretrain`."""
+
+    steps: Count
+    short_batch: Count
+    long_batch: Count
+    tables: CountOrNone
+    learning_rate: Weight
+    adam_ratio: Weight
+    warmup_steps: CountOrNone
+    decay_steps: CountOrNone
+
+
+Axis = Annotated[int, Field(strict=True, ge=-1, le=MOST), other_than(0, "give 1 or more, or -1 for what is left")]
+
+
+class Mesh(Group):
+    """Sizes of its axes; whether they make up the devices is seen where the devices are (`parallel.mesh`)."""
+
+    data: Axis
+    fsdp: Axis
+    tensor: Axis
+
+
+class Lora(Group):
+    """See `models.lora.LoraConfig`."""
+
+    rank: Count
+    targets: Text
+
+
+@dataclass(frozen=True, kw_only=True, config=FORBID)
+class Lengths(LengthConfig):
+    """The method's, and those of pretraining documents."""
+
+    short_document: Count
+    long_document: Count
+
+
+class Metagrad(Group):
+    """See `metagrad.registry`; the options are read by `setup.make_estimator`."""
+
+    name: Annotated[Text, one_of(sorted(metagrad.ESTIMATORS))]
+    options: Text
+
+
+@dataclass(frozen=True, kw_only=True, config=FORBID)
+class Train(OuterConfig):
+    """What is optimised, and the loop around it: see `study.meta`, and `runtime.guard` for spikes."""
+
+    steps: Count
+    problems: Count
+    replay_batch: Count
+    save_every: Count
+    spike_factor: Annotated[Positive, Field(ge=1)]
+    spike_window: Count
+    spike_patience: CountOrNone
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name, count, divisor in (
+            ("problems", self.problems, "parts"),
+            ("problems / train.parts", self.problems // self.parts, "microbatches"),
+            ("replay_batch", self.replay_batch, "microbatches"),
+        ):
+            if count % getattr(self, divisor):
+                raise ValueError(
+                    f"train.{name} = {count} is no multiple of train.{divisor} = {getattr(self, divisor)}: choose one."
+                )
+
+
+class Gate(Group):
+    """See `experiments.gate`."""
+
+    problems: Several
+    oracle_gain: Gain
+    strict_gain: Gain
+
+
+class Targets(Group):
+    """What the report holds a run to."""
+
+    problems: CountOrNone
+    minutes: Positive
+
+
+class Evaluate(Group):
+    """See `experiments.evaluate`."""
+
+    batch: Count
+    checked: Count
+    skip: Names
+
+
+class Config(Group):
+    """A whole config; `configs/demo.py` says what every field is for."""
+
+    seed: Seed
+    task: Annotated[Arithmetic | Operators | Mathematics, Field(discriminator="name")]
+    model: Annotated[
+        Annotated[Own, Tag("own")] | Annotated[Pretrained, Tag("pretrained")],
+        Discriminator(lambda model: "pretrained" if isinstance(model, dict) and "source" in model else "own"),
+    ]
+    pretrain: Pretrain
+    mesh: Mesh
+    lora: Lora
+    lengths: Lengths
+    generator: GeneratorConfig
+    scorer: ScorerConfig
+    inner: InnerConfig
+    metagrad: Metagrad
+    train: Train
+    arms: dict[str, dict[str, Any]]
+    gate: Gate
+    targets: Targets
+    evaluate: Evaluate
+
+
+def check(config: ml_collections.ConfigDict) -> None:
+    """Check all fields of a config, by themselves and with each other, as they are and as every arm has them.
+
+    Raises:
+      InputError: with a sentence for every fault.
+    """
+    found: dict[str, list[str]] = dict.fromkeys(faults(config), [])
+    if not found:
+        found = dict.fromkeys(_of_the_arms(config), [])
+    if not found:
+        for name in config.arms:
+            for fault in faults(arm_config(config, name)):
+                found.setdefault(fault, []).append(name)
+    if found:
+        said = (f"in config.arms.{', '.join(arms)}: {fault}" if arms else fault for fault, arms in found.items())
+        raise InputError("\n".join(said))
+
+
+def arm_config(config: ml_collections.ConfigDict, name: str) -> ml_collections.ConfigDict:
+    """The config with the overrides of ``config.arms.<name>``, whose ``label`` is what the tables call it.
+
+    Raises:
+      InputError: if there is no such arm, or it overrides a field that does not exist.
+    """
+    if name not in config.arms:
+        raise InputError(f"there is no arm {name!r} in config.arms: choose from {', '.join(sorted(config.arms))}.")
+    merged = ml_collections.ConfigDict(config.to_dict())
+    merged.lock()
+    overrides = config.arms[name].to_dict()
+    overrides.pop("label", None)
+    try:
+        with merged.ignore_type():  # types are checked by the schema, in better sentences
+            merged.update(overrides)
+    except (AttributeError, KeyError) as error:
+        raise InputError(f"config.arms.{name} overrides a field that does not exist: {error}.") from None
+    return merged
+
+
+def faults(config: ml_collections.ConfigDict) -> Iterator[str]:
+    """A sentence for every fault of a config, but its arms'. Contradictions are sought between sound fields only."""
+    try:
+        read = Config.model_validate(config.to_dict())
+    except ValidationError as error:
+        yield from sentences(error, _name, list(flatten(config)))
+    else:
+        for said in (_of_the_task(read, config), _of_the_model(read, config), _of_the_method(read, config)):
+            yield from said
+
+
+def _name(path: tuple[Any, ...]) -> str:
+    """The dotted name of a field; the kind of a task or model is no part of it."""
+    kinds = (*TASKS, "own", "pretrained")
+    return ".".join(str(part) for i, part in enumerate(path) if not (i == 1 and part in kinds))
+
+
+def _said(function: Callable[..., Any], *arguments: Any, **options: Any) -> Iterator[str]:
+    """What a function says that checks its own arguments."""
+    try:
+        function(*arguments, **options)
+    except ValueError as error:
+        yield str(error)
+
+
+def _of_the_task(read: Config, config: ml_collections.ConfigDict) -> Iterator[str]:
+    yield from _said(setup.describe_data, config)
+    task, gate = read.task, read.gate
+    if isinstance(task, Mathematics):
+        for said in _said(prompts.load, task.prompts or task.dataset):
+            yield f"task.prompts = {task.prompts!r}: {said}"
+    elif gate.problems > task.validation_problems:
+        yield (
+            f"gate.problems = {gate.problems}: there are task.validation_problems = {task.validation_problems}; ask "
+            "for fewer."
+        )
+    if isinstance(task, Arithmetic) != isinstance(read.model, Own):
+        yield (
+            f"task.name = {task.name!r}: arithmetic has words of its own, for a model that is pretrained here, and all "
+            "other tasks are for pretrained models: give model.source for those, and only for those."
+        )
+
+
+def _of_the_model(read: Config, config: ml_collections.ConfigDict) -> Iterator[str]:
+    model, lengths, settings = read.model, read.lengths, read.pretrain
+    yield from _said(ModelConfig, vocab_size=1, **{name: x for name, x in config.model.items() if name != "source"})
+    documents = {"long_document": lengths.long_document}
+    if isinstance(model, Own):
+        documents["short_document"] = lengths.short_document
+        if settings.warmup_steps + settings.decay_steps > settings.steps:
+            yield (
+                f"pretrain.warmup_steps = {settings.warmup_steps} and pretrain.decay_steps = {settings.decay_steps} "
+                f"are together more than pretrain.steps = {settings.steps}: give fewer."
+            )
+    for name, length in documents.items():
+        if model.context is not None and length - 1 > model.context:
+            yield f"lengths.{name} = {length} exceeds model.context = {model.context} by more than its last token."
+    if [size for _, size in read.mesh].count(-1) > 1:
+        sizes = ", ".join(f"mesh.{axis} = {size}" for axis, size in read.mesh)
+        yield f"{sizes}: only one can be -1, for the devices that the others leave; give the sizes of the others."
+    try:
+        if not any(re.fullmatch(read.lora.targets, name) for name in PROJECTIONS):
+            yield f"lora.targets = {read.lora.targets!r} matches none of {', '.join(PROJECTIONS)}."
+    except re.error as error:
+        yield f"lora.targets = {read.lora.targets!r} is no regular expression ({error}): try '.*_proj'."
+
+
+def _of_the_method(read: Config, config: ml_collections.ConfigDict) -> Iterator[str]:
+    examples = read.generator.examples
+    found = list(method.contradictions(read.generator, read.inner, read.lengths, read.model.context or MOST))
+    yield from found
+    if not found:
+        for said in _said(lambda: setup.try_estimator(setup.make_estimator(config.metagrad), read.inner, examples)):
+            yield said if said.startswith("metagrad.") else f"metagrad.options = {config.metagrad.options!r}: {said}"
+
+
+def _of_the_arms(config: ml_collections.ConfigDict) -> Iterator[str]:
+    """What is wrong with arms and rows of the table, and with their names."""
+    for name, overrides in config.arms.to_dict().items():
+        if not isinstance(label := overrides.pop("label", ""), str):
+            yield f"config.arms.{name}.label = {label!r}: give a text."
+        for group, fields in overrides.items():
+            if group in config and isinstance(config[group], ml_collections.ConfigDict) != isinstance(fields, dict):
+                yield f"config.arms.{name}.{group} = {fields!r}: give a value of the kind that config.{group} is."
+            elif group in SHARED:
+                yield (
+                    f"config.arms.{name}.{group}: all arms share {group}; set config.{group}, or make a study of its "
+                    "own for the arm."
+                )
+            elif group == "model" and (fixed := sorted(set(fields) - set(RUNTIME))):
+                yield (
+                    f"config.arms.{name}.model.{fixed[0]}: all arms train one base; only {', '.join(RUNTIME)} may "
+                    "differ."
+                )
+    yield from _said(lambda: arms.methods({name: arm_config(config, name).train.practice for name in config.arms}))
+    known = (*arms.METHODS, *arms.CONTROLS, *config.arms)
+    for row in config.evaluate.skip:
+        if row not in known:
+            yield f"evaluate.skip: {row!r} {not_one_of(known, row)}"
+    if "base" in config.evaluate.skip:
+        yield "evaluate.skip: 'base' is what all others are compared with; leave it in."

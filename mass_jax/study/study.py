@@ -1,0 +1,211 @@
+"""A study: one config, its data, its pretrained base, and the arms that are trained from it."""
+
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import ml_collections
+from jax.sharding import Mesh
+
+from mass_jax.errors import InputError
+from mass_jax.mass import arms
+from mass_jax.mass.actor import Actor, Domain
+from mass_jax.mass.arms import Arm
+from mass_jax.mass.method import Method
+from mass_jax.mass.state import TrainState
+from mass_jax.models import sharding
+from mass_jax.models.config import ModelConfig
+from mass_jax.models.pretrained import folder, source
+from mass_jax.parallel import hosts
+from mass_jax.parallel import mesh as meshes
+from mass_jax.runtime.checkpoint import Checkpointer
+from mass_jax.runtime.configs import fingerprint, flatten
+from mass_jax.runtime.workdir import check_workdir, open_workdir
+from mass_jax.study import setup
+from mass_jax.study.lengths import check_lengths
+from mass_jax.study.meta import load_trained, meta_train
+from mass_jax.study.pretrain import identity, pretrain
+from mass_jax.study.schema import arm_config, check
+from mass_jax.study.setup import Splits
+from mass_jax.tasks.arithmetic.documents import KINDS
+from mass_jax.types import Params
+
+
+class Study(NamedTuple):
+    """What all arms share.
+
+    Attributes:
+      config: the run's config.
+      workdir: where everything is written.
+      domain: task and tokenizer.
+      method: as it is used at test time.
+      splits: the problems.
+      base: pretrained parameters.
+    """
+
+    config: ml_collections.ConfigDict
+    workdir: Path
+    domain: Domain
+    method: Method
+    splits: Splits
+    base: Params
+
+    @property
+    def actor(self) -> Actor:
+        """The pretrained model at work."""
+        return Actor(self.base, self.method, self.domain)
+
+
+def open_study(config: ml_collections.ConfigDict, workdir: Path) -> Study:
+    """Check the config, make the data, and load or pretrain the base.
+
+    A base that is pretrained here lies beside the workdir, under a name made of all settings that decide it, so that
+    every run with the same settings shares it.
+
+    Raises:
+      InputError: the workdir belongs to another config, or the config contradicts itself.
+    """
+    check(config)
+    check_workdir(workdir, config)
+    try:
+        domain = setup.make_domain(config)
+        method = setup.make_method(config, domain)
+        for name in config.arms:
+            setup.make_method(arm_config(config, name), domain)
+        mesh = open_mesh(config, method.model)
+        for name in config.arms:  # their checkpoints say whose they are, should config.json be gone
+            Checkpointer(workdir / name / "checkpoints", config=arm_config(config, name)).check_config()
+        splits = _made_once(partial(setup.make_splits, config, domain, method))
+        check_lengths(config, domain, method.lengths, splits)
+        workdir = open_workdir(workdir, config)  # the first to be written, after all that can be refused
+        if "source" in config.model:
+            places = None if mesh is None else sharding.shardings(mesh, folder.shapes_of(method.model))
+            base = source.load_params(config.model.source, method.model, sharding=places)
+            return Study(config, workdir, domain, method, splits, base)
+    except (ValueError, ConnectionError) as error:
+        raise InputError(str(error)) from None
+    settings, lengths = config.pretrain, config.lengths
+    short = ["solve"] + ["table"] * settings.tables
+    streams = {
+        "short": (short, lengths.short_document, settings.short_batch),
+        "long": (["synthesise"], lengths.long_document, settings.long_batch),
+    }
+    documents = {
+        name: setup.make_documents(config, domain, splits, *stream, config.seed) for name, stream in streams.items()
+    }
+    base = pretrain(config, method.model, documents, workdir / "pretrain", base_folder(config, workdir))
+    return Study(config, workdir, domain, method, splits, base)
+
+
+def _made_once(make: Callable[[], Splits]) -> Splits:
+    """What ``make`` writes to disk and returns: of several processes the first one writes, the others find it there."""
+    if not hosts.first():
+        hosts.wait("problems are written")
+        return make()
+    try:
+        return make()
+    finally:
+        hosts.wait("problems are written")
+
+
+def open_mesh(config: ml_collections.ConfigDict, model: ModelConfig) -> Mesh | None:
+    """Set the mesh of ``config.mesh`` for the rest of the process; None, and nothing is set, on a single device.
+
+    Raises:
+      InputError: it does not divide the devices, the model, or a batch of any arm.
+    """
+    found = meshes.make(config.mesh)
+    if found is not None:
+        batches = {"evaluate.batch": config.evaluate.batch, "evaluate.checked": config.evaluate.checked}
+        batches |= {"gate.problems": config.gate.problems}
+        if "source" not in config.model:
+            batches |= {f"pretrain.{name}": config.pretrain[name] for name in ("short_batch", "long_batch")}
+        for name in config.arms:
+            train = arm_config(config, name).train
+            batches |= {
+                f"train.problems / train.parts of {name}": train.problems // train.parts,
+                f"train.replay_batch of {name}": train.replay_batch,
+            }
+        meshes.check(found.shape, sharding.divided(model) | {name: (n, meshes.SPREAD) for name, n in batches.items()})
+        jax.set_mesh(found)
+    return found
+
+
+def overrides(config: ml_collections.ConfigDict, name: str) -> dict[str, Any]:
+    """The fields that ``config.arms.<name>`` names, dotted, each with the value that the arm is trained with."""
+    resolved = flatten(arm_config(config, name))
+    return {field: resolved[field] for field in flatten(config.arms[name]) if field in resolved}
+
+
+def methods(config: ml_collections.ConfigDict) -> dict[str, Arm]:
+    """The methods of the table: those of the paper, and a row for every arm of one's own."""
+    return arms.methods({name: arm_config(config, name).train.practice for name in config.arms})
+
+
+def base_folder(config: ml_collections.ConfigDict, workdir: Path) -> Path:
+    """Where the base that is pretrained here lies: beside the workdir, one for all runs with its settings."""
+    return workdir.parent / "base" / fingerprint(identity(config))
+
+
+def check_base(config: ml_collections.ConfigDict, workdir: Path) -> None:
+    """Looks whether there is a base.
+
+    Raises:
+      InputError: it would have to be pretrained.
+    """
+    folder = base_folder(config, workdir)
+    if "source" not in config.model and not (folder / "0").exists():
+        raise InputError(
+            f"There is no base in '{folder}', where that of '{workdir}' belongs: put it back, or pretrain it by "
+            "python -m experiments.train with the same --config and --workdir."
+        )
+
+
+def check_trained(config: ml_collections.ConfigDict, workdir: Path, name: str) -> None:
+    """Looks whether the training of an arm is finished.
+
+    Raises:
+      InputError: it is not, or there is no such arm.
+    """
+    steps = arm_config(config, name).train.steps
+    with Checkpointer(workdir / name / "checkpoints") as checkpointer:
+        done = checkpointer.latest_step() or 0
+    if done < steps:
+        raise InputError(
+            f"The arm {name!r} of '{workdir}' is not trained: {done} of {steps} steps are done. Train it first, by "
+            f"python -m experiments.train --arm={name} with the same --config and --workdir."
+        )
+
+
+def load_arm(study: Study, name: str) -> TrainState:
+    """A trained arm, only read: nothing is trained, and nothing written.
+
+    Raises:
+      InputError: its training is not finished, or there is no such arm.
+    """
+    check_trained(study.config, study.workdir, name)
+    config = arm_config(study.config, name)
+    base = study.actor.replace(method=setup.make_method(config, study.domain))
+    return load_trained(config.train, config.seed, base, study.workdir / name)
+
+
+def train_arm(study: Study, name: str) -> TrainState:
+    """Meta-train one arm, or finish its training; its files are in ``<workdir>/<name>``."""
+    config = arm_config(study.config, name)
+    if hosts.first() and (own := overrides(study.config, name)):
+        print(f"{name}: {', '.join(f'{field} = {value!r}' for field, value in own.items())}", file=sys.stderr)
+    length, batch = config.lengths.long_document, config.train.replay_batch
+    documents = setup.make_documents(config, study.domain, study.splits, KINDS, length, batch, config.seed + 1)
+    return meta_train(
+        config.train,
+        config.seed,
+        study.actor.replace(method=setup.make_method(config, study.domain)),
+        study.splits.train,
+        documents,
+        study.workdir / name,
+        label=name,
+        owner=config,
+    )

@@ -1,0 +1,130 @@
+"""What the report shows of a trained arm beside its accuracy: scores, attributions, practice, examples."""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import numpy as np
+from numpy.typing import ArrayLike
+
+from mass_jax.mass import attribution
+from mass_jax.mass.arms import Arm
+from mass_jax.mass.practice import PracticeSets, each_example
+from mass_jax.mass.state import TrainState
+from mass_jax.parallel import hosts
+from mass_jax.reporting import stats
+from mass_jax.study.evaluator import Evaluator
+from mass_jax.study.study import Study
+from mass_jax.types import Params
+
+CHECKED_RATES = {"sgd": 0.5, "adam": 0.02}
+"""Inner optimisers for which attributions are compared with differences, at rates at which each is used."""
+SHOWN = 5
+"""Problems that the report shows in full."""
+
+
+def scorer_view(study: Study, state: TrainState, model: str, evaluator: Evaluator) -> dict[str, list]:
+    """Scores, weights, attributions and correctness of every practice example on the evaluator's problems."""
+    columns: dict[str, list] = {name: [] for name in ("scores", "weights", "attributions", "correct", "task")}
+    own = evaluator.practice(model, evaluator.actor(model, state.params), "own")
+    outcomes = evaluator.run(Arm(model, "own", "scorer"), state.params, state.eta)
+    found = evaluator.attributions(model, state)
+    for i, (batch, practice, outcome, tau) in enumerate(zip(evaluator.batches(), own, outcomes, found, strict=True)):
+        tau, valid, correct = hosts.whole(
+            (
+                tau,
+                practice.arrays.valid_PxM,
+                each_example(study.domain.task.is_correct, batch, practice.texts),
+            )
+        )
+        task = np.broadcast_to(i * len(valid) + np.arange(len(valid))[:, None], valid.shape)
+        keep = valid & (task < len(evaluator.problems))
+        assert outcome.scores is not None
+        rows = (outcome.scores.logits_PxM, outcome.scores.weights_PxM, tau, correct, task)
+        for name, row in zip(columns, rows, strict=True):
+            columns[name] += np.asarray(row)[keep].tolist()
+    return columns
+
+
+def examples(study: Study, state: TrainState, model: str, evaluator: Evaluator) -> list[dict]:
+    """A few problems with their practice, weights and answers before and after."""
+    batch = evaluator.batches()[0]
+    practice = evaluator.practice(model, evaluator.actor(model, state.params), "own")[0]
+    before = evaluator.run(Arm(model, "none"), state.params, state.eta)[0]
+    after = evaluator.run(Arm(model, "own", "scorer"), state.params, state.eta)[0]
+    tau = hosts.whole(evaluator.attributions(model, state)[0])
+    task = study.domain.task
+    assert after.scores is not None
+    weights = after.scores.weights_PxM * after.scores.gate_P[:, None]
+    written = [
+        [
+            {
+                "text": task.written(problem, e) if e.well_formed else "(malformed)",
+                "correct": task.is_correct(problem, e) if task.privileged else None,
+                "on_family": task.is_on_family(problem, e) if task.privileged else None,
+            }
+            for e in row
+        ]
+        for problem, row in zip(batch, practice.texts, strict=True)
+    ]
+    written, shown = hosts.whole_list(written), evaluator.problems[: len(tau)]
+    # One problem a difficulty first, then more, whatever became of them.
+    order = sorted(range(len(shown)), key=lambda i: ([p.difficulty for p in shown[:i]].count(shown[i].difficulty), i))
+    return [
+        {
+            "prompt": shown[i].prompt,
+            "reference": shown[i].solution,
+            "family": shown[i].family,
+            "difficulty": shown[i].difficulty,
+            "answer_before": before.texts[i],
+            "answer_after": after.texts[i],
+            "correct_before": bool(before.correct_P[i]),
+            "correct_after": bool(after.correct_P[i]),
+            "practice": [
+                example | {"weight": float(weights[i, j]), "attribution": float(tau[i, j])}
+                for j, example in enumerate(written[i])
+            ],
+        }
+        for i in order[:SHOWN]
+    ]
+
+
+def synthesis_quality(study: Study, params: Params, model: str, evaluator: Evaluator) -> dict[str, float]:
+    """Shares of well-formed, on-family, correct and leaking examples among the practice that a model writes."""
+    task = study.domain.task
+    own = evaluator.practice(model, evaluator.actor(model, params), "own")
+    pairs = list(zip(evaluator.batches(), own, strict=True))
+    predicates = {"leak": task.leaks}
+    if task.privileged:
+        predicates |= {"on_family": task.is_on_family, "correct": task.is_correct}
+    columns = {
+        name: [each_example(predicate, batch, p.texts) for batch, p in pairs] for name, predicate in predicates.items()
+    }
+    columns = {"well_formed": [np.asarray(p.arrays.valid_PxM) for _, p in pairs]} | columns
+    return {name: float(np.mean([hosts.whole(batch) for batch in column])) for name, column in columns.items()}
+
+
+def attribution_check(study: Study, state: TrainState, model: str, evaluator: Evaluator) -> dict[str, float | None]:
+    """Correlation of exact attributions with float64 central differences on the trained model, SGD and Adam."""
+    count = len(hosts.rows(study.config.evaluate.checked))  # of every process's problems the first
+    batch = evaluator.batches()[0][:count]
+    actor = evaluator.actor(model, state.params)
+    own = evaluator.practice(model, actor, "own")[0]
+    own = PracticeSets(own.texts[:count], jax.tree.map(lambda leaf: leaf[:count], own.arrays))
+    found = {}
+    for optimizer, rate in CHECKED_RATES.items():
+        inner = dataclasses.replace(actor.method.inner, optimizer=optimizer, learning_rate=rate)
+        changed = actor.replace(method=dataclasses.replace(actor.method, inner=inner))
+        tau, oracle = attribution.compare_with_differences(changed, state.eta, batch, own)
+        tau, oracle, counts = hosts.whole((tau, oracle, own.arrays.valid_PxM))
+        found[optimizer] = or_none(stats.correlation, tau[counts], oracle[counts])
+    return found
+
+
+def or_none(statistic: Callable[..., float], *columns: ArrayLike) -> float | None:
+    """The statistic, or None where there is nothing to compute it from (a generator that writes only garbage)."""
+    try:
+        value = statistic(*columns)
+    except ValueError:
+        return None
+    return None if np.isnan(value) else value

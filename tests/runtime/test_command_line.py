@@ -1,0 +1,110 @@
+"""The command line of a main, run as a program."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ml_collections import ConfigDict
+
+from mass_jax.runtime import command_line
+
+CONFIG = """
+from ml_collections import ConfigDict
+def get_config(size="small"):
+    return ConfigDict({"seed": 0, "flag": True, "shape": (1, 2), "outer": {"learning_rate": 1e-3, "steps": 3},
+                       "size": size})
+"""
+MAIN = """
+from mass_jax.runtime import command_line as c
+from mass_jax.runtime.workdir import open_workdir
+def main(config, workdir):
+    open_workdir(workdir, config)
+    print("ran", config.outer.learning_rate, config.flag, config.shape, config.size)
+    if config.seed == 1:
+        config.sed = 2
+c.run(main)
+"""
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("main")
+    (directory / "main.py").write_text(MAIN)
+    (directory / "x.py").write_text(CONFIG)
+    (directory / "plain.py").write_text(CONFIG.replace('size="small"', "").replace("size}", "1}"))
+    (directory / "notes.md").write_text("# Notes\n\nNo program.\n")
+
+    def run(*arguments):
+        root = Path(__file__).parents[2]
+        command = [sys.executable, str(directory / "main.py"), *arguments]
+        return subprocess.run(command, cwd=directory, env={"PYTHONPATH": str(root)}, capture_output=True, text=True)
+
+    return run
+
+
+def test_overrides_reach_main(program):
+    arguments = ("--config.outer.learning_rate=0.5", "--noconfig.flag", "--config.shape=3,4")
+    done = program("--config=x.py:large", *arguments, "--workdir=a")
+    assert (done.returncode, done.stdout) == (0, "ran 0.5 False (3, 4) large\n"), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["--config=x.py", "--config.learning_rat=1", "--workdir=b"], ["'learning_rat'", "outer.learning_rate?"]),
+        (["--config", "x.py", "--config.outer.stepz=1", "--workdir=b"], ["'outer.stepz'", "outer.steps"]),
+        (["--config=x.py", "--config.seed.x=1", "--workdir=b"], ["'seed.x'", "seed"]),
+        (["--config=x.py", "--config.qqqqqq=1", "--workdir=b"], ["'qqqqqq'", "flag, outer.learning_rate"]),
+        (["--config=x.py", "--config.seed=abc", "--workdir=b"], ["config.seed", "'abc'"]),
+        (["--config=none.py", "--config.seed=1", "--workdir=b"], ["'none.py'", "cannot be read"]),
+        (["--config=notes.md", "--workdir=b"], ["'notes.md'", "SyntaxError", "Give --config a Python file"]),
+        (["--config=plain.py:large", "--workdir=b"], ["TypeError: get_config() takes 0 positional arguments but 1"]),
+        (["--config=x.py", "x.py", "--workdir=b"], ["'x.py' is no flag: write --name=value"]),
+        (["--config=x.py"], ["--workdir is missing"]),
+        (["--workdir=b"], ["--config is missing"]),
+        (["--config=x.py", "--workdir=gs://b/x"], ["gs://b/x", "mount"]),
+        (["--config=x.py", "--workdir=b", "--process=1"], ["--process is for several", "--distributed"]),
+        (["--config=x.py", "--workdir=main.py/b"], ["main.py/b", "cannot be written"]),
+    ],
+)
+def test_bad_command_line_is_a_sentence(program, arguments, parts):
+    done = program(*arguments)
+    assert done.returncode == 2
+    assert done.stdout == "" and "Traceback" not in done.stderr
+    assert all(part in done.stderr for part in parts), done.stderr
+
+
+def test_another_config_in_the_workdir_is_a_sentence(program):
+    assert program("--config=x.py", "--workdir=c").returncode == 0
+    done = program("--config=x.py", "--config.outer.steps=4", "--workdir=c")
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "outer.steps: 3 (there), 4 (now)" in done.stderr
+
+
+def test_the_config_is_locked_and_a_crash_keeps_its_traceback(program):
+    done = program("--config=x.py", "--config.seed=1", "--workdir=d")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr and "sed" in done.stderr
+
+
+def test_an_arms_own_value_is_not_given_up_in_silence(caplog: pytest.LogCaptureFixture):
+    own = {"a": {"train": {"steps": 3}, "inner": {"steps": 2}}, "b": {"train": {"steps": 4, "rate": 0.1}}}
+    config = ConfigDict({"train": {"steps": 1, "rate": 0.5}, "inner": {"steps": 1}, "arms": own})
+    check = command_line._check_arms
+    check(config, {"train.steps": 4, "inner.steps": 5}, "b")
+    check(config, {"train.steps": 3, "train.rate": 0.2}, "a")
+    check(ConfigDict({"train": {"steps": 1}}), {"train.steps": 3}, None)
+    assert not caplog.messages
+    with pytest.raises(command_line.ConfigError, match=r"b has 4 in .* Give --config.arms.b.train.steps=3\."):
+        check(config, {"train.steps": 3}, "b")
+    with pytest.raises(command_line.ConfigError, match=r"a has 2 in config.arms"):
+        check(config, {"inner.steps": 3}, "a")
+    with pytest.raises(command_line.ConfigError, match=r"a has 3, b has 4 in config.arms"):
+        check(config, {"train.steps": 9}, None)
+    check(config, {"train.rate": 0.2}, None)  # for some of the arms; and a harness names rows that are none
+    check(config, {"inner.steps": 9}, "base")
+    assert caplog.messages == [
+        "b: --config.train.rate is not for them, config.arms has its own.",
+        "a: --config.inner.steps is not for them, config.arms has its own.",
+    ]

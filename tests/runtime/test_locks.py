@@ -1,0 +1,107 @@
+"""Two runs do not write in one place, and the lock of a dead run is none."""
+
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from mass_jax.runtime import locks
+from mass_jax.runtime.locks import LockedError
+
+# Without importing the package, whose libraries take seconds: the lock is the operating system's.
+HOLDER = """
+import fcntl, sys
+file = open(sys.argv[1], "a+")
+fcntl.flock(file, fcntl.LOCK_EX)
+file.truncate(0)
+file.write("process 7 on elsewhere, since yesterday")
+file.flush()
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def other(tmp_path: Path):
+    """Another process that holds the lock until its input ends."""
+    command = [sys.executable, "-c", HOLDER, str(tmp_path / "lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def test_a_second_run_is_refused_until_the_first_is_dead(tmp_path: Path, other: subprocess.Popen):
+    words = f"at work in '{tmp_path}': process 7 on elsewhere, since yesterday"
+    with pytest.raises(LockedError, match=re.escape(words)):
+        locks.keep(tmp_path / "lock")
+    other.send_signal(signal.SIGKILL)
+    other.wait()
+    locks.keep(tmp_path / "lock")
+    assert locks.kept(tmp_path / "lock") and not locks.kept(tmp_path / "other")
+    locks.keep(tmp_path / "lock")  # it is this process's own
+    assert (tmp_path / "lock").read_text().startswith(f"process {os.getpid()} on ")
+    with pytest.raises(subprocess.TimeoutExpired):
+        subprocess.run([sys.executable, "-c", HOLDER, str(tmp_path / "lock")], timeout=0.5)
+
+
+def test_one_waits_for_the_other_and_says_so(tmp_path: Path, other: subprocess.Popen, caplog):
+    entered = threading.Event()
+
+    def enter() -> None:
+        with locks.alone(tmp_path / "lock", "makes the same base"):
+            entered.set()
+
+    with caplog.at_level(logging.WARNING):
+        thread = threading.Thread(target=enter)
+        thread.start()
+        assert not entered.wait(0.3)
+        other.stdin.close()
+        thread.join()
+    assert entered.is_set()
+    assert "Waiting for another run, which makes the same base: process 7 on elsewhere" in caplog.text
+    with locks.alone(tmp_path / "lock", "is over"):
+        pass
+
+
+def test_a_fork_does_not_outlive_the_lock(tmp_path: Path):
+    locks.keep(tmp_path / "lock")
+    # A process of its own, for this one may have threads, with which forks do not go together.
+    program = """
+import os, sys
+from pathlib import Path
+from mass_jax.runtime import locks
+locks.keep(Path(sys.argv[1]))
+if os.fork() == 0:
+    os.close(1)
+    sys.stdin.read()
+    os._exit(0)
+print("forked", flush=True)
+os._exit(0)
+"""
+    path = tmp_path / "forked"
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        text=True,
+    ) as process:
+        assert process.stdout.read() == "forked\n" and process.wait() == 0
+        locks.keep(path)  # though the child lives on
+        process.stdin.close()
+
+
+def test_where_there_are_no_locks_a_run_goes_on(tmp_path: Path, monkeypatch, caplog):
+    def unknown(*_: object) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(locks.fcntl, "flock", unknown)
+    locks.keep(tmp_path / "lock")
+    assert "cannot be locked" in caplog.text
