@@ -10,21 +10,22 @@ results.json: Base -1.280, TT-SS -1.262, TTT-NN -1.239, MASS-gold -1.238 (32 tes
 
 from ml_collections import ConfigDict
 
-from configs import demo
-
 
 def get_config() -> ConfigDict:
     """The demo's method on a pretrained model."""
-    config = demo.get_config()
+    config = ConfigDict()
+    config.seed = 0  # of everything but the order of the problems
+
+    # The domain: word problems whose answers are graded by math-verify.
     config.task = ConfigDict()
-    config.task.name = "mathematics"
+    config.task.name = "mathematics"  # or arithmetic, operators
     config.task.dataset = "gsm8k"  # gsm8k, math, svamp, jsonl
     config.task.source = "public"  # public, hub, or a folder; of jsonl also one file
     config.task.held_out = 0  # where the source is one file: how many of its problems are the test split
     config.task.test_ids = ""  # of MATH: hub for MATH-500, or a file of ids
     config.task.validation_problems = 100  # taken from the training problems
     config.task.train_problems = 500  # of those that fit, the first; 0 for all
-    config.task.test_problems = 32
+    config.task.test_problems = 32  # likewise
     config.task.seed = 0  # order of the problems
     config.task.prompts = ""  # a file of prompts; empty for the data set's own
     config.task.shots = 1  # worked examples of practice that a chat model reads; without, 1 in 10 texts is well formed
@@ -36,30 +37,103 @@ def get_config() -> ConfigDict:
     config.model.scan_layers = True  # one compilation for all layers
     config.model.loss_chunk = 256  # positions whose logits are alive at once
 
-    config.lora.targets = "(q|v)_proj"
-    config.lengths.prompt = 448
-    config.lengths.solution = 192
-    config.lengths.synthesis = 224
-    config.lengths.practice = 384
-    config.lengths.check = 512
-    config.lengths.long_document = 512
+    # Others have pretrained the model: these fields are not used.
+    config.pretrain = ConfigDict()
+    config.pretrain.steps = 620  # of pretraining
+    config.pretrain.short_batch = 48  # documents a step that solve or recite
+    config.pretrain.long_batch = 24  # documents a step that write practice
+    config.pretrain.tables = 3  # reciting documents for every solving one
+    config.pretrain.learning_rate = 2e-2  # peak, Muon on the layers' matrices
+    config.pretrain.adam_ratio = 0.3  # AdamW's rate on all other parameters, in units of Muon's
+    config.pretrain.warmup_steps = 50  # linear from zero
+    config.pretrain.decay_steps = 200  # linear to zero at the end
 
-    config.generator.examples = 3
-    config.generator.temperature = 0.5  # on 16 training problems, 92 % of the texts are well formed, 60 % at 0.8
-    config.scorer.kind = "linear"
-    config.inner.steps = 1
-    config.inner.optimizer = "normalized_sgd"
-    config.inner.learning_rate = 0.5  # on 16 validation problems, TT-SS gains 0.010; 0.008 at 0.25, 0.003 at 1
-    config.inner.problems_at_once = 1
-    config.train.steps = 4
-    config.train.problems = 4
-    config.train.microbatches = 4  # one, without remat, takes 30 GB
-    config.train.replay_weight = 0.0
-    config.train.kl_weight = 0.0
-    config.train.replay_batch = 4
-    config.train.generator_rate = 1e-5
-    config.train.save_every = 2
-    config.arms = ConfigDict({"mass_gold": {"train": {"mode": "gold"}}})
-    config.evaluate.batch = 8
-    config.evaluate.skip = ("tt_ss_majority", "mass_other_problem")
+    # How the devices are laid out, see mass_jax/parallel/partition.py; on a single one nothing is split.
+    config.mesh = ConfigDict()
+    config.mesh.data = -1  # problems; -1 for all devices that the others leave
+    config.mesh.fsdp = 1  # problems, and the parameters' matrices
+    config.mesh.tensor = 1  # heads, hidden channels and vocabulary
+
+    config.lora = ConfigDict()
+    config.lora.rank = 8  # of every adapted projection
+    config.lora.targets = "(q|v)_proj"  # regular expression on the projections' names
+
+    # Padded lengths in tokens.
+    config.lengths = ConfigDict()
+    config.lengths.prompt = 448  # problem and mark, BOS included
+    config.lengths.solution = 192  # EOS included
+    config.lengths.synthesis = 224  # what the generator writes for one example, EOS included
+    config.lengths.practice = 384  # practice prompt and solution, BOS and EOS included
+    config.lengths.check = 512  # question and target of the verification scorer, BOS included
+    config.lengths.short_document = 15  # not used either
+    config.lengths.long_document = 512  # documents for replay and KL
+
+    config.generator = ConfigDict()
+    config.generator.examples = 3  # M
+    config.generator.temperature = 0.5  # of practice; 92 % of 16 training problems' is well formed, 60 % at 0.8
+
+    config.scorer = ConfigDict()
+    config.scorer.kind = "linear"  # uniform, linear, verification
+    config.scorer.normalization = "softmax"  # softmax, sigmoid, relu
+    config.scorer.gate = True  # may decline an update
+    config.scorer.hidden = 16  # width of the verification scorer's hidden layer
+
+    # The inner update in training and at test time.
+    config.inner = ConfigDict()
+    config.inner.steps = 1  # K
+    config.inner.schedule = "fresh"  # fresh: M / K examples a step; same: all at every step
+    config.inner.optimizer = "normalized_sgd"  # sgd, normalized_sgd, adam
+    config.inner.learning_rate = 0.5  # a step's length; TT-SS gains 0.010 on 16 problems, 0.008 at 0.25, 0.003 at 1
+    config.inner.problems_at_once = 1  # problems whose activations are alive at once; 0 for all
+
+    config.metagrad = ConfigDict()
+    config.metagrad.name = "adjoint"  # any estimator of mass_jax.metagrad that pulls a cotangent back
+    config.metagrad.options = ""  # its options, as Python keywords: "microbatch=2", or "window=1"
+
+    # Meta-training; each arm may override fields, see `arms`.
+    config.train = ConfigDict()
+    config.train.steps = 4  # outer steps
+    config.train.problems = 4  # P, problems a step
+    config.train.mode = "gold"  # outer loss: gold (reference solution) or verifier (GRPO)
+    config.train.practice = True  # False leaves only the solving loss: Solver GRPO
+    config.train.sets = 1  # practice sets a problem
+    config.train.solutions = 8  # S, sampled solutions a problem in verifier mode
+    config.train.generator_rate = 1e-5  # Adam, on the model
+    config.train.scorer_rate = 5e-2  # Adam, on the scorer
+    config.train.attribution_weight = 1.0  # of the generator's policy gradient
+    config.train.set_weight = 0.0  # of the set's outcome in each example's reward; needs sets > 1
+    config.train.malformed_advantage = -1.0  # for what cannot be parsed
+    config.train.solve_weight = 0.1  # gamma
+    config.train.replay_weight = 0.0  # cross-entropy on documents: training problems with their references
+    config.train.kl_weight = 0.0  # KL(base || model) on documents
+    config.train.clip = 0.2  # PPO's epsilon
+    config.train.epochs = 1  # gradient steps on each batch of generations
+    config.train.parts = 1  # in which a step goes over its problems; one lies on the devices at a time
+    config.train.microbatches = 4  # parts of the model's gradient, one alive at a time; one, without remat, takes 30 GB
+    config.train.max_norm = 1.0  # global-norm clip of the model's gradient
+    config.train.replay_batch = 4  # documents a step, for replay and KL
+    config.train.spike_factor = 20.0  # a gradient's norm above so many medians is not followed, its step skipped
+    config.train.spike_window = 20  # steps that the median is of
+    config.train.spike_patience = 5  # skipped steps in a row, beyond which the run stops
+    config.train.save_every = 2  # steps between checkpoints
+
+    # What is trained: each arm overrides fields of this config.
+    config.arms = ConfigDict()
+    config.arms.mass_gold = {"train": {"mode": "gold"}}
+
+    config.gate = ConfigDict()
+    config.gate.problems = 160  # not used: without a hidden family there is no oracle, and no gate
+    config.gate.oracle_gain = 0.15  # likewise
+    config.gate.strict_gain = 0.05  # likewise
+
+    # What the report holds the run to, beside the claims about its numbers.
+    config.targets = ConfigDict()
+    config.targets.problems = 300  # test problems at least
+    config.targets.minutes = 20  # at most
+
+    config.evaluate = ConfigDict()
+    config.evaluate.batch = 8  # problems answered at once
+    config.evaluate.checked = 8  # problems whose attributions are held against float64 differences
+    config.evaluate.skip = ("tt_ss_majority", "mass_other_problem")  # arms left out
+
     return config

@@ -1,5 +1,6 @@
 """Every config loads, is locked, and describes arms that can be built; a wrong one is refused in a sentence."""
 
+import ast
 import importlib
 import os
 import subprocess
@@ -84,6 +85,18 @@ def test_the_large_models_lower_without_weights(name: str, arm: str):
     for program in programs:
         lowered = program.lower()
         assert all(np.isfinite(leaf.size) for leaf in jax.tree.leaves(lowered.out_info))
+
+
+def test_a_config_is_written_out_or_changes_one_that_is():
+    taken: dict[str, list[str]] = {}
+    for name in NAMES:
+        tree = ast.walk(ast.parse((ROOT / f"configs/{name}.py").read_text(encoding="utf-8")))
+        imports = [node for node in tree if isinstance(node, ast.ImportFrom | ast.Import)]
+        named = {f"{getattr(node, 'module', '')}.{alias.name}" for node in imports for alias in node.names}
+        taken[name] = sorted(other for other in NAMES if any(other in each.split(".") for each in named))
+    deep = {name: others for name, others in taken.items() if len(others) > 1 or any(taken[o] for o in others)}
+    assert not deep, "what a run does is read in one file, or in a file and the one that it changes"
+    assert taken["smollm2_135m_gpu"] == ["smollm2_135m"]
 
 
 @pytest.mark.parametrize("name", NAMES)
