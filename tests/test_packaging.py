@@ -2,8 +2,12 @@
 
 import ast
 import functools
+import itertools
+import json
+import os
 import re
 import runpy
+import subprocess
 import sys
 import types
 from collections.abc import Iterable
@@ -13,12 +17,14 @@ from typing import Any
 import pytest
 
 import mass_jax
+from mass_jax import extras
 
 ROOT = Path(__file__).resolve().parents[1]
 OWN = {"mass_jax", "experiments", "configs", "tests"}
 NAMES = {"absl": "absl-py", "orbax": "orbax-checkpoint", "sklearn": "scikit-learn", "yaml": "pyyaml"}
 """Packages by what is imported of them, where that is another name."""
 NOT_IMPORTED = {"array-record"}  # tensorflow_datasets writes and reads this format by it
+CORE = ("mass_jax.metagrad", "mass_jax.models", "mass_jax.parallel", "mass_jax.types", "mass_jax.errors")
 BROUGHT = {"pydantic-core"}  # of one version with pydantic, which names it
 
 
@@ -60,19 +66,41 @@ def imported_below(*folders: str) -> set[str]:
     return set().union(*(imported(file.read_text(encoding="utf-8")) for file in files))
 
 
+def required(packaging: dict[str, Any], *names: str) -> set[str]:
+    """What the core and some extras bring."""
+    of_extras = itertools.chain.from_iterable(packaging["extras_require"][name] for name in names)
+    return packages([*packaging["install_requires"], *of_extras])
+
+
 def test_imports_are_named(packaging: dict[str, Any]):
-    required, extras = packages(packaging["install_requires"]), packaging["extras_require"]
-    optional = packages(requirement for extra in extras.values() for requirement in extra)
-    assert imported_below("mass_jax", "configs") - required == set()
-    assert imported_below("experiments") - required - optional == set()
-    used_by_tests = packages([*extras["test"], *extras["parity"]]) | BROUGHT
-    assert imported_below("tests") - required - used_by_tests == set()
+    everything = required(packaging, *packaging["extras_require"])
+    assert imported_below("mass_jax", "configs") - required(packaging, "study", "eval") == set()
+    assert imported_below("experiments") - everything == set()
+    assert imported_below("tests") - required(packaging, "test", "parity") - BROUGHT == set()
 
 
 def test_requirements_are_used_and_named_once(packaging: dict[str, Any]):
-    required = [package(requirement) for requirement in packaging["install_requires"]]
-    assert sorted(required) == sorted(set(required))
-    assert set(required) - imported_below("mass_jax", "experiments", "configs") == NOT_IMPORTED
+    named = [package(each) for each in [*packaging["install_requires"], *packaging["extras_require"]["study"]]]
+    assert sorted(named) == sorted(set(named))
+    assert set(named) - imported_below("mass_jax", "experiments", "configs") == NOT_IMPORTED
+
+
+@pytest.mark.parametrize("extra", extras.EXTRAS)
+def test_all_of_an_extra_is_looked_for(packaging: dict[str, Any], extra: str):
+    assert packages(extras.EXTRAS[extra]) == packages(packaging["extras_require"][extra])
+
+
+def test_without_extras_the_core_is_imported_and_the_rest_is_a_sentence(packaging: dict[str, Any]):
+    """In a process that finds the core's requirements, and what these require, and nothing else that is installed."""
+    words = [sys.executable, "tests/program_core_only.py", *sorted(required(packaging))]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, env=os.environ | {"JAX_PLATFORMS": "cpu"})
+    assert done.returncode == 0, done.stderr
+    said: dict[str, str | None] = json.loads(done.stdout)
+    refused = {name for name, sentence in said.items() if sentence is not None}
+    assert all("pip install 'mass_jax[study]'" in str(said[name]) for name in refused), said
+    core = {name for name in said if name.startswith(CORE)} - {name for name in said if "pretrained" in name}
+    assert not core & refused
+    assert {"mass_jax.mass.step", "mass_jax.tasks.base", "mass_jax.models.pretrained", "mass_jax.reporting"} <= refused
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ run() {
   on_cluster workload create --workload="$WORKLOAD" --tpu-type="$TYPE" --num-slices=1 \
     --base-docker-image="$IMAGE" --script-dir=. --env="HF_TOKEN=${HF_TOKEN:-}" \
     --max-restarts="$RESTARTS" --restart-on-exit-codes="$RETRY" --termination-grace-period-seconds="$GRACE" \
-    --command="pip install -q -e '.[tpu]' && exec python -m experiments.demo --distributed $(printf '%q ' "$@")"
+    --command="pip install -q -e '.[study,tpu]' && exec python -m experiments.demo --distributed $(printf '%q ' "$@")"
 }
 
 watch() {

@@ -57,7 +57,7 @@ install() {
   on_all "set -e; mkdir -p mass_jax; tar xzf mass_jax.tgz -C mass_jax; cd mass_jax
     curl -LsSf https://astral.sh/uv/install.sh | sh
     ~/.local/bin/uv venv --quiet --allow-existing --python 3.12 .venv
-    ~/.local/bin/uv pip install --quiet --python .venv/bin/python -e '.[tpu]'"
+    ~/.local/bin/uv pip install --quiet --python .venv/bin/python -e '.[study,tpu]'"
   if [ -n "${SHARE:-}" ]; then
     on_all "set -e; command -v mount.nfs >/dev/null || sudo apt-get install --yes --quiet nfs-common
       sudo mkdir -p /runs; mountpoint -q /runs || sudo mount -t nfs $(printf '%q' "$SHARE") /runs; sudo chmod 1777 /runs"

@@ -18,15 +18,23 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import lm_eval
 import numpy as np
-import yaml
 from absl import logging
+from ml_collections import ConfigDict
+
+from mass_jax import extras
+
+try:
+    import lm_eval
+    import yaml
+except ModuleNotFoundError:
+    extras.require("eval")
+    raise
+
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, postprocess_generated_text
 from lm_eval.tasks import TaskManager
-from ml_collections import ConfigDict
 
 from mass_jax.errors import InputError, nearest
 from mass_jax.mass import arms, inner
