@@ -14,7 +14,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 # pip has been told to look for wheels; UV_TORCH_BACKEND=cpu tells it to take torch without CUDA.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
-install = ($(PIP) uv && $(BIN)/uv pip install --quiet --python $(BIN)/python $(1)) || $(PIP) $(1)
+install = ({ test -x $(BIN)/uv || $(PIP) uv; } && $(BIN)/uv pip install --quiet --python $(BIN)/python $(1)) || $(PIP) $(1)
 
 # A program is compiled once per machine, not once per process. Who can write into this folder can change the code as
 # well, so that it need not be the user's own cache, where programs look that are started without `make`.
