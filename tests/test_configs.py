@@ -14,7 +14,6 @@ import pytest
 from ml_collections import ConfigDict
 
 from mass_jax.errors import InputError
-from mass_jax.mass.actor import Domain
 from mass_jax.mass.arms import CONTROLS, METHODS
 from mass_jax.models.pretrained import folder, known
 from mass_jax.planning import lower
@@ -22,6 +21,7 @@ from mass_jax.runtime.workdir import WorkdirError, open_workdir
 from mass_jax.study import setup
 from mass_jax.study.schema import arm_config
 from mass_jax.study.study import open_study
+from mass_jax.tasks.base import Domain
 from mass_jax.tasks.mathematics import prompts
 from mass_jax.tasks.mathematics.grading import Grader
 from mass_jax.tasks.mathematics.task import MathematicsTask

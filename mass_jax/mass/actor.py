@@ -6,16 +6,8 @@ from typing import Any
 import jax
 
 from mass_jax.mass.method import Method
-from mass_jax.tasks.base import Task
+from mass_jax.tasks.base import Domain, Task
 from mass_jax.types import Params, Tokenizer
-
-
-@dataclasses.dataclass(frozen=True)
-class Domain:
-    """A task, and the tokenizer of the model that works on it."""
-
-    task: Task
-    tokenizer: Tokenizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +21,7 @@ class Actor:
     Attributes:
       params: theta; generator and solver are one model.
       method: how it writes, adapts and answers.
-      domain: task and tokenizer.
+      domain: task, tokenizer and stops.
     """
 
     params: Params

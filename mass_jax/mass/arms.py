@@ -18,7 +18,7 @@ from mass_jax.mass.practice import PracticeSets, each_example, fitting, pack_pra
 from mass_jax.mass.scorer import Scores
 from mass_jax.models import decoder
 from mass_jax.parallel import hosts, partition
-from mass_jax.tasks.base import MALFORMED, Practice, Problem, Task
+from mass_jax.tasks.base import MALFORMED, KnowsFamily, Practice, Problem, ShowsExamples, Task
 from mass_jax.types import AnyArray, Array, Params, PyTree
 
 PRACTICE = ("none", "own", "own_majority", "other_problem", "random", "nearest", "shown", "gold", "gold_strict")
@@ -64,7 +64,8 @@ class Arm:
 
     def possible(self, task: Task) -> bool:
         """Whether the domain has what the arm needs."""
-        return (task.privileged or not self.privileged) and (task.demonstrates or self.practice != "shown")
+        knows, shows = isinstance(task, KnowsFamily), isinstance(task, ShowsExamples)
+        return (knows or not self.privileged) and (shows or self.practice != "shown")
 
 
 METHODS = {
@@ -165,8 +166,10 @@ def obtain_practice(
             order = nearest(embed(actor, problems), pool_vectors)
             rows = [_as_practice(actor, p, (pool[i] for i in row)) for p, row in zip(problems, order, strict=True)]
         elif source == "shown":
+            assert isinstance(actor.task, ShowsExamples)  # see `Arm.possible`
             rows = [list(actor.task.shown_practice(p, count, rng)) for p, rng in seeded]
         else:
+            assert isinstance(actor.task, KnowsFamily)
             rows = [list(actor.task.gold_practice(p, count, rng, source == "gold_strict")) for p, rng in seeded]
         return pack_practice(actor, problems, rows)
 
@@ -217,6 +220,7 @@ def adapt(
     if arm.strict:
         counts_PxM = counts_PxM & ~each_example(actor.task.leaks, problems, practice.texts)
     if arm.weights == "correct":
+        assert isinstance(actor.task, KnowsFamily)
         counts_PxM = counts_PxM & each_example(actor.task.is_correct, problems, practice.texts)
     if arm.weights in ("scorer", "shuffled"):
         read = hosts.share(practice.arrays._replace(valid_PxM=counts_PxM))

@@ -50,7 +50,7 @@ def complete(
     Raises:
       ValueError: a prompt is longer than that.
     """
-    tokenizer, stops = actor.tokenizer, actor.task.stops
+    tokenizer, stops = actor.tokenizer, actor.domain.stops
     tokens, lengths = pack_prompts(tokenizer, prompts, prompt_limit or actor.method.lengths.prompt)
 
     def reached_stop(ids: Sequence[int]) -> bool:

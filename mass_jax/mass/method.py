@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic.dataclasses import dataclass
 
-from mass_jax.mass.fields import FORBID, Count, CountOrNone, Flag, Positive, Share, Text, Weight, one_of
+from mass_jax.fields import FORBID, Count, CountOrNone, Flag, Positive, Share, Text, Weight, one_of
 from mass_jax.models.config import ModelConfig
 from mass_jax.models.lora import LoraConfig
 

@@ -9,9 +9,9 @@ import optax
 from jax.sharding import Mesh, NamedSharding
 from pydantic.dataclasses import dataclass
 
+from mass_jax.fields import FORBID, Count, Flag, Number, Positive, Text, Weight, one_of
 from mass_jax.mass import scorer
 from mass_jax.mass.actor import Actor
-from mass_jax.mass.fields import FORBID, Count, Flag, Number, Positive, Text, Weight, one_of
 from mass_jax.models import sharding
 from mass_jax.parallel.partition import P
 from mass_jax.types import Array, OptState, Params

@@ -16,7 +16,7 @@ from mass_jax.mass.rewards import example_rewards
 from mass_jax.mass.state import OuterConfig
 from mass_jax.mass.update import Experience
 from mass_jax.parallel import hosts
-from mass_jax.tasks.base import Problem
+from mass_jax.tasks.base import KnowsFamily, Problem
 from mass_jax.types import Array, Params, PyTree
 
 
@@ -104,7 +104,7 @@ def columns(actor: Actor, config: OuterConfig, worked: Worked) -> Columns:
             rewards=example_rewards(config, result.loss_P, result.tau_PxM, solutions.graded, valid, alive),
             adapted=solutions.graded,
         )
-        if actor.task.privileged:
+        if isinstance(actor.task, KnowsFamily):
             found = found._replace(
                 on_family=each_example(actor.task.is_on_family, worked.problems, texts),
                 correct=each_example(actor.task.is_correct, worked.problems, texts),

@@ -29,6 +29,7 @@ from mass_jax.runtime.workdir import write_atomically
 from mass_jax.study.evaluator import Evaluator
 from mass_jax.study.study import Study, methods, overrides
 from mass_jax.study.views import attribution_check, examples, or_none, scorer_view, synthesis_quality
+from mass_jax.tasks.base import KnowsFamily
 
 
 def rows(study: Study, trained: Container[str]) -> dict[str, Arm]:
@@ -170,7 +171,7 @@ def inspect(
     quality = {"before": synthesis_quality(study, states["base"].params, "base", evaluator)}
     if main is not None:
         state = states[main]
-        if study.domain.task.privileged:
+        if isinstance(study.domain.task, KnowsFamily):
             progress.doing("scores and attributions")
             view = scorer_view(study, state, main, evaluator)
             progress.doing("attribution check")

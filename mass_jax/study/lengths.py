@@ -6,13 +6,13 @@ import ml_collections
 import numpy as np
 
 from mass_jax.errors import InputError
-from mass_jax.mass.actor import Domain
 from mass_jax.mass.method import LengthConfig
 from mass_jax.mass.packing import taken
 from mass_jax.study import setup
 from mass_jax.study.setup import Splits
 from mass_jax.tasks import pipeline
 from mass_jax.tasks.arithmetic.documents import KINDS
+from mass_jax.tasks.base import Domain, KnowsFamily
 
 DRAWN = 1024
 """Documents that are drawn where they are random: each of the longest kind is one in 27."""
@@ -29,8 +29,8 @@ def check_lengths(config: ml_collections.ConfigDict, domain: Domain, lengths: Le
       InputError: a problem, a solution or a document is too long, or no correct practice is short enough; it names the
         field, and what is needed.
     """
-    if domain.task.privileged:
-        for field, needed, what in (*_of_problems(domain, splits), *_of_practice(domain, splits)):
+    if isinstance(domain.task, KnowsFamily):
+        for field, needed, what in (*_of_problems(domain, splits), *_of_practice(domain, domain.task, splits)):
             if needed > getattr(lengths, field):
                 raise InputError(
                     f"lengths.{field} = {getattr(lengths, field)}, but {what} takes {needed} tokens: give {needed} or "
@@ -58,9 +58,9 @@ def _of_problems(domain: Domain, splits: Splits) -> Iterator[tuple[str, int, str
     yield "solution", max(len(tokenizer.encode(p.solution)) for p in problems) + 1, "the longest solution"
 
 
-def _of_practice(domain: Domain, splits: Splits) -> Iterator[tuple[str, int, str]]:
+def _of_practice(domain: Domain, task: KnowsFamily, splits: Splits) -> Iterator[tuple[str, int, str]]:
     """The field, the least tokens that an example of correct practice needs, and of what."""
-    task, tokenizer, rng = domain.task, domain.tokenizer, np.random.default_rng(0)
+    tokenizer, rng = domain.tokenizer, np.random.default_rng(0)
     pairs = [
         (p, example)
         for p in splits.validation[:LOOKED_AT]

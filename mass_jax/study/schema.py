@@ -14,8 +14,7 @@ from pydantic.dataclasses import dataclass
 
 from mass_jax import metagrad
 from mass_jax.errors import InputError, not_one_of
-from mass_jax.mass import arms, method
-from mass_jax.mass.fields import (
+from mass_jax.fields import (
     FORBID,
     MOST,
     Count,
@@ -31,6 +30,7 @@ from mass_jax.mass.fields import (
     one_of,
     other_than,
 )
+from mass_jax.mass import arms, method
 from mass_jax.mass.method import GeneratorConfig, InnerConfig, LengthConfig, ScorerConfig
 from mass_jax.mass.state import OuterConfig
 from mass_jax.models.config import PROJECTIONS, ModelConfig

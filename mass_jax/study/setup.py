@@ -16,7 +16,6 @@ from pydantic import AllowInfNan, TypeAdapter, ValidationError
 
 from mass_jax import metagrad
 from mass_jax.mass import inner
-from mass_jax.mass.actor import Domain
 from mass_jax.mass.method import GeneratorConfig, InnerConfig, LengthConfig, Method, ScorerConfig
 from mass_jax.mass.packing import fits
 from mass_jax.mass.state import OuterConfig
@@ -29,7 +28,7 @@ from mass_jax.tasks import pipeline
 from mass_jax.tasks.arithmetic import builder, documents
 from mass_jax.tasks.arithmetic.rules import make_rules
 from mass_jax.tasks.arithmetic.task import ArithmeticTask
-from mass_jax.tasks.base import Problem
+from mass_jax.tasks.base import Domain, Problem
 from mass_jax.tasks.mathematics import builder as mathematics
 from mass_jax.tasks.mathematics import prompts
 from mass_jax.tasks.mathematics.grading import Grader
@@ -61,16 +60,15 @@ def make_domain(config: ml_collections.ConfigDict) -> Domain:
     if config.task.name == "operators":
         rules = operator_rules.make_rules(config.task.rules, config.task.rules_seed)
         return Domain(OperatorsTask(rules), tokenizer.ending_with("\n"))
-    return Domain(
-        MathematicsTask(
-            prompts.load(config.task.prompts or config.task.dataset),
-            Grader(),
-            tokenizer.chat if tokenizer.has_chat_template else None,
-            tokenizer.special_tokens,
-            config.task.shots,
-        ),
-        tokenizer.for_chats() if tokenizer.has_chat_template else tokenizer,
+    mathematical = MathematicsTask(
+        prompts.load(config.task.prompts or config.task.dataset),
+        Grader(),
+        tokenizer.chat if tokenizer.has_chat_template else None,
+        tokenizer.special_tokens,
+        config.task.shots,
     )
+    reads = tokenizer.for_chats() if tokenizer.has_chat_template else tokenizer
+    return Domain(mathematical, reads, mathematical.stops)
 
 
 def describe_data(

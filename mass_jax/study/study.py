@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 
 from mass_jax.errors import InputError
 from mass_jax.mass import arms
-from mass_jax.mass.actor import Actor, Domain
+from mass_jax.mass.actor import Actor
 from mass_jax.mass.arms import Arm
 from mass_jax.mass.method import Method
 from mass_jax.mass.state import TrainState
@@ -31,6 +31,7 @@ from mass_jax.study.pretrain import identity, pretrain
 from mass_jax.study.schema import arm_config, check
 from mass_jax.study.setup import Splits
 from mass_jax.tasks.arithmetic.documents import KINDS
+from mass_jax.tasks.base import Domain
 from mass_jax.types import Params
 
 

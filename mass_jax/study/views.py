@@ -15,6 +15,7 @@ from mass_jax.parallel import hosts
 from mass_jax.reporting import stats
 from mass_jax.study.evaluator import Evaluator
 from mass_jax.study.study import Study
+from mass_jax.tasks.base import KnowsFamily
 from mass_jax.types import Params
 
 CHECKED_RATES = {"sgd": 0.5, "adam": 0.02}
@@ -25,6 +26,8 @@ SHOWN = 5
 
 def scorer_view(study: Study, state: TrainState, model: str, evaluator: Evaluator) -> dict[str, list]:
     """Scores, weights, attributions and correctness of every practice example on the evaluator's problems."""
+    task_of = study.domain.task
+    assert isinstance(task_of, KnowsFamily)
     columns: dict[str, list] = {name: [] for name in ("scores", "weights", "attributions", "correct", "task")}
     own = evaluator.practice(model, evaluator.actor(model, state.params), "own")
     outcomes = evaluator.run(Arm(model, "own", "scorer"), state.params, state.eta)
@@ -34,7 +37,7 @@ def scorer_view(study: Study, state: TrainState, model: str, evaluator: Evaluato
             (
                 tau,
                 practice.arrays.valid_PxM,
-                each_example(study.domain.task.is_correct, batch, practice.texts),
+                each_example(task_of.is_correct, batch, practice.texts),
             )
         )
         task = np.broadcast_to(i * len(valid) + np.arange(len(valid))[:, None], valid.shape)
@@ -60,8 +63,8 @@ def examples(study: Study, state: TrainState, model: str, evaluator: Evaluator) 
         [
             {
                 "text": task.written(problem, e) if e.well_formed else "(malformed)",
-                "correct": task.is_correct(problem, e) if task.privileged else None,
-                "on_family": task.is_on_family(problem, e) if task.privileged else None,
+                "correct": task.is_correct(problem, e) if isinstance(task, KnowsFamily) else None,
+                "on_family": task.is_on_family(problem, e) if isinstance(task, KnowsFamily) else None,
             }
             for e in row
         ]
@@ -95,7 +98,7 @@ def synthesis_quality(study: Study, params: Params, model: str, evaluator: Evalu
     own = evaluator.practice(model, evaluator.actor(model, params), "own")
     pairs = list(zip(evaluator.batches(), own, strict=True))
     predicates = {"leak": task.leaks}
-    if task.privileged:
+    if isinstance(task, KnowsFamily):
         predicates |= {"on_family": task.is_on_family, "correct": task.is_correct}
     columns = {
         name: [each_example(predicate, batch, p.texts) for batch, p in pairs] for name, predicate in predicates.items()

@@ -5,9 +5,11 @@ The method never looks inside a domain. It asks for a prompt, samples text, and 
 
 import dataclasses
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
+
+from mass_jax.types import Tokenizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +22,7 @@ class Problem:
       facts: what the prompt states to be true, in a form that a solution could also contain (worked examples); used to
         verify practice, never to read the answer.
       difficulty: 0 is the easiest level.
-      family: the hidden rule. Privileged: only the oracle controls and the diagnostics may read it.
+      family: the hidden rule. Only the oracle controls and the diagnostics may read it.
     """
 
     prompt: str
@@ -76,19 +78,7 @@ class Check(NamedTuple):
 
 
 class Task(Protocol):
-    """One domain."""
-
-    @property
-    def privileged(self) -> bool:
-        """Whether the domain knows what is hidden from a solver; if not, the methods marked so are never called."""
-
-    @property
-    def demonstrates(self) -> bool:
-        """Whether a problem shows solved examples; if not, `shown_practice` is never called."""
-
-    @property
-    def stops(self) -> tuple[str, ...]:
-        """Strings that end a completion, for models that would write on."""
+    """What every domain has."""
 
     @property
     def check_names(self) -> tuple[str, ...]:
@@ -110,24 +100,49 @@ class Task(Protocol):
         """Read what a generator wrote for ``problem``. Never raises: what cannot be read is `MALFORMED`."""
 
     def grade(self, problems: Sequence[Problem], texts: Sequence[str]) -> list[Verdict]:
-        """Judge one completion of each problem's solve prompt."""
+        """Judge one completion of each problem's solve prompt. Never raises for what a model wrote."""
 
     def checks(self, problem: Problem, practice: Practice) -> tuple[Check, ...]:
         """What a verification scorer asks the model; always as many checks as `check_names`, in that order."""
 
-    def is_correct(self, problem: Problem, practice: Practice) -> bool:
-        """Privileged: every statement of the practice holds in the family of ``problem``."""
-
-    def is_on_family(self, problem: Problem, practice: Practice) -> bool:
-        """Privileged: what the practice states as given holds in the family of ``problem``."""
-
     def leaks(self, problem: Problem, practice: Practice) -> bool:
         """The practice mentions something that ``problem`` asks for, whether right or wrong."""
+
+
+@runtime_checkable
+class KnowsFamily(Task, Protocol):
+    """What a domain adds that knows the hidden rule of a problem: only oracle controls and diagnostics may ask it."""
+
+    def is_correct(self, problem: Problem, practice: Practice) -> bool:
+        """Every statement of the practice holds in the family of ``problem``."""
+
+    def is_on_family(self, problem: Problem, practice: Practice) -> bool:
+        """What the practice states as given holds in the family of ``problem``."""
 
     def gold_practice(
         self, problem: Problem, count: int, rng: np.random.Generator, strict: bool
     ) -> tuple[Practice, ...]:
-        """Privileged: correct practice of the problem's family; where ``strict``, none of it leaks."""
+        """Correct practice of the problem's family; where ``strict``, none of it leaks."""
+
+
+@runtime_checkable
+class ShowsExamples(Task, Protocol):
+    """What a domain adds whose problems show solved examples."""
 
     def shown_practice(self, problem: Problem, count: int, rng: np.random.Generator) -> tuple[Practice, ...]:
         """What the problem itself shows as practice: each example is asked with the others shown (leave one out)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Domain:
+    """A task, and how the model that works on it reads and writes.
+
+    Attributes:
+      task: problems, prompts, a parser and a grader.
+      tokenizer: of the model.
+      stops: strings that end a completion, for models that would write on.
+    """
+
+    task: Task
+    tokenizer: Tokenizer
+    stops: tuple[str, ...] = ()

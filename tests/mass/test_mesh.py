@@ -21,7 +21,7 @@ import numpy as np
 
 from mass_jax.models import sharding
 from mass_jax.mass import attribution, update
-from mass_jax.mass.actor import Actor, Domain
+from mass_jax.mass.actor import Actor
 from mass_jax.mass.generator import complete, solving
 from mass_jax.mass.state import init_state
 from mass_jax.mass.update import Experience, UpdateData
@@ -29,6 +29,7 @@ from mass_jax.models import lora, decoder
 from mass_jax.parallel import partition
 from mass_jax.models.tokenizer import WordTokenizer
 from mass_jax.parallel import mesh
+from mass_jax.tasks.base import Domain
 from tests.mass import tiny
 
 at_once, scan, *shapes = json.loads(sys.argv[1])

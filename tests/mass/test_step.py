@@ -9,10 +9,9 @@ import numpy as np
 import optax
 import pytest
 
-from mass_jax.mass.actor import Domain
 from mass_jax.mass.state import OuterConfig, TrainState, init_state
 from mass_jax.mass.step import Hooks, outer_step
-from mass_jax.tasks.base import Problem, Verdict
+from mass_jax.tasks.base import Domain, Problem, Verdict
 from mass_jax.types import PyTree
 from tests.mass import tiny
 

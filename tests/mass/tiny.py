@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 
 from mass_jax import metagrad
 from mass_jax.mass import attribution, scorer
-from mass_jax.mass.actor import Actor, Domain
+from mass_jax.mass.actor import Actor
 from mass_jax.mass.attribution import Weighed
 from mass_jax.mass.method import GeneratorConfig, InnerConfig, LengthConfig, Method, ScorerConfig
 from mass_jax.mass.packing import pack
@@ -32,7 +32,7 @@ from mass_jax.tasks import pipeline
 from mass_jax.tasks.arithmetic import documents
 from mass_jax.tasks.arithmetic.rules import make_rules
 from mass_jax.tasks.arithmetic.task import ArithmeticTask
-from mass_jax.tasks.base import MALFORMED, Practice, Problem, Verdict
+from mass_jax.tasks.base import MALFORMED, Domain, Practice, Problem, Verdict
 from mass_jax.types import Params, PyTree, Sequences
 from tests.models import tiny as models
 

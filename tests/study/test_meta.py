@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from mass_jax.errors import InputError
-from mass_jax.mass.actor import Domain
 from mass_jax.mass.state import TrainState
 from mass_jax.parallel.preemption import Preempted
 from mass_jax.runtime import profiling
@@ -21,6 +20,7 @@ from mass_jax.study import meta
 from mass_jax.study.meta import meta_train
 from mass_jax.tasks import pipeline
 from mass_jax.tasks.arithmetic.documents import KINDS, document_writer
+from mass_jax.tasks.base import Domain
 from mass_jax.types import Params
 from tests.mass import tiny
 from tests.runtime.killing import Killed, Stream

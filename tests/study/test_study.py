@@ -10,11 +10,11 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs import gsm8k_smollm2, smoke
+from experiments import evaluate
 from mass_jax import records
 from mass_jax.errors import InputError
 from mass_jax.reporting.report import write_report
 from mass_jax.runtime.results import merge
-from mass_jax.study import evaluate
 from mass_jax.study.evaluate import base_state, write_results
 from mass_jax.study.evaluator import Evaluator
 from mass_jax.study.study import base_folder, check_base, load_arm, open_study, train_arm
@@ -106,7 +106,7 @@ def test_the_whole_study_runs(config: ConfigDict, tmp_path: Path, caplog: pytest
     study = open_study(config, tmp_path / "run")
     assert (len(study.splits.train), len(study.splits.test)) == (8, 5)
     assert study.method.model.width == 16
-    assert study.domain.task.stops, "no chat template: prompted as a base model"
+    assert study.domain.stops, "no chat template: prompted as a base model"
     before = files(study.workdir)
     with pytest.raises(InputError, match="'mass_gold' of .* is not trained: 0 of 2 steps are done. Train it first, by"):
         load_arm(study, "mass_gold")

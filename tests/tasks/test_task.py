@@ -1,4 +1,4 @@
-"""The arithmetic task: grading table, parser against garbage, gold practice, checks, privileged views."""
+"""The arithmetic task: grading table, parser against garbage, gold practice, checks, what only controls may ask."""
 
 import dataclasses
 
@@ -8,7 +8,7 @@ import pytest
 from mass_jax.models.tokenizer import WordTokenizer
 from mass_jax.tasks.arithmetic import documents
 from mass_jax.tasks.arithmetic.rules import PAIRS
-from mass_jax.tasks.base import MALFORMED, Practice
+from mass_jax.tasks.base import MALFORMED, KnowsFamily, Practice, ShowsExamples
 from tests.tasks.helpers import PROBLEM, RULE, TASK, small_splits, small_task
 
 RIGHT = "equal to the reference"
@@ -219,7 +219,7 @@ def test_gold_practice_is_decided_by_the_generator():
     ],
 )
 @pytest.mark.parametrize("step", ["f2,0,5", "f9,3,9"])
-def test_privileged_views(prompt, answer, correct, on_family, leak, step):
+def test_what_only_the_controls_may_ask(prompt, answer, correct, on_family, leak, step):
     practice = Practice(prompt, f"{step} = {answer}", True)
     assert TASK.is_correct(PROBLEM, practice) is correct
     assert TASK.is_on_family(PROBLEM, practice) is on_family
@@ -257,3 +257,7 @@ def test_a_check_never_shows_what_the_problem_asks():
             assert len(asked) == 2
             for check in task.checks(problem, example):
                 assert not asked & set(f"{check.context} {check.target}".split())
+
+
+def test_the_family_is_known_and_no_example_is_shown():
+    assert isinstance(TASK, KnowsFamily) and not isinstance(TASK, ShowsExamples)

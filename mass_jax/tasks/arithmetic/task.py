@@ -1,4 +1,4 @@
-"""The arithmetic domain as a `Task`: prompts, parser, grader, checks, and the privileged views for the controls."""
+"""The arithmetic domain as a `Task`: prompts, parser, grader, checks, and what only the controls may ask."""
 
 import dataclasses
 import functools
@@ -22,9 +22,6 @@ class ArithmeticTask:
 
     rules: tuple[Rule, ...]
 
-    privileged = True
-    demonstrates = False
-    stops = ()
     check_names = ("first facts | practice", "last facts | practice", "answer | steps", "steps | facts")
 
     @functools.cached_property
@@ -119,7 +116,7 @@ class ArithmeticTask:
     def gold_practice(
         self, problem: Problem, count: int, rng: np.random.Generator, strict: bool
     ) -> tuple[Practice, ...]:
-        """Random problems of the hidden rule, never with the problem's own prompt; see `Task`."""
+        """Random problems of the hidden rule, never with the problem's own prompt; see `KnowsFamily`."""
         rule = self.rules[problem.family]
         asked = frozenset(int(x) for x in problem.prompt.partition(" ? ")[2].split()) if strict else frozenset()
         written: list[Practice] = []
@@ -128,10 +125,6 @@ class ArithmeticTask:
             if practice.prompt != problem.prompt:
                 written.append(practice)
         return tuple(written)
-
-    def shown_practice(self, problem: Problem, count: int, rng: np.random.Generator) -> tuple[Practice, ...]:
-        """Not available: a solution names the rule, which no problem does."""
-        raise NotImplementedError
 
     def _holds(self, problem: Problem, pairs: str) -> bool:
         rule = self.rules[problem.family]

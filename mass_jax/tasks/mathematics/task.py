@@ -2,9 +2,6 @@ r"""Mathematics as a `Task`: problems with a final answer in ``\boxed{}``, for c
 
 import dataclasses
 from collections.abc import Sequence
-from typing import NoReturn
-
-import numpy as np
 
 from mass_jax.tasks.base import Check, Practice, Problem, Verdict
 from mass_jax.tasks.mathematics import answers, overlap
@@ -53,9 +50,6 @@ class MathematicsTask:
             )
 
     check_names = ("solution | practice problem", "answer | practice problem", "test problem | practice")
-    privileged = False
-    """There is no hidden rule that a control could read."""
-    demonstrates = False
 
     @property
     def stops(self) -> tuple[str, ...]:
@@ -116,27 +110,6 @@ class MathematicsTask:
         length = min(LEAK_RUN, len(overlap.words(problem.prompt)))
         copied = own & overlap.runs(text, length)
         return bool(own) and len(copied) >= LEAK_SHARE * len(own)
-
-    def is_correct(self, problem: Problem, practice: Practice) -> bool:
-        """Not available; see `privileged`."""
-        self._refuse()
-
-    def is_on_family(self, problem: Problem, practice: Practice) -> bool:
-        """Not available; see `privileged`."""
-        self._refuse()
-
-    def gold_practice(
-        self, problem: Problem, count: int, rng: np.random.Generator, strict: bool
-    ) -> tuple[Practice, ...]:
-        """Not available; see `privileged`."""
-        self._refuse()
-
-    def shown_practice(self, problem: Problem, count: int, rng: np.random.Generator) -> tuple[Practice, ...]:
-        """Not available: problems come without solved examples."""
-        self._refuse()
-
-    def _refuse(self) -> NoReturn:
-        raise NotImplementedError("mathematics problems have no hidden family: choose arms that read none.")
 
     def _clean(self, text: str) -> str:
         return without_special_tokens(text, self.special_tokens)

@@ -34,9 +34,6 @@ class OperatorsTask:
 
     rules: tuple[Rule, ...]
 
-    privileged = True
-    demonstrates = True
-    stops = ()
     check_names = ("value | lines", "first line | practice", "last line | practice")
 
     def problem(self, prompt: str) -> Problem:
@@ -102,7 +99,7 @@ class OperatorsTask:
     def gold_practice(
         self, problem: Problem, count: int, rng: np.random.Generator, strict: bool
     ) -> tuple[Practice, ...]:
-        """Random lines of the hidden rule that the problem does not show; see `Task`."""
+        """Random lines of the hidden rule that the problem does not show; see `KnowsFamily`."""
         rule, leaks = self.rules[problem.family], _both_orders(problem) if strict else ()
         lines = [(question(a, b), str(rule(a, b))) for a, b in PAIRS if line(rule, a, b) not in problem.facts]
         lines = [each for each in lines if each[0] not in leaks]

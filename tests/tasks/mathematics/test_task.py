@@ -1,9 +1,8 @@
 """The domain as the method sees it."""
 
-import numpy as np
 import pytest
 
-from mass_jax.tasks.base import MALFORMED, Practice, Problem
+from mass_jax.tasks.base import MALFORMED, KnowsFamily, Practice, Problem, ShowsExamples
 from mass_jax.tasks.mathematics import prompts
 from mass_jax.tasks.mathematics.task import MathematicsTask
 
@@ -57,7 +56,7 @@ def test_a_chat_model_reads_worked_practice_before_it_writes(grader):
 
 def test_only_a_base_model_needs_stop_strings(task):
     assert task.stops == (("\nProblem:",) if task.chat is None else ())
-    assert task.privileged is False
+    assert not isinstance(task, KnowsFamily | ShowsExamples), "there is no hidden rule, and no solved example"
 
 
 def test_a_base_models_next_example_would_begin_with_a_stop_string(grader):
@@ -133,14 +132,3 @@ def test_leaks_are_copies_of_the_problem(grader, practice, leaks):
 def test_leaks_of_a_short_problem(grader, text, leaks):
     short = Problem("What is $2+3$?", "\\boxed{5}", (), 0, 0)
     assert MathematicsTask(prompts.load("math"), grader).leaks(short, Practice(text, "\\boxed{5}", True)) is leaks
-
-
-def test_there_is_nothing_privileged(task):
-    calls = (
-        lambda: task.is_correct(PROBLEM, PRACTICE),
-        lambda: task.is_on_family(PROBLEM, PRACTICE),
-        lambda: task.gold_practice(PROBLEM, 1, np.random.default_rng(0), strict=True),
-    )
-    for call in calls:
-        with pytest.raises(NotImplementedError, match="no hidden family"):
-            call()

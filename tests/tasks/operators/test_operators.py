@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mass_jax.tasks.base import MALFORMED, Practice, Problem
+from mass_jax.tasks.base import MALFORMED, KnowsFamily, Practice, Problem, ShowsExamples
 from mass_jax.tasks.operators import builder
 from mass_jax.tasks.operators.builder import PAIRS, OperatorsConfig, draw_problem, facts, load
 from mass_jax.tasks.operators.rules import INNER, OUTER, SHOWN, Rule, make_rules
@@ -126,7 +126,8 @@ def test_checks_ask_what_they_say():
     assert TASK.checks(PROBLEM, shown)[0] == (LINES + "4@7=", "8\n")
 
 
-def test_what_is_privileged():
+def test_what_knows_the_family():
+    assert isinstance(TASK, KnowsFamily) and isinstance(TASK, ShowsExamples)
     right, wrong = TASK.parse(PROBLEM, "5@2=6"), TASK.parse(PROBLEM, "5@2=7")
     assert TASK.is_correct(PROBLEM, right) and not TASK.is_correct(PROBLEM, wrong)
     assert not TASK.is_correct(PROBLEM, MALFORMED) and not TASK.is_on_family(PROBLEM, MALFORMED)
