@@ -32,7 +32,7 @@ TEST_WORKERS ?= 2
 TEST_ENV = JAX_PLATFORMS=cpu XLA_FLAGS="--xla_cpu_multi_thread_eigen=false $(QUICK)" OMP_NUM_THREADS=1 MPLBACKEND=Agg
 PYTEST := -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup demo smoke demo-llm reproduce-llm estimators estimators-gpt2 plan pod-local hyper-cleaning bench-sampling fuzz peers report test test-fast test-lower wheel lint format typecheck tensorboard clean distclean
+.PHONY: help setup demo smoke demo-llm reproduce-llm estimators estimators-gpt2 plan pod-local hyper-cleaning bench-sampling fuzz peers report docs test test-fast test-lower wheel lint format typecheck tensorboard clean distclean
 
 help:  ## show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1|/' | \
@@ -106,6 +106,9 @@ peers: .venv-bench/.stamp  ## time and memory against torch.autograd, higher and
 
 report: $(VENV)/.with-study  ## rewrite the report of a finished run: make report WORKDIR=runs/demo
 	$(BIN)/python -m mass_jax.reporting.report --workdir=$(WORKDIR)
+
+docs: $(VENV)/.with-study  ## render the tables of README.md and docs/ from docs/data
+	$(BIN)/python -m mass_jax.reporting.pages
 
 test: lint typecheck $(VENV)/.with-test,parity $(VENV)/.smollm2  ## lint, type-check and test
 	$(TEST_ENV) $(BIN)/python $(PYTEST)

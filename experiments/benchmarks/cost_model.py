@@ -16,6 +16,7 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from experiments.benchmarks.kept import keep
 from experiments.benchmarks.plan_pod import CHECKS, MESH_FORM, WIDTHS, Planner, is_mesh
 from mass_jax.errors import InputError
 from mass_jax.planning import cost, hlo
@@ -143,15 +144,14 @@ def main(config: ConfigDict, workdir: Path) -> None:
         )
     documents = (merged.train.replay_batch, merged.lengths.long_document)
     programs = cost.programs(method, outer, CHECKS, problems, documents, model.chips)
-    tables = [table(model, programs, CHIPS[values.chip])]
+    tables = {"priced": table(model, programs, CHIPS[values.chip])}
     name = f"{Path(config_flags.get_config_filename(values['config'])).stem}-{values.mesh}-{problems}"
     if values.compile:
         planner = Planner(config, values.arm, values.compile, workdir / f"{name}.json")
-        tables.append(comparison(model, programs, compile_all(planner, values.mesh, problems, model, programs)))
-    text = "\n\n".join(map(to_markdown, tables))
-    workdir.mkdir(parents=True, exist_ok=True)
-    (workdir / f"{name}.md").write_text(text + "\n", encoding="utf-8")
-    print(text)
+        compiled = compile_all(planner, values.mesh, problems, model, programs)
+        tables["compared"] = comparison(model, programs, compiled)
+    keep(workdir / f"{name}.table.json", **tables)
+    print("\n\n".join(map(to_markdown, tables.values())))
 
 
 def define_flags() -> None:

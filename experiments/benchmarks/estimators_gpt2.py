@@ -23,6 +23,7 @@ import jax.numpy as jnp
 from absl import flags
 from jax.sharding import SingleDeviceSharding
 
+from experiments.benchmarks.kept import keep
 from mass_jax import metagrad
 from mass_jax.metagrad import optimizers
 from mass_jax.models import gpt2
@@ -184,7 +185,7 @@ def run(
                 rows = [row for row in results["rows"] if row not in same]
                 results["rows"] = [*rows, measure(setting, plan, length, device)]
                 path.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-                path.with_suffix(".md").write_text(to_markdown(table(results["rows"])) + "\n", encoding="utf-8")
+                keep(path.with_suffix(".table.json"), memory=table(results["rows"]))
             progress.update(done)
     return results
 

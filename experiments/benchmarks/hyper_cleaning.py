@@ -24,6 +24,7 @@ import numpy as np
 import optax
 from absl import flags
 
+from experiments.benchmarks.kept import keep
 from mass_jax import metagrad
 from mass_jax.errors import InputError
 from mass_jax.metagrad import optimizers
@@ -183,7 +184,7 @@ def baselines(data: Data, steps: int) -> dict[str, float]:
 
 
 def run(workdir: Path, names: Sequence[str] | None, seeds: int, steps: int, outer_steps: int, corrupted: float) -> dict:
-    """All rows over all seeds; writes results.json and table.md."""
+    """All rows over all seeds; writes results.json, table.json and table.md."""
     chosen = [row for row in rows(steps) if names is None or row[0] in names]
     found: dict[str, list[dict[str, Any]]] = {}
     references: list[dict[str, float]] = []
@@ -206,7 +207,7 @@ def run(workdir: Path, names: Sequence[str] | None, seeds: int, steps: int, oute
         results["rows"].append({"estimator": name, "options": options, **summary})
     workdir.mkdir(parents=True, exist_ok=True)
     (workdir / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    (workdir / "table.md").write_text(to_markdown(table(results)) + "\n", encoding="utf-8")
+    keep(workdir / "table.json", rows=table(results))
     return results
 
 
@@ -252,7 +253,7 @@ def main() -> None:
 
 def define_flags() -> None:
     """What the command line takes. Called by the main program only: an importer has flags of its own."""
-    flags.DEFINE_string("workdir", "runs/hyper_cleaning", "Where results.json and table.md are written.")
+    flags.DEFINE_string("workdir", "runs/hyper_cleaning", "Folder for results.json, table.json and table.md.")
     program.define_names("estimators", None, sorted(metagrad.ESTIMATORS), "Only these estimators' rows; default: all.")
     flags.DEFINE_integer("seeds", 3, "Repetitions, each with its own split and corruption.", lower_bound=1)
     flags.DEFINE_integer("steps", 20, "K, inner steps.", lower_bound=2)

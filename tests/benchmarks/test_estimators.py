@@ -26,7 +26,7 @@ def test_rows_have_their_fields_and_are_not_measured_twice(tmp_path, monkeypatch
     assert any(row["rel_err"] > 1e-3 for row in rows if not row["exact"])
     assert json.loads((tmp_path / "results.json").read_text()) == results
     assert {path.name for path in tmp_path.iterdir()} == {
-        "results.json", "table.md", "memory.png", "time.png", "error.png"
+        "results.json", "table.json", "table.md", "memory.png", "time.png", "error.png"
     }  # fmt: skip
 
     def never(*_):

@@ -91,7 +91,7 @@ def test_rows_are_measured_once_and_kept(tmp_path, monkeypatch):
     results = again(TINY, [TEXTBOOK._replace(model={"remat": True}), LEAN], [8])
     assert measured == [("adjoint", 8), ("unroll", 8)]
     assert json.loads(path.read_text()) == results
-    assert path.with_suffix(".md").read_text().splitlines()[2:] == [
+    assert path.with_suffix(".table.md").read_text().splitlines()[2:] == [
         "| 8 | unroll | remat=step, validation_slice=2, model.remat=True | 2.00 | 0.50 | 1:01 |",
         "| 8 | adjoint | microbatch=2, validation_slice=2, model.remat=True, model.loss_chunk=8 | 1.00 | 0.50 | 1:01 |",
     ]

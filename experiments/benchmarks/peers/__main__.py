@@ -48,6 +48,7 @@ from absl import flags
 from rich.console import Console
 
 from experiments.benchmarks import problems
+from experiments.benchmarks.kept import keep
 from experiments.benchmarks.peers.worker import Call, serve
 from mass_jax.errors import InputError
 from mass_jax.reporting.table import Table, to_markdown
@@ -262,7 +263,7 @@ def to_table(rows: Sequence[dict[str, Any]]) -> Table:
 
 
 def run(size: str, rounds: int, workdir: Path, console: Console) -> dict[str, Any]:
-    """Measures everything, and writes results.json and table.md.
+    """Measures everything, and writes results.json, table.json and table.md.
 
     Returns:
       What results.json holds.
@@ -293,7 +294,7 @@ def run(size: str, rounds: int, workdir: Path, console: Console) -> dict[str, An
         "command": f"python -m experiments.benchmarks.peers --workdir={workdir} --size={size} --rounds={rounds}",
     }
     (workdir / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-    (workdir / "table.md").write_text(to_markdown(to_table(results["rows"])) + "\n", encoding="utf-8")
+    keep(workdir / "table.json", rows=to_table(results["rows"]))
     return results
 
 
@@ -342,7 +343,7 @@ def _processor() -> str:
 
 def define_flags() -> None:
     """What the command line takes. Called by the main program only: an importer has flags of its own."""
-    flags.DEFINE_string("workdir", "runs/peers", "Where results.json and table.md are written.")
+    flags.DEFINE_string("workdir", "runs/peers", "Folder for results.json, table.json and table.md.")
     flags.DEFINE_integer("rounds", 9, "Timed calls of every system.", lower_bound=1)
     flags.DEFINE_enum("size", "small", sorted(problems.SIZES), "Size of the problem.")
 

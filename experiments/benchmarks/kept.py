@@ -1,0 +1,24 @@
+"""How a benchmark keeps its tables, so that a page of the documentation can show them."""
+
+import shlex
+import sys
+from pathlib import Path
+
+from mass_jax.reporting import pages
+from mass_jax.reporting.table import Table, to_markdown
+from mass_jax.runtime import environment
+
+
+def keep(path: Path, **tables: Table) -> None:
+    """Writes tables with the command that made them: as JSON for ``docs/data``, and as Markdown beside it."""
+    made = environment.describe()
+    changed = " with uncommitted changes" if made["uncommitted"] else ""
+    origin = {
+        "command": shlex.join(["python", *sys.orig_argv[1:]]),
+        "commit": f"{made['commit']}{changed}",
+        "machine": f"{made['cpu']['model']}, {made['cpu']['cores']} cores; {made['devices']['kind']}",
+        "jax": made["packages"]["jax"],
+        "date": made["date"],
+    }
+    pages.save(path, tables, origin)
+    path.with_suffix(".md").write_text("\n\n".join(map(to_markdown, tables.values())) + "\n", encoding="utf-8")
