@@ -105,6 +105,7 @@ class Solutions(NamedTuple):
 
 def as_graded(verdicts: Sequence[Verdict], samples: int) -> Graded:
     """Verdicts on ``samples`` solutions of each problem, one problem's after the other's."""
+    # [P · S, 2] transposed: two rows of P · S verdicts.
     correct, judged = np.array([(each.correct and each.judged, each.judged) for each in verdicts]).T
     return Graded(correct.reshape(-1, samples), judged.reshape(-1, samples))
 
@@ -162,7 +163,9 @@ def references(actor: Actor, problems: Sequence[Problem], prompts: Sequence[str]
     pairs = [(prompt, problem.solution) for prompt, problem in zip(prompts, problems, strict=True)]
     packed = pack(tokenizer, pairs, room + lengths.solution, "lengths.prompt + lengths.solution")
     weighed = Weighed(
-        Sequences(packed.tokens[:, None], packed.target[:, None]), np.ones((len(problems), 1), np.float32)
+        # [P, T] to [P, 1, T]: one solution a problem.
+        Sequences(packed.tokens[:, None], packed.target[:, None]),
+        np.ones((len(problems), 1), np.float32),
     )
     return Solutions(weighed, None)
 

@@ -39,9 +39,11 @@ def schedule(config: InnerConfig, practice: Sequences) -> StepBatch:
     """Distribute one problem's practice [M, T] over the K steps."""
     index = jnp.arange(practice.tokens.shape[0])
     if config.schedule == "fresh":
+        # M = K · N: step t has the examples t · N to (t + 1) · N - 1.
         index_KxN = index.reshape(config.steps, -1)
     else:
         index_KxN = jnp.broadcast_to(index, (config.steps, index.size))
+    # [M, T] indexed by [K, N] is [K, N, T].
     return StepBatch(jax.tree.map(lambda leaf: leaf[index_KxN], practice), index_KxN)
 
 
@@ -106,8 +108,10 @@ def over_problems(config: InnerConfig, fn: Callable[..., Out], *trees_P: PyTree)
     # Problem i is done in round i mod count: what a device holds is a run of problems, one of which is done a round.
     rest = count * at_once - problems
     filled = jax.tree.map(lambda x: jnp.concatenate([x, x[:rest]]) if rest else x, trees_P)
+    # [P, ...] to [at_once, count, ...] to [count, at_once, ...]: entry (r, d) is problem d · count + r.
     grouped = jax.tree.map(lambda x: x.reshape(at_once, count, *x.shape[1:]).swapaxes(0, 1), filled)
     done = jax.lax.map(lambda trees: every(*trees), partition.spread(grouped, axis=1))
+    # The same backwards; what was filled up is cut off.
     ungrouped = jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(at_once * count, *x.shape[2:])[:problems], done)
     return partition.spread(ungrouped)
 

@@ -68,6 +68,7 @@ def join(prompts: np.ndarray, lengths: np.ndarray, completions: np.ndarray, mask
     target = np.zeros(tokens.shape, bool)
     tokens[:, :, : prompts.shape[1]] = prompts[:, None]
     for i, start in enumerate(lengths):
+        # Directly behind the prompt's last real token, over its padding, as the model wrote it.
         tokens[i, :, start : start + new] = completions[i]
         target[i, :, start : start + new] = mask[i]
     return Sequences(tokens, target)
@@ -78,6 +79,7 @@ def target_log_probs(config: ModelConfig, params: Params, adapter: PyTree, seque
     chex.assert_rank(sequences.tokens, 2)
     chex.assert_equal_shape(sequences)
     log_probs = decoder.token_log_probs(config, params, adapter, jnp.asarray(sequences.tokens))
+    # Log-probabilities begin at the second token: nothing predicts the first.
     target = sequences.target[:, 1:].astype(log_probs.dtype)
     return jnp.sum(log_probs * target, axis=-1), jnp.sum(target, axis=-1)
 

@@ -73,11 +73,14 @@ def features(actor: Actor, practice: PracticeArrays) -> Array:
         hidden, _ = decoder.forward(model, params, None, tokens)
         # The last written token: the state that has read the problem, the practice and its solution.
         target = practice.written.target.reshape(tokens.shape)
+        # argmax of booleans is the first True; of the reversed row it is the distance of the last one from the end.
         last = tokens.shape[-1] - 1 - jnp.argmax(target[:, ::-1], axis=-1)
         return jnp.take_along_axis(hidden, last[:, None, None], axis=1).reshape(problems, examples, -1)
     count = practice.checks.tokens.shape[2]
+    # [P, M, C, T] to [P · M · C, T] for the model, and its answers back to [P, M, C].
     flat = partition.spread(jax.tree.map(lambda leaf: leaf.reshape(-1, leaf.shape[-1]), practice.checks))
     outcome = mean_log_probs(model, params, None, flat).reshape(problems, examples, count)
+    # From CHECK_FLOOR .. 0 to -1 .. 0; then beside the task's mean [P, 1, C] to [P, M, 2 C] features.
     outcome = jnp.maximum(outcome, CHECK_FLOOR) / -CHECK_FLOOR
     mean = _valid_mean(outcome, practice.valid_PxM)[:, None]
     return jnp.concatenate([outcome, outcome - mean], axis=-1)

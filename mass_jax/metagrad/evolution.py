@@ -264,6 +264,7 @@ class PersistentEvolution(Population):
                 )
             windows = steps // self.window
             keys = jax.random.split(jax.random.key(self.seed) if key is None else key, windows)
+            # [K, ...] to [K / window, window, ...].
             split = jax.tree.map(lambda leaf: jnp.reshape(leaf, (windows, self.window, *leaf.shape[1:])), batches)
 
             def advance(carry: PyTree, window: tuple[Batch, Array]) -> tuple[PyTree, None]:
@@ -308,6 +309,7 @@ class PersistentEvolution(Population):
 
             params_2, opt_state_2, after_2 = jax.lax.map(particle, (jnp.asarray((1.0, -1.0)), params_2, opt_state_2))
             perturbation = jax.tree.map(jnp.add, perturbation, noise)
+            # [2]: how the outer loss of the particle with + and of that with - changed over the window.
             change = after_2 - before_2
             credit = _scaled((change[0] - change[1]) / (2 * self.sigma), perturbation)
             return PersistentState(params_2, opt_state_2, perturbation), after_2, credit
@@ -331,6 +333,7 @@ def _mean_and_diagnostics(draw: Callable[[Any], PyTree], xs: PyTree) -> tuple[Py
     (total, squares), _ = jax.lax.scan(add, (zeros, zeros), xs)
     mean = jax.tree.map(lambda leaf: leaf / samples, total)
     signal = optax.tree.norm(mean, squared=True)
+    # Summed over scalars: E[x²] - E[x]², over S - 1 for the variance of the mean.
     noise = jnp.maximum(optax.tree.sum(squares) / samples - signal, 0) / (samples - 1)
     scalars = sum(leaf.size for leaf in jax.tree.leaves(mean))
     ratio = (signal - noise) / jnp.maximum(noise, jnp.finfo(noise.dtype).tiny)

@@ -68,6 +68,7 @@ class Forward(CotangentEstimator):
         check_inputs(init, meta, batches)
         check_cotangent(cotangent, init)
         moved: PyTree = (meta, init) if self.init_grad else (meta,)
+        # Leaves [S, ...] times [...]: one number for each of the S tangents, summed over the leaves.
         products = [
             jnp.tensordot(tangent.reshape(len(tangent), -1), bar.reshape(-1), 1)
             for tangent, bar in zip(jax.tree.leaves(tangents), jax.tree.leaves(cotangent), strict=True)
@@ -79,6 +80,7 @@ class Forward(CotangentEstimator):
 def _basis(tree: PyTree) -> PyTree:
     """The unit vectors of ``tree`` as one pytree whose leaves have a leading axis S."""
     total = sum(jnp.size(leaf) for leaf in jax.tree.leaves(tree))
+    # Row s of the identity is the unit vector of scalar s, cut into the shapes of the leaves.
     return jax.vmap(lambda row: _from_flat(row, tree))(jnp.eye(total, dtype=bool))
 
 

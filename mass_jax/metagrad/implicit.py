@@ -156,6 +156,7 @@ class Implicit(CotangentEstimator):
         shift = self.damping + self.proximal
 
         def mean_over_batches(fn: Callable[[Batch], Any]) -> Any:
+            # The steps stand where examples would: slices [1, ...] of [K, ...], one batch at a time.
             total = sum_over_microbatches(lambda part: fn(jax.tree.map(lambda leaf: leaf[0], part)), batches, 1)
             return jax.tree.map(lambda leaf: leaf / steps, total)
 

@@ -44,6 +44,7 @@ def sum_over_microbatches(
         )
     if size == counts[0]:
         return fn(batch)
+    # [N, ...] to [N / size, size, ...]; scalars are no part of it and come back in `part_of`.
     split = [leaf.reshape(-1, size, *leaf.shape[1:]) for leaf in leaves if leaf.ndim]
 
     def part_of(pieces: list[jax.Array]) -> Batch:

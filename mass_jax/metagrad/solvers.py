@@ -89,6 +89,8 @@ def nystrom(product: Product, b: Params, rank: int, shift: float, key: Array) ->
     def column(place: Array) -> Array:
         return ravel_pytree(product(unravel(jnp.zeros_like(flat).at[place].set(1))))[0]
 
+    # ``columns`` is Cᵀ, [rank, n]: row i is column places[i] of H. So W = columns[:, places] and CᵀC = columns @
+    # columns.T.
     columns = jax.lax.map(column, places)
     core = shift * columns[:, places] + columns @ columns.T
     # A pseudo-inverse: parameters that the loss does not read give columns of zeros.

@@ -61,14 +61,17 @@ def snapshot_tree(steps: int, arity: int) -> Tree:
     """The tables of a tree of ``arity`` over ``steps``."""
     slot_K = np.zeros(steps, np.int32)
     for step in range(1, steps):
+        # step = rest · arity^level, rest no multiple of arity: its last digit that is not zero, and where that stands.
         level, rest = 0, step
         while rest % arity == 0:
             level, rest = level + 1, rest // arity
         slot_K[step] = 1 + level * (arity - 1) + rest % arity - 1
+    # What lies in each slot after the run: the last step that was put there. Then the walk back, on paper.
     held = {int(slot): step for step, slot in enumerate(slot_K)}
     start_K = np.zeros(steps, np.int32)
     for step in reversed(range(steps)):
         start_K[step] = max(other for other in held.values() if other <= step)
+        # The steps between are taken again, and each goes into its slot.
         held.update({int(slot_K[passed]): passed for passed in range(int(start_K[step]) + 1, step + 1)})
     return Tree(int(slot_K.max()) + 1, slot_K, start_K)
 
@@ -132,6 +135,7 @@ def place_finder(
         def step(u: Array, carry: tuple[PyTree, PyTree]) -> tuple[PyTree, PyTree]:
             slots, at = carry
             at, _ = advance(at, _index(batches, u))
+            # ``at`` is now the state before step u + 1.
             return _store(slots, at, slot_K[u + 1]), at
 
         first = start_K[t]

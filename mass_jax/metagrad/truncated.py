@@ -140,6 +140,7 @@ class Truncated(CotangentEstimator):
 
         def length(bar: Cotangents) -> Array:
             params, state, grads = jax.tree.map(lambda leaf: leaf[0], residuals.places_W)
+            # Each part of the cotangent on its own, the other zero, through the first kept step.
             alone = ((bar.params, zeros_like(bar.state)), (zeros_like(bar.params), bar.state))
             return optax.tree.norm([pull_update(problem, grads, state, params, meta, part)[0] for part in alone])
 

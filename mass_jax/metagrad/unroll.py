@@ -88,6 +88,7 @@ class Unroll(ReverseEstimator):
         length = math.isqrt(total) if self.segments else total
         whole = total // length
         if whole > 1:
+            # [K, ...] to [whole, length, ...]: segments of about √K steps; the rest that fills none comes after them.
             stacked = jax.tree.map(lambda leaf: leaf[: whole * length].reshape(whole, length, *leaf.shape[1:]), batches)
             segment = jax.checkpoint(steps, prevent_cse=False)
             carry, _ = jax.lax.scan(lambda c, part: (segment(c, part), None), carry, stacked)

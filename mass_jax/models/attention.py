@@ -63,6 +63,7 @@ def rotation(
     frequencies = theta ** (-jnp.arange(half, dtype=dtype) / half)
     if scaling is not None:
         frequencies = scaling(frequencies, theta)
+    # [B, T, 1, C / 2]: the axis of one is that of the heads, which all turn by the same angles.
     angles = positions_BxT[..., None, None].astype(dtype) * frequencies
     cos, sin = jnp.cos(angles), jnp.sin(angles)
     if scaling is not None and scaling.attention_factor != 1.0:
@@ -72,6 +73,7 @@ def rotation(
 
 def rotate(x_BxTxHxC: Array, cos: Array, sin: Array) -> Array:
     """Rotary position embedding in the half-split layout (Su et al. 2021, arXiv 2104.09864, eq. 34)."""
+    # Channel c of the first half and channel c of the second are the two coordinates of one rotated plane.
     first, second = jnp.split(x_BxTxHxC, 2, axis=-1)
     rotated = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
     return rotated.astype(x_BxTxHxC.dtype)
@@ -120,6 +122,8 @@ class Linear(nn.Module):
         if lora is not None:
             # Two thin products, never W + A B: the merged matrix would be one full weight a problem.
             a, b = (lora[name].astype(x.dtype) for name in ("a", "b"))
+            # [B · T, D_in] @ [D_in, R] for one adapter; for P of them [P, (B / P) · T, D_in] @ [P, D_in, R], row by
+            # row.
             x_by_adapter = x_NxD if a.ndim == 2 else x.reshape(a.shape[0], -1, x.shape[-1])
             y = y + ((x_by_adapter @ a) @ b).reshape(y.shape)
         return checkpoint_name(y.reshape(*x.shape[:-1], self.features), str(self.name))
@@ -147,6 +151,8 @@ class Attention(nn.Module):
         q = Linear(c.heads * c.head_dim, c.qkv_bias, name="q_proj")(h, lora.get("q_proj"))
         k = Linear(c.kv_heads * c.head_dim, c.qkv_bias, name="k_proj")(h, lora.get("k_proj"))
         v = Linear(c.kv_heads * c.head_dim, c.qkv_bias, name="v_proj")(h, lora.get("v_proj"))
+        # Heads are neighbouring columns of a projection: [B, T, H · C] to [B, T, H, C], and G key-value heads
+        # likewise.
         q = q.reshape(batch, length, c.heads, c.head_dim)
         k = k.reshape(batch, length, c.kv_heads, c.head_dim)
         v = v.reshape(batch, length, c.kv_heads, c.head_dim)
@@ -154,12 +160,16 @@ class Attention(nn.Module):
             q, k = norm(name="q_norm")(q), norm(name="k_norm")(k)
         q = rotate(q, view.cos, view.sin) * (c.head_dim**-0.5 if c.query_scale is None else c.query_scale)
         # Heads before slots: a product over a cache in the other order would transpose all of it for every token.
+        # [B, T, G, C] to [B, G, T, C].
         k, v = rotate(k, view.cos, view.sin).swapaxes(1, 2), v.swapaxes(1, 2)
         if cache is not None:
+            # The T new tokens replace slots ``slot`` to ``slot + T - 1`` of S; from here on k and v are the whole
+            # cache.
             k = jax.lax.dynamic_update_slice_in_dim(cache[0], k.astype(cache[0].dtype), slot, axis=2)
             v = jax.lax.dynamic_update_slice_in_dim(cache[1], v.astype(cache[1].dtype), slot, axis=2)
             cache = (k, v)
 
+        # Query head h reads key-value head h // (H / G): [B, T, H, C] to [B, T, G, H / G, C] to [B, G, H / G, T, C].
         q = q.reshape(batch, length, c.kv_heads, c.heads // c.kv_heads, c.head_dim).transpose(0, 2, 3, 1, 4)
         # Heads before tokens: batched products of matrices as they lie. In another order XLA's CPU compiler transposes
         # them, and a token's attention over its cache takes twice as long.
@@ -171,6 +181,7 @@ class Attention(nn.Module):
         shares = jnp.exp(scores)
         totals = jnp.sum(shares, axis=-1, keepdims=True)
         mixed = jnp.einsum("bghts,bgsc->bghtc", shares.astype(v.dtype), v) / totals
+        # Back to [B, T, G, H / G, C], whose last three axes are the H · C columns that the heads were cut from.
         mixed = mixed.astype(x_BxTxD.dtype).transpose(0, 3, 1, 2, 4).reshape(batch, length, c.heads * c.head_dim)
         out = Linear(c.width, name="o_proj")(mixed, lora.get("o_proj"))
         if c.post_norms:
@@ -181,6 +192,7 @@ class Attention(nn.Module):
 def views(config: ModelConfig, positions_BxT: Array, seen_BxS: Array, dtype: Any) -> tuple[View, ...]:
     """What layers of each kind need: those that see everything, then those that slide, if any do."""
     wide = jnp.promote_types(dtype, jnp.float32)
+    # How far token t stands behind the token of slot s: 0 is itself, below 0 is later, `UNSEEN` is far below.
     distance_BxTxS = positions_BxT[..., None] - seen_BxS[:, None, :]
     visible = distance_BxTxS >= 0
 
@@ -204,4 +216,5 @@ def pick(views: tuple[View, ...], slides: Array | bool | None) -> View:
         return views[0]
     if isinstance(slides, bool):
         return views[slides]
+    # Both have the same shapes, so that a layer that a scan traces once can be of either kind.
     return jax.tree.map(partial(jnp.where, slides), views[1], views[0])

@@ -48,10 +48,12 @@ def map_positions(fn: Callable[[PyTree], Array], tree_BxT: PyTree, chunk: int | 
         return fn(tree_BxT)
 
     def split(leaf: Array) -> Array:
+        # [B, T, ...] to [chunks, B, each, ...]: T is padded to a multiple of ``each``, and the map goes over chunks.
         padded = jnp.pad(leaf, [(0, 0), (0, -length % each)] + [(0, 0)] * (leaf.ndim - 2))
         return padded.reshape(batch, -1, each, *leaf.shape[2:]).swapaxes(0, 1)
 
     found = jax.lax.map(jax.checkpoint(fn, prevent_cse=False), jax.tree.map(split, tree_BxT))
+    # [chunks, B, each] back to [B, chunks · each], and the padding off.
     return found.swapaxes(0, 1).reshape(batch, -1)[:, :length]
 
 

@@ -57,6 +57,7 @@ def init(config: ModelConfig, key: Array) -> Params:
             **MLP(config).init(mlp_key, x, {})["params"],
         }
 
+    # One key a layer: each leaf gets the leading axis L.
     layers = jax.vmap(init_layer)(jax.random.split(layer_key, config.layers))
     params = {
         "embed": jax.random.normal(embed_key, (config.vocab_size, config.width)) * config.width**-0.5,
@@ -142,6 +143,7 @@ def forward(
     kv: Any = None if cache is None else (cache.keys, cache.values)
     if config.scan_layers:
         flags = jnp.asarray(slides) if len(seen) > 1 else None
+        # The scan slices L off every leaf: parameters, adapter ([L, P, ...] or [L, ...]), cache and flags.
         x, kv = jax.lax.scan(layer, x, (params["layers"], adapter or {}, kv, flags))
     else:
         kvs = []
@@ -149,6 +151,7 @@ def forward(
             own, lora = _layer(params["layers"], i), _layer(adapter or {}, i)
             x, one = layer(x, (own, lora, None if kv is None else (kv[0][i], kv[1][i]), slides[i]))
             kvs.append(one)
+        # From L pairs (keys, values) to a tuple of L keys and one of L values.
         kv = None if cache is None else tuple(zip(*kvs, strict=True))
     hidden = normalize(x, params["final_norm"], config.norm_eps, config.norm_plus_one)
     return hidden, (None if kv is None else KVCache(kv[0], kv[1], seen_BxS))
@@ -172,6 +175,7 @@ def logits(config: ModelConfig, params: Params, hidden_BxTxD: Array) -> Array:
 
 def token_log_probs(config: ModelConfig, params: Params, adapter: PyTree, tokens_BxT: Array) -> Array:
     """Log p(token_t | tokens before t), float32 or wider, [B, T - 1], for t = 1 .. T - 1."""
+    # The state that has read tokens 0 .. t - 1 predicts token t: inputs lose the last token, targets the first.
     hidden_BxTxD, _ = forward(config, params, adapter, tokens_BxT[:, :-1])
     return target_log_probs(
         lambda hidden: logits(config, params, hidden), hidden_BxTxD, tokens_BxT[:, 1:], config.loss_chunk

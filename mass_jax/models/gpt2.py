@@ -133,6 +133,7 @@ def token_losses(config: GPT2Config, params: Params, tokens_BxT: Array) -> Array
 def _attention(config: GPT2Config, layer: Params, h_BxTxD: Array) -> Array:
     batch, length, width = h_BxTxD.shape
     channels = width // config.heads
+    # The 3 · D columns are query, key and value, each cut into heads: [B, T, 3, H, C].
     qkv = _linear(layer["qkv"], h_BxTxD).reshape(batch, length, 3, config.heads, channels)
     q, k, v = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
     scores_BxHxTxS = jnp.einsum("bthc,bshc->bhts", q * channels**-0.5, k)

@@ -45,6 +45,7 @@ def init(config: LoraConfig, params: Params, key: Array) -> PyTree:
         raise ValueError(f"lora.targets = {config.targets!r} matches none of {sorted(projections)}.")
     adapter = {}
     for name, subkey in zip(chosen, jax.random.split(key, len(chosen)), strict=True):
+        # A stacked kernel is [L, D_in, D_out].
         layers, d_in, d_out = projections[name].shape
         dtype = projections[name].dtype
         adapter[name] = {

@@ -141,6 +141,7 @@ def sample(
     problems = len(prompts_PxT)
     config = dataclasses.replace(config, scan_layers=config.scan_decode)
     if adapter_per_problem:
+        # [P, L, ...] to [L, P, ...]: the decoder goes over layers first.
         adapter = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), adapter)
     if not config.scan_layers:
         params, adapter = unstack(config, params, adapter)
@@ -158,6 +159,7 @@ def sample(
             state, finished = _cut(state, stops, limit - every, pad_id)
             if finished:
                 break
+    # Rows are problem by problem: row p · S + s is sample s of problem p.
     return jax.tree.map(lambda leaf: leaf.reshape(problems, spec.samples, -1), hosts.local(state.out))
 
 
@@ -245,9 +247,12 @@ def prefill(
     empty = init_cache(config, problems, length, dtype)
     hidden, cache = decoder.forward(config, params, adapter, prompts_PxT, positions, empty)
     assert cache is not None
+    # Of each problem the state of its last real token, [P, T, D] to [P, D]: what follows is padding.
     last_PxD = jnp.take_along_axis(hidden, (lengths_P - 1)[:, None, None], axis=1)[:, 0]
 
     def grow(leaf: Array, slot_axis: int, value: int) -> Array:
+        # Keys and values are [P, G, T, C] or [L, P, G, T, C], positions [P, T]: P becomes P · S, and T grows by the
+        # new slots.
         leaf = jnp.repeat(leaf, samples, axis=leaf.ndim - 4 if leaf.ndim >= 4 else 0)
         widths = [(0, max_new_tokens if axis == slot_axis else 0) for axis in range(leaf.ndim)]
         return jnp.pad(leaf, widths, constant_values=value)
@@ -255,6 +260,7 @@ def prefill(
     keys, values = jax.tree.map(lambda leaf: grow(leaf, leaf.ndim - 2, 0), (cache.keys, cache.values))
     cache = KVCache(keys, values, grow(cache.positions_BxS, 1, UNSEEN))
     each = jax.vmap(jax.random.fold_in, (None, 0))
+    # One key for each (problem, sample), in the order of the rows: [P, S] flattened to [P · S].
     key_B = jax.vmap(lambda k: each(k, jnp.arange(samples)))(each(key, identities_P)).reshape(-1)
     step = jnp.zeros((), jnp.int32)
     token, log_prob = _choose(config, params, jnp.repeat(last_PxD, samples, axis=0), key_B, step, temperature, top_p)
@@ -277,6 +283,7 @@ def decode(
     state: State,
 ) -> State:
     """Write tokens until ``limit`` of them are written, or all sequences are done."""
+    # The new tokens have the last slots: [prompt | new], as many new ones as `out` has columns.
     first_slot = state.cache.positions_BxS.shape[1] - state.out.mask_PxSxT.shape[1]
 
     def body(state: State) -> State:
@@ -297,6 +304,7 @@ def decode(
             params,
             adapter,
             state.token_B[:, None],
+            # Positions go on from each prompt's own length; the slot is the same for all (see `KVCache`).
             (state.length_B + step)[:, None],
             state.cache,
             first_slot + step,
@@ -312,6 +320,7 @@ def _spread(state: State) -> State:
     """Sequences over the mesh, and the heads of their caches."""
 
     def cached(leaf: Array) -> Array:
+        # [P · S, G, slots, C], or with L before it: the last four axes are counted from the right.
         return partition.constrain(leaf, *(None,) * (leaf.ndim - 4), partition.PROBLEMS, partition.TENSOR)
 
     keys, values = jax.tree.map(cached, (state.cache.keys, state.cache.values))
@@ -348,6 +357,8 @@ def _nucleus(probabilities_BxV: Array, top_p: float) -> Array:
 
     def halve(_: int, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = bounds
+        # Invariant: the tokens at least as likely as ``low`` have the mass, those at least as likely as ``high`` need
+        # not.
         middle = (low + high) / 2
         mass = jnp.sum(jnp.where(probabilities_BxV >= middle, probabilities_BxV, 0), axis=-1, keepdims=True)
         enough = mass >= top_p
