@@ -3,9 +3,12 @@
 from collections.abc import Collection
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, ConfigDict, Field
-
+from mass_jax import extras
 from mass_jax.errors import not_one_of
+
+extras.require("study")
+
+from pydantic import AfterValidator, ConfigDict, Field  # noqa: E402
 
 FORBID = ConfigDict(extra="forbid")
 """Of every group of fields: one that it does not have is a mistake."""

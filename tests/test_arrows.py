@@ -12,7 +12,7 @@ ARROWS: dict[str, set[str]] = {
     "errors": set(),
     "types": set(),
     "extras": set(),
-    "fields": {"errors"},
+    "fields": {"extras", "errors"},
     "records": {"errors"},
     "parallel": {"types", "errors"},
     "metagrad": {"types"},
