@@ -12,11 +12,11 @@ from ml_collections import ConfigDict
 from mass_jax.errors import InputError
 from mass_jax.parallel import hosts
 from mass_jax.reporting.report import write_report
-from mass_jax.runtime import command_line
 from mass_jax.runtime.clock import Clock
 from mass_jax.runtime.compilation import enable_compilation_cache
 from mass_jax.runtime.progress import Progress
 from mass_jax.runtime.results import merge
+from mass_jax.study import entry
 from mass_jax.study.evaluate import base_state, for_answers, write_results
 from mass_jax.study.gate import opened
 from mass_jax.study.study import open_study, train_arm
@@ -61,4 +61,4 @@ def _reported(workdir: Path) -> Path:
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    entry.run(main)

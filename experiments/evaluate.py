@@ -9,17 +9,15 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from mass_jax.runtime import command_line
 from mass_jax.runtime.clock import Clock
 from mass_jax.runtime.compilation import enable_compilation_cache
+from mass_jax.study import entry
 from mass_jax.study.evaluate import base_state, for_answers, write_results
-from mass_jax.study.schema import check
 from mass_jax.study.study import check_base, check_trained, load_arm, open_study
 
 
 def main(config: ConfigDict, workdir: Path) -> None:
     """Evaluate what is trained; what is not is said, and nothing is trained."""
-    check(config)
     for name in config.arms:
         check_trained(config, workdir, name)
     check_base(config, workdir)
@@ -32,4 +30,4 @@ def main(config: ConfigDict, workdir: Path) -> None:
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    entry.run(main)

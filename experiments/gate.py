@@ -8,9 +8,9 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from mass_jax.runtime import command_line
 from mass_jax.runtime.clock import Clock
 from mass_jax.runtime.compilation import enable_compilation_cache
+from mass_jax.study import entry
 from mass_jax.study.gate import opened
 from mass_jax.study.study import open_study
 
@@ -26,4 +26,4 @@ def main(config: ConfigDict, workdir: Path) -> None:
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    entry.run(main)

@@ -14,18 +14,16 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict
 
-from mass_jax.runtime import command_line
 from mass_jax.runtime.compilation import enable_compilation_cache
 from mass_jax.runtime.workdir import write_atomically
+from mass_jax.study import entry
 from mass_jax.study.evaluate import base_state
 from mass_jax.study.harness import evaluate, named_arm, write_task
-from mass_jax.study.schema import check
 from mass_jax.study.study import check_base, check_trained, load_arm, open_study
 
 
 def main(config: ConfigDict, workdir: Path) -> None:
     """Evaluate one arm, and write what the harness says of it."""
-    check(config)
     arm = named_arm(config, flags.FLAGS.arm)
     if arm.model != "base":
         check_trained(config, workdir, arm.model)
@@ -48,4 +46,4 @@ def define_flags() -> None:
 
 if __name__ == "__main__":
     define_flags()
-    command_line.run(main)
+    entry.run(main)

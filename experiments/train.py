@@ -10,10 +10,10 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict
 
-from mass_jax.runtime import command_line
 from mass_jax.runtime.clock import Clock
 from mass_jax.runtime.compilation import enable_compilation_cache
-from mass_jax.study.schema import arm_config, check
+from mass_jax.study import entry
+from mass_jax.study.schema import arm_config
 from mass_jax.study.study import open_study, train_arm
 
 _ARM = flags.DEFINE_string("arm", "mass", "Which of config.arms to train.")
@@ -21,7 +21,6 @@ _ARM = flags.DEFINE_string("arm", "mass", "Which of config.arms to train.")
 
 def main(config: ConfigDict, workdir: Path) -> None:
     """Pretrain the base if there is none, then train the arm."""
-    check(config)
     arm_config(config, _ARM.value)  # a mistyped arm is refused before anything is computed
     enable_compilation_cache()
     with Clock(workdir, "train") as clock:
@@ -32,4 +31,4 @@ def main(config: ConfigDict, workdir: Path) -> None:
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    entry.run(main)

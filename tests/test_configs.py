@@ -196,10 +196,17 @@ def test_the_workdir_of_another_config_is_refused(tmp_path: Path):
         open_study(config, tmp_path / "run")
 
 
-def test_an_unknown_field_on_the_command_line_is_a_sentence(tmp_path: Path):
-    arguments = ["--config=configs/demo.py", "--config.nonsense=1", f"--workdir={tmp_path / 'run'}"]
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("nonsense=1", "has no field 'nonsense'"),
+        ("inner.problems_at_once=-1", "inner.problems_at_once = -1: give 0 or more."),  # which the file does not name
+    ],
+)
+def test_a_wrong_field_on_the_command_line_is_a_sentence(tmp_path: Path, change: str, said: str):
+    arguments = ["--config=configs/demo.py", f"--config.{change}", f"--workdir={tmp_path / 'run'}"]
     command = [sys.executable, "-m", "experiments.train", *arguments]
     done = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True)
     assert done.returncode == 2, done.stderr
-    assert "has no field 'nonsense'" in done.stderr and "Traceback" not in done.stderr
+    assert said in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "run").exists()

@@ -23,10 +23,9 @@ from mass_jax.planning import cost, hlo
 from mass_jax.planning.chips import CHIPS, GIB, PLANNED, Chip
 from mass_jax.planning.cost import Chips, CostModel, Program
 from mass_jax.reporting.table import Table, to_markdown
-from mass_jax.runtime import command_line
 from mass_jax.runtime.progress import Progress
-from mass_jax.study import setup
-from mass_jax.study.schema import arm_config, check
+from mass_jax.study import entry, setup
+from mass_jax.study.schema import arm_config
 
 
 class Compiled(NamedTuple):
@@ -129,8 +128,6 @@ def compile_all(
 
 def main(config: ConfigDict, workdir: Path) -> None:
     """Print the tables."""
-    jax.config.update("jax_platforms", "cpu")
-    check(config)
     jax.config.update("jax_enable_compilation_cache", False)
     values = flags.FLAGS
     merged, problems = arm_config(config, values.arm), values.problems or config.train.problems
@@ -165,5 +162,6 @@ def define_flags() -> None:
 
 
 if __name__ == "__main__":
+    jax.config.update("jax_platforms", "cpu")  # before the config is checked, which traces the estimator
     define_flags()
-    command_line.run(main)
+    entry.run(main)

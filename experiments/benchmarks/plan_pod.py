@@ -37,10 +37,10 @@ from mass_jax.planning.chips import CHIPS, GIB, PLANNED
 from mass_jax.planning.lower import Planned
 from mass_jax.planning.topology import described_devices, versions
 from mass_jax.reporting.table import Table, to_markdown
-from mass_jax.runtime import command_line, program
+from mass_jax.runtime import program
 from mass_jax.runtime.progress import Progress, duration
-from mass_jax.study import setup
-from mass_jax.study.schema import arm_config, check
+from mass_jax.study import entry, setup
+from mass_jax.study.schema import arm_config
 
 WIDTHS = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "f32": 4, "f64": 8, "s64": 8, "u64": 8}
 CHECKS = 3
@@ -264,8 +264,6 @@ def plan(planner: Planner, shapes: Sequence[str], counts: Sequence[int], others:
 
 def main(config: ConfigDict, workdir: Path) -> None:
     """Compile, and print the table."""
-    jax.config.update("jax_platforms", "cpu")
-    check(config)
     jax.config.update("jax_enable_compilation_cache", False)  # the seconds are part of the result
     values = flags.FLAGS
     if values.topology.partition(":")[0] not in PLANNED:
@@ -296,5 +294,6 @@ def define_flags() -> None:
 
 
 if __name__ == "__main__":
+    jax.config.update("jax_platforms", "cpu")  # before the config is checked, which traces the estimator
     define_flags()
-    command_line.run(main)
+    entry.run(main)

@@ -5,16 +5,17 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
+from ml_collections.config_dict import placeholder
 
 from mass_jax.errors import InputError, nearest
-from mass_jax.parallel import joining, preemption
+from mass_jax.parallel import hosts, joining, preemption
 from mass_jax.runtime import profiling, program
 from mass_jax.runtime.agreement import agree
-from mass_jax.runtime.configs import flatten
+from mass_jax.runtime.configs import flatten, summary
 
 try:
     _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file; change a field by --config.name=value.")
@@ -29,15 +30,74 @@ _PROCESS = flags.DEFINE_integer("process", None, "Which this is, from 0, where n
 _PATIENCE = flags.DEFINE_integer("patience", 300, "Seconds in which all processes have to come.", lower_bound=1)
 
 
+Read = TypeVar("Read")
+
+
 class ConfigError(InputError):
     """The command line does not give a config."""
 
 
-def run(main: Callable[[ConfigDict, Path], None]) -> NoReturn:
+class Default(NamedTuple):
+    """What a field is where a config does not name it.
+
+    Attributes:
+      value: the default.
+      kind: the type that the field takes, beside None.
+      meaning: what the field is for, in a line.
+    """
+
+    value: Any
+    kind: type
+    meaning: str
+
+
+class _ConfigParser(flags.ArgumentParser):
+    """Loads a config's file, and adds the fields that it leaves out, so that they can be set as all others."""
+
+    def __init__(self, files: flags.ArgumentParser, optional: Callable[[ConfigDict], Mapping[str, Default]]) -> None:
+        self._files, self._optional = files, optional
+        self.added: dict[str, Default] = {}
+
+    def parse(self, path: str) -> ConfigDict:
+        config = self._files.parse(path)
+        if isinstance(config, ConfigDict):
+            self.added = {}
+            with config.unlocked():
+                for name, default in self._optional(config).items():
+                    group, field = name.split(".")
+                    if field in config[group]:
+                        continue
+                    self.added[name] = default
+                    config[group][field] = placeholder(default.kind) if default.value is None else default.value
+        return config
+
+    def remove_defaults(self, config: ConfigDict) -> None:
+        """Takes out what was added and is not set: what is stored and compared is what the user wrote."""
+        with config.unlocked():
+            for name, default in self.added.items():
+                group, field = name.split(".")
+                if config[group][field] == default.value:
+                    del config[group][field]
+
+
+def run(
+    main: Callable[[Read, Path], None],
+    read: Callable[[ConfigDict], Read],
+    optional: Callable[[ConfigDict], Mapping[str, Default]],
+) -> NoReturn:
     """Parses the flags, calls ``main(config, workdir)`` and exits, with sentences and statuses as `program.run`.
 
-    The config is locked: a field that ``get_config`` does not set can be neither set by a flag nor by the program.
+    The config is locked: a field that neither ``get_config`` nor ``optional`` has can be set neither by a flag nor by
+    the program. The first process prints the whole of it.
+
+    Args:
+      main: the program.
+      read: checks a config, and makes of it what ``main`` takes.
+      optional: the fields that a config may leave out, ``{"group.field": default}``. They can be set as all others. One
+        that keeps its default is no part of what ``read`` gets: equal runs have equal configs, whatever is optional.
     """
+    flag = flags.FLAGS["config"]
+    flag.parser = parser = _ConfigParser(flag.parser, optional)
 
     def prepared() -> None:
         if not flags.FLAGS["verbosity"].present:
@@ -49,7 +109,12 @@ def run(main: Callable[[ConfigDict, Path], None]) -> NoReturn:
                 joining.join(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value, _PATIENCE.value)
                 own = flags.FLAGS.get_key_flags_for_module(sys.argv[0])
                 agree(_CONFIG.value, {flag.name: flag.value for flag in own})
-            main(_CONFIG.value, Path(_WORKDIR.value or ""))
+            resolved = summary(_CONFIG.value)
+            parser.remove_defaults(_CONFIG.value)
+            config = read(_CONFIG.value)
+            if not _DISTRIBUTED.value or hosts.first():
+                print(f"{_given()}\n{resolved}", file=sys.stderr, flush=True)
+            main(config, Path(_WORKDIR.value or ""))
         except InputError:
             raise
         except preemption.Preempted:
@@ -62,7 +127,14 @@ def run(main: Callable[[ConfigDict, Path], None]) -> NoReturn:
             traceback.print_exc()
             joining.leave(1)
 
-    program.run(prepared, _check_overrides, _check_flags, _help)
+    program.run(prepared, _check_overrides, _check_flags, lambda argv: _help(argv, parser))
+
+
+def _given() -> str:
+    """The config's file, and what the command line changes."""
+    flag = flags.FLAGS["config"]
+    changes = (f"{name}={value!r}" for name, value in config_flags.get_override_values(flag).items())
+    return " ".join((f"config {config_flags.get_config_filename(flag)}", *changes))
 
 
 def _check_flags() -> None:
@@ -136,7 +208,7 @@ def _check_overrides(argv: list[str]) -> None:
             raise ConfigError(f"The config '{path}' has no field '{name}'. {hint}")
 
 
-def _help(argv: list[str]) -> str:
+def _help(argv: list[str], parser: _ConfigParser) -> str:
     """The flags of this module, and the fields of the config that is given, with what its file says of them."""
     text = flags.FLAGS.module_help(sys.modules[__name__])
     loaded = _load(argv[1:])
@@ -144,7 +216,7 @@ def _help(argv: list[str]) -> str:
         return f"{text}\n\n--config=configs/demo.py --help shows the fields of that config, too."
     path, config = loaded
     files = [module.__file__ for name, module in sys.modules.items() if name.startswith("configs.")]
-    said: dict[str, str] = {}
+    said = {name: default.meaning for name, default in parser.added.items()}
     for file in (*files, path.partition(":")[0]):  # the given config last: it is made from the others
         said |= re.findall(r"^ *config\.([\w.]+) = [^#\n]*# (.+)$", Path(str(file)).read_text(encoding="utf-8"), re.M)
     fields = (f"--config.{name}={value!r}" for name, value in flatten(config).items())

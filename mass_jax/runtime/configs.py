@@ -51,6 +51,15 @@ def flatten(config: Config) -> dict[str, Any]:
     return walk(json.loads(to_json(config)), "")
 
 
+def summary(config: Config) -> str:
+    """Returns ``config`` for a log, one line a group: ``  train: problems=24 steps=50``."""
+    groups: dict[str, list[str]] = {}
+    for name, value in flatten(config).items():
+        group, _, field = name.rpartition(".")
+        groups.setdefault(group, []).append(f"{field}={value!r}")
+    return "\n".join(f"  {f'{group}: ' if group else ''}{' '.join(fields)}" for group, fields in groups.items())
+
+
 def config_diff(a: Config, b: Config) -> dict[str, tuple[Any, Any]]:
     """Returns the fields in which two configs differ, as ``{dotted name: (value in a, value in b)}``.
 

@@ -120,15 +120,15 @@ class Own(Runtime):
     kv_heads: Count
     head_dim: Count
     mlp_width: Count
-    rope_theta: Positive = 1.0
-    norm_eps: Weight = 0.0
-    tie_embeddings: Flag = True
-    qkv_bias: Flag = False
-    qk_norm: Flag = False
-    activation: Text = ""
-    norm_plus_one: Flag = False
-    post_norms: Flag = False
-    embed_scale: Positive = 1.0
+    rope_theta: Positive = ModelConfig.rope_theta
+    norm_eps: Weight = ModelConfig.norm_eps
+    tie_embeddings: Flag = ModelConfig.tie_embeddings
+    qkv_bias: Flag = ModelConfig.qkv_bias
+    qk_norm: Flag = ModelConfig.qk_norm
+    activation: Text = ModelConfig.activation
+    norm_plus_one: Flag = ModelConfig.norm_plus_one
+    post_norms: Flag = ModelConfig.post_norms
+    embed_scale: Positive = ModelConfig.embed_scale
 
 
 class Pretrained(Runtime):

@@ -1,5 +1,6 @@
 """The command line of a main, run as a program."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -23,7 +24,14 @@ def main(config, workdir):
     print("ran", config.outer.learning_rate, config.flag, config.shape, config.size)
     if config.seed == 1:
         config.sed = 2
-c.run(main)
+def read(config):
+    if config.outer.steps < 0:
+        raise c.ConfigError("outer.steps is negative.")
+    return config
+def optional(config):
+    return {"outer.steps": c.Default(1, int, "named"), "outer.chunk": c.Default(None, int, "how much at once"),
+            "outer.decay": c.Default(0.5, float, "of the rate")}
+c.run(main, read, optional)
 """
 
 
@@ -40,13 +48,39 @@ def program(tmp_path_factory):
         command = [sys.executable, str(directory / "main.py"), *arguments]
         return subprocess.run(command, cwd=directory, env={"PYTHONPATH": str(root)}, capture_output=True, text=True)
 
+    run.directory = directory
     return run
 
 
-def test_overrides_reach_main(program):
-    arguments = ("--config.outer.learning_rate=0.5", "--noconfig.flag", "--config.shape=3,4")
+def test_overrides_reach_main_and_the_whole_config_is_printed(program):
+    arguments = ("--config.outer.learning_rate=0.5", "--noconfig.flag", "--config.shape=3,4", "--config.outer.chunk=2")
     done = program("--config=x.py:large", *arguments, "--workdir=a")
     assert (done.returncode, done.stdout) == (0, "ran 0.5 False (3, 4) large\n"), done.stderr
+    assert done.stderr.splitlines() == [
+        "config x.py:large outer.learning_rate=0.5 flag=False shape=(3, 4) outer.chunk=2",
+        "  flag=False seed=0 shape=[3, 4] size='large'",
+        "  outer: chunk=2 decay=0.5 learning_rate=0.5 steps=3",
+    ]
+
+
+def test_what_a_config_does_not_name_is_stored_where_it_is_set(program):
+    """A run of before a field was there goes on, and one that gives the default is the same run."""
+    workdir = program.directory / "before"
+    workdir.mkdir()
+    outer = {"learning_rate": 1e-3, "steps": 3}
+    before = {"seed": 0, "flag": True, "shape": [1, 2], "outer": outer, "size": "small"}
+    (workdir / "config.json").write_text(json.dumps(before))
+    done = program("--config=x.py", "--config.outer.decay=0.5", "--workdir=before")
+    assert done.returncode == 0 and json.loads((workdir / "config.json").read_text()) == before, done.stderr
+    done = program("--config=x.py", "--config.outer.decay=0.25", "--config.outer.chunk=2", "--workdir=before")
+    assert done.returncode == 2
+    assert "outer.chunk: '<absent>' (there), 2 (now)\n  outer.decay: '<absent>' (there), 0.25 (now)" in done.stderr
+
+
+def test_help_has_the_fields_that_a_config_does_not_name(program):
+    done = program("--config=x.py", "--help")
+    assert done.returncode == 0 and "--config.outer.chunk=None " in done.stdout
+    assert "how much at once" in done.stdout and "named" not in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -55,7 +89,11 @@ def test_overrides_reach_main(program):
         (["--config=x.py", "--config.learning_rat=1", "--workdir=b"], ["'learning_rat'", "outer.learning_rate?"]),
         (["--config", "x.py", "--config.outer.stepz=1", "--workdir=b"], ["'outer.stepz'", "outer.steps"]),
         (["--config=x.py", "--config.seed.x=1", "--workdir=b"], ["'seed.x'", "seed"]),
-        (["--config=x.py", "--config.qqqqqq=1", "--workdir=b"], ["'qqqqqq'", "flag, outer.learning_rate"]),
+        (
+            ["--config=x.py", "--config.qqqqqq=1", "--workdir=b"],
+            ["'qqqqqq'", "flag, outer.chunk, outer.decay"],
+        ),
+        (["--config=x.py", "--config.outer.steps=-1", "--workdir=b"], ["outer.steps is negative."]),
         (["--config=x.py", "--config.seed=abc", "--workdir=b"], ["config.seed", "'abc'"]),
         (["--config=none.py", "--config.seed=1", "--workdir=b"], ["'none.py'", "cannot be read"]),
         (["--config=notes.md", "--workdir=b"], ["'notes.md'", "SyntaxError", "Give --config a Python file"]),
