@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from mass_jax.errors import InputError
 from mass_jax.parallel import hosts
-from mass_jax.reporting.report import write_report
+from mass_jax.reporting.report import summary, write_report
 from mass_jax.runtime.clock import Clock
 from mass_jax.runtime.compilation import enable_compilation_cache
 from mass_jax.runtime.progress import Progress
@@ -47,7 +47,7 @@ def main(config: ConfigDict, workdir: Path) -> None:
                 progress.update(0)
                 path = _reported(workdir)
                 progress.update(1)
-            print(f"The report is in {path}")
+            print(f"{summary(workdir)}\nThe report is in {path}")
 
 
 def _reported(workdir: Path) -> Path:

@@ -122,8 +122,7 @@ class Linear(nn.Module):
         if lora is not None:
             # Two thin products, never W + A B: the merged matrix would be one full weight a problem.
             a, b = (lora[name].astype(x.dtype) for name in ("a", "b"))
-            # [B · T, D_in] @ [D_in, R] for one adapter; for P of them [P, (B / P) · T, D_in] @ [P, D_in, R], row by
-            # row.
+            # For one adapter [B · T, D_in] @ [D_in, R]; for P of them [P, (B / P) · T, D_in] @ [P, D_in, R].
             x_by_adapter = x_NxD if a.ndim == 2 else x.reshape(a.shape[0], -1, x.shape[-1])
             y = y + ((x_by_adapter @ a) @ b).reshape(y.shape)
         return checkpoint_name(y.reshape(*x.shape[:-1], self.features), str(self.name))

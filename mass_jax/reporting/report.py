@@ -90,8 +90,30 @@ def _guarded(build: Callable[[Run], str], run: Run) -> str:
         return f'<p class="missing">This section could not be drawn: {escape(f"{type(error).__name__}: {error}")}</p>'
 
 
-def _headline(run: Run) -> str:
-    """One sentence with the main result, and what identifies the run."""
+def summary(workdir: str | Path) -> str:
+    """The main result of a run in two lines: the arm that it is about over Base, and the oracle.
+
+    Raises:
+      RunError: if the directory does not exist.
+    """
+    run = load_run(workdir)
+    oracle, base = (
+        dig(run.results, *row, "accuracy") for row in (("controls", "oracle_gold_family"), ("methods", "base"))
+    )
+    if oracle is None or base is None:
+        return _lead(run)
+    recovered = dig(run.results, "checks", "oracle_gain_recovered")
+    share = (
+        ""
+        if recovered is None
+        else f"; {label(trained_arm(run.results), run.results)} recovers {100 * recovered:.0f} % of that"
+    )
+    name = label("oracle_gold_family", run.results)
+    return f"{_lead(run)}\n{name} solves {percent(oracle)} %: {points(oracle - base)} points{share}."
+
+
+def _lead(run: Run) -> str:
+    """One sentence with the main result."""
     arm = trained_arm(run.results)
     mass, base = (dig(run.results, "methods", name, "accuracy") for name in (arm, "base"))
     count = dig(run.results, "methods", arm, "n")
@@ -105,6 +127,11 @@ def _headline(run: Run) -> str:
         if bounds is not None and diff is not None:
             lead += f": {points(diff)} points, 95 % interval {points(bounds[0])} to {points(bounds[1])}"
         lead += "."
+    return lead
+
+
+def _headline(run: Run) -> str:
+    """The main result, and what identifies the run."""
     verdicts = [verdict.passed for verdict in judge(run.results)]
     total = dig(run.results, "timing", "total_seconds")
     commit, made = str(run.results.get("commit") or ""), run.results.get("environment") or {}
@@ -123,7 +150,7 @@ def _headline(run: Run) -> str:
         for name, value in facts.items()
         if value is not None
     )
-    return f'<p class="lead">{escape(lead)}</p><div>{chips}</div>'
+    return f'<p class="lead">{escape(_lead(run))}</p><div>{chips}</div>'
 
 
 def main() -> None:

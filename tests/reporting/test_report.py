@@ -342,3 +342,19 @@ def test_each_target_can_be_missed(run_files: dict[str, str], path: tuple[str, .
     entry[path[-1]] = value
     missed = [verdict for verdict in judge(results) if not verdict.passed]
     assert len(missed) == 1 and claim in missed[0].claim
+
+
+def test_the_summary_has_the_main_result_and_the_oracle(workdir: Path):
+    assert report.summary(workdir).splitlines() == [
+        "MASS solves 62.0 % of 400 test problems, Base 46.0 %: +16.0 points, 95 % interval +13.0 to +19.0.",
+        "Oracle solves 65.0 %: +19.0 points; MASS recovers 84 % of that.",
+    ]
+
+
+def test_the_summary_of_a_domain_without_an_oracle_is_the_main_result(workdir: Path):
+    results = json.loads((workdir / "results.json").read_text())
+    del results["controls"]["oracle_gold_family"]
+    (workdir / "results.json").write_text(json.dumps(results))
+    assert "Oracle" not in report.summary(workdir)
+    (workdir / "results.json").unlink()
+    assert report.summary(workdir).startswith("results.json is not in this run")
