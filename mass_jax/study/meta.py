@@ -30,7 +30,7 @@ from mass_jax.runtime.progress import Progress
 from mass_jax.study import setup
 from mass_jax.study.watch import Watch
 from mass_jax.tasks import pipeline
-from mass_jax.tasks.base import Problem
+from mass_jax.tasks.base import Problem, Task
 from mass_jax.types import Array, Params
 
 WARM_UP = 2
@@ -137,17 +137,21 @@ def meta_train(
                 metagrad.warn_if_broken(base.method.estimator, diagnostics)
                 well_formed = values.get("synthesis/well_formed", 1.0)
                 if step == done and well_formed < LEAST_WELL_FORMED and train.malformed_advantage < 0:
-                    logging.warning(
-                        "Only %.0f %% of the practice is well formed: the generator is mostly told what not to write, "
-                        "and may end with nothing that can be read. Show it worked practice (task.shots), lower "
-                        "generator.temperature, or set train.malformed_advantage = 0.",
-                        100 * well_formed,
-                    )
+                    logging.warning(mostly_malformed(base.task, well_formed))
                 if (step + 1) % train.save_every == 0 or step + 1 == train.steps or watch.hopeless:
                     save(step + 1, position())
                     watch.stop_if_hopeless()
             notice.check()  # one that came in the last step: all is saved, and nothing else is begun
     return state
+
+
+def mostly_malformed(task: Task, share: float) -> str:
+    """What to do where only a ``share`` of the practice is well formed, in words of what the domain has."""
+    shown = "Show it worked practice (task.shots), lower" if hasattr(task, "shots") else "Lower"
+    return (
+        f"Only {100 * share:.0f} % of the practice is well formed: the generator is mostly told what not to write, and may end "
+        f"with nothing that can be read. {shown} generator.temperature, or set train.malformed_advantage = 0."
+    )
 
 
 def load_trained(train: ml_collections.ConfigDict, seed: int, base: Actor, workdir: Path) -> TrainState:

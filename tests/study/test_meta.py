@@ -17,10 +17,13 @@ from mass_jax.runtime.checkpoint import Checkpointer
 from mass_jax.runtime.guard import NonFiniteError
 from mass_jax.runtime.metrics import read_metrics, read_repeatable
 from mass_jax.study import meta
-from mass_jax.study.meta import meta_train
+from mass_jax.study.meta import meta_train, mostly_malformed
 from mass_jax.tasks import pipeline
 from mass_jax.tasks.arithmetic.documents import KINDS, document_writer
 from mass_jax.tasks.base import Domain
+from mass_jax.tasks.mathematics import prompts
+from mass_jax.tasks.mathematics.grading import Grader
+from mass_jax.tasks.mathematics.task import MathematicsTask
 from mass_jax.types import Params
 from tests.mass import tiny
 from tests.runtime.killing import Killed, Stream
@@ -165,6 +168,12 @@ def test_a_generator_that_writes_mostly_what_cannot_be_read_is_told_about(
     assert "well formed" not in caplog.text
     train(tmp_path / "strict", steps=2, domain=tiny.DOMAIN)
     assert caplog.text.count("Only 0 % of the practice is well formed") == 1
+    assert "read. Lower generator.temperature" in caplog.text, "this domain has no task.shots"
+
+
+def test_worked_practice_is_advised_where_the_domain_has_it():
+    told = mostly_malformed(MathematicsTask(prompts.load("gsm8k"), Grader()), 0.25)
+    assert told.startswith("Only 25 % of") and "Show it worked practice (task.shots), lower" in told
 
 
 def test_a_notice_saves_the_run_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
