@@ -149,8 +149,9 @@ def mostly_malformed(task: Task, share: float) -> str:
     """What to do where only a ``share`` of the practice is well formed, in words of what the domain has."""
     shown = "Show it worked practice (task.shots), lower" if hasattr(task, "shots") else "Lower"
     return (
-        f"Only {100 * share:.0f} % of the practice is well formed: the generator is mostly told what not to write, and may end "
-        f"with nothing that can be read. {shown} generator.temperature, or set train.malformed_advantage = 0."
+        f"Only {100 * share:.0f} % of the practice is well formed: the generator is mostly told what not to write, "
+        f"and may end with nothing that can be read. {shown} generator.temperature, or set "
+        "train.malformed_advantage = 0."
     )
 
 
