@@ -68,6 +68,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from mass_jax.models import sharding
 from mass_jax.parallel import partition
 from mass_jax.parallel import mesh
 from mass_jax.study.meta import meta_train

@@ -24,6 +24,7 @@ import jax
 import numpy as np
 
 from mass_jax.mass import arms
+from mass_jax.models import sharding
 from mass_jax.parallel import partition, hosts
 from mass_jax.parallel import joining, mesh
 from mass_jax.study.meta import meta_train

@@ -14,7 +14,7 @@ from mass_jax.metagrad import cost as traced
 from mass_jax.models.config import ModelConfig
 from mass_jax.models.lora import LoraConfig
 from mass_jax.models.pretrained import folder
-from mass_jax.planning import cost, lower
+from mass_jax.planning import chips, cost, lower
 from mass_jax.planning.cost import Chips, CostModel
 from mass_jax.planning.lower import Planned
 from tests.mass import tiny
@@ -149,3 +149,17 @@ def test_remat_that_is_not_modelled_is_refused_and_does_not_change_the_work():
     expected = cost.work(METHOD, VERIFIER, CHECKS, PROBLEMS, DOCUMENTS)
     assert expected is not None
     assert cost.work(method, VERIFIER, CHECKS, PROBLEMS, DOCUMENTS) == expected
+
+
+def test_throughput_is_of_all_devices(monkeypatch):
+    work = cost.Work(flops=6e12, tokens=300)
+    assert cost.throughput(None, 2.0) == {"seconds": 2.0}
+    assert cost.throughput(work, 2.0) == {"seconds": 2.0, "tokens_per_second": 150.0, "flops_per_second": 3e12}
+    monkeypatch.setattr(cost, "peak_flops", lambda kind: 1e12)
+    monkeypatch.setattr(jax, "device_count", lambda: 4)
+    assert cost.throughput(work, 2.0)["flop_utilisation"] == 0.75
+
+
+@pytest.mark.parametrize(("kind", "peak"), [("TPU v5 lite", 197e12), ("TPU v5p", 459e12), ("cpu", None)])
+def test_the_rate_of_a_device_is_known_or_none(kind, peak):
+    assert chips.peak_flops(kind) == peak

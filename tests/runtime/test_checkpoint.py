@@ -249,7 +249,7 @@ def test_all_processes_fall_back_together(checkpoints, monkeypatch, caplog, faul
         objection = 4 if fault == "unreadable" else 5
         return max(number, len(votes) == objection)
 
-    monkeypatch.setattr(checkpoint.processes, "largest", largest)
+    monkeypatch.setattr(checkpoint.hosts, "largest", largest)
     restored = Checkpointer(checkpoints).restore(make_state(0))
     assert restored.step == 1
     assert_bitwise_equal(restored.state, make_state(1))

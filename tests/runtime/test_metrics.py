@@ -13,9 +13,7 @@ import pytest
 from rich.console import Console
 from tensorboardX import record_writer
 
-from mass_jax.planning import cost
-from mass_jax.planning.cost import Work
-from mass_jax.runtime.metrics import MetricsWriter, PhaseTimer, read_metrics, throughput
+from mass_jax.runtime.metrics import MetricsWriter, PhaseTimer, read_metrics
 from mass_jax.runtime.progress import Progress, duration
 from mass_jax.runtime.workdir import WorkdirError
 
@@ -222,17 +220,3 @@ def test_time_left_counts_only_the_steps_of_this_run(monkeypatch):
 
 def test_duration():
     assert [duration(s) for s in (0.4, 65, 3723)] == ["0:00", "1:05", "1:02:03"]
-
-
-def test_throughput_is_of_all_devices(monkeypatch):
-    work = Work(flops=6e12, tokens=300)
-    assert throughput(None, 2.0) == {"seconds": 2.0}
-    assert throughput(work, 2.0) == {"seconds": 2.0, "tokens_per_second": 150.0, "flops_per_second": 3e12}
-    monkeypatch.setattr(cost, "peak_flops", lambda kind: 1e12)
-    monkeypatch.setattr(jax, "device_count", lambda: 4)
-    assert throughput(work, 2.0)["flop_utilisation"] == 0.75
-
-
-@pytest.mark.parametrize(("kind", "peak"), [("TPU v5 lite", 197e12), ("TPU v5p", 459e12), ("cpu", None)])
-def test_the_rate_of_a_device_is_known_or_none(kind, peak):
-    assert cost.peak_flops(kind) == peak

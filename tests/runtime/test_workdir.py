@@ -7,7 +7,7 @@ import sys
 import pytest
 from ml_collections import ConfigDict, FrozenConfigDict
 
-from mass_jax.errors import nearest
+from mass_jax.errors import InputError, nearest
 from mass_jax.parallel import hosts
 from mass_jax.runtime.configs import ABSENT, config_diff, fingerprint, flatten, to_json
 from mass_jax.runtime.workdir import WorkdirError, check_workdir, open_workdir
@@ -48,7 +48,7 @@ def test_nan_equals_itself():
 
 
 def test_unwritable_value_names_the_field():
-    with pytest.raises(WorkdirError, match=r"'model\.f' holds a function"):
+    with pytest.raises(InputError, match=r"'model\.f' holds a function"):
         to_json({"model": {"f": lambda: 0}})
 
 

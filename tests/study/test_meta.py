@@ -200,7 +200,7 @@ def test_a_notice_saves_the_run_where_it_is(tmp_path: Path, monkeypatch: pytest.
             signal.raise_signal(signal.SIGINT)
         return {}
 
-    monkeypatch.setattr(meta, "throughput", interrupted)
+    monkeypatch.setattr(meta.cost, "throughput", interrupted)
     with pytest.raises(Preempted) as stopped:
         train(tmp_path / "b", steps=3, save_every=3)
     assert stopped.value.code == 130 and signal.getsignal(signal.SIGINT) == signal.default_int_handler
