@@ -72,7 +72,7 @@ CASES = {
 # What the mains import is imported once; each runs in a fork of its own.
 FORKS = """
 import json, os, runpy, sys, traceback
-import experiments.evaluator, experiments.benchmarks.problems, mass_jax.reporting.estimators, mass_jax.study.study
+import mass_jax.study.evaluator, experiments.benchmarks.problems, mass_jax.reporting.estimators, mass_jax.study.study
 found = []
 for i, (name, *words) in enumerate(json.loads(sys.argv[1])):
     path = f"{sys.argv[2]}/{i}"
@@ -116,5 +116,5 @@ def test_help_is_shown_and_mistakes_are_sentences(ends: dict, case: tuple[str, .
 @pytest.mark.parametrize("path", MAINS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_main_goes_through_the_wrapper(path: Path):
     calls = [ast.unparse(node.func) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
-    wrapped = {"program.run", "command_line.run"} & set(calls)
+    wrapped = {"program.run", "command_line.run", "entry.run"} & set(calls)
     assert wrapped or path.stem in HAVE_OWN_PARSER, "InputErrors of this main end in a traceback"
