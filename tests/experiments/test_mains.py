@@ -2,12 +2,11 @@
 
 import ast
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests import programs
 
 ROOT = Path(__file__).resolve().parents[2]
 MAINS = [path for path in sorted((ROOT / "experiments").rglob("*.py")) if '"__main__"' in path.read_text()]
@@ -69,40 +68,14 @@ CASES = {
     ("benchmarks.fuzz", "--count=0"): (2, "--count=0", "positive"),
     ("benchmarks.peers", "--sze=small"): (2, "Unknown command line flag 'sze'"),
 }
-# What the mains import is imported once; each runs in a fork of its own.
-FORKS = """
-import json, os, runpy, sys, traceback
-import mass_jax.study.evaluator, experiments.benchmarks.problems, mass_jax.reporting.estimators, mass_jax.study.study
-found = []
-for i, (name, *words) in enumerate(json.loads(sys.argv[1])):
-    path = f"{sys.argv[2]}/{i}"
-    if (child := os.fork()) == 0:
-        with open(path, "w") as file:
-            os.dup2(file.fileno(), 1), os.dup2(file.fileno(), 2)
-        sys.argv = [name, *words]
-        status = 1
-        try:
-            runpy.run_module(f"experiments.{name}", run_name="__main__", alter_sys=True)
-            status = 0
-        except SystemExit as end:
-            status = end.code or 0
-        except BaseException:
-            traceback.print_exc()
-        sys.stdout.flush(), sys.stderr.flush()
-        os._exit(status)
-    found.append((os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), open(path).read()))
-print(json.dumps(found))
-"""
 
 
 @pytest.fixture(scope="module")
 def ends(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], tuple[int, str]]:
     tmp = tmp_path_factory.mktemp("mains")
     cases = [[word.replace("{tmp}", str(tmp)) for word in case] for case in CASES]
-    command = [sys.executable, "-c", FORKS, json.dumps(cases), str(tmp)]
-    done = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return dict(zip(CASES, json.loads(done.stdout.splitlines()[-1]), strict=True))
+    printed = programs.run("experiments.program_mains", json.dumps(cases), str(tmp))
+    return dict(zip(CASES, json.loads(printed.splitlines()[-1]), strict=True))
 
 
 @pytest.mark.parametrize("case", CASES, ids=" ".join)

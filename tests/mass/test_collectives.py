@@ -2,74 +2,13 @@
 
 import json
 import math
-import os
-import subprocess
-import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
 from tests.compiler import measured
+from tests.programs import run
 
-ROOT = Path(__file__).resolve().parents[2]
-
-# The sizes are told apart by their prime factors, whatever the compiler reshapes or splits: width 4 x 11, heads'
-# channels 8 x 7 and 4 x 7, MLP 4 x 13, vocabulary 4 x 17, layers 5; in no batch or length is there a 7, 11, 13 or 17.
-# Nothing is run. The last program is what must not be: all layers are gathered, and then scanned.
-PROGRAM = """
-import dataclasses, json
-import jax
-from mass_jax.models import sharding
-from mass_jax.planning import hlo
-from mass_jax import metagrad
-from mass_jax.mass.method import GeneratorConfig, InnerConfig, LengthConfig, Method, ScorerConfig
-from mass_jax.parallel import partition
-from mass_jax.models import decoder
-from mass_jax.models.lora import LoraConfig
-from mass_jax.models.pretrained import folder
-from mass_jax.models.config import ModelConfig
-from mass_jax.planning import cost, lower
-from mass_jax.mass.programs import Recorder
-from mass_jax.parallel import mesh as meshes
-from tests.mass import tiny
-
-model = ModelConfig(
-    68, width=44, layers=5, heads=4, kv_heads=2, head_dim=14, mlp_width=52, context=32, tie_embeddings=False,
-    scan_layers=True, scan_decode=True, remat=True, loss_chunk=24,
-)
-method = Method(
-    model, LoraConfig(3), LengthConfig(8, 8, 8, 17, 17), GeneratorConfig(4, 1.0),
-    ScorerConfig("verification", "softmax", True, 5), InnerConfig(2, "fresh", "adam", 0.1, problems_at_once=4),
-    metagrad.make("adjoint", microbatch=1),
-)
-config = dataclasses.replace(tiny.OUTER, mode="verifier", microbatches=2)
-mesh = meshes.make({axis: 2 for axis in partition.AXES})
-found = {}
-
-
-def compiled(lowered):
-    return [(c.kind, [shape for _, shape in c.shapes], c.trips) for c in hlo.collectives(lowered.compile().as_text())]
-
-
-def gathered_at_once(params, tokens):
-    layers = jax.tree.map(lambda leaf: partition.constrain(leaf), params["layers"])
-    return decoder.forward(model, params | {"layers": layers}, None, tokens)[0]
-
-
-with jax.set_mesh(mesh):
-    base = folder.shapes_of(model)
-    for planned in lower.lower(method, config, base, 3, 8, lower.sequences(8, 17), mesh):
-        if planned.name != "losses":
-            found[planned.name] = compiled(planned.lower())
-    base = Recorder(mesh).placed(base, sharding.specs)
-    found["gathered at once"] = compiled(jax.jit(gathered_at_once).lower(base, lower.struct((8, 8), "int32")))
-chips = cost.Chips(2, 2, 2)
-prices = cost.CostModel(method, chips)
-costs = cost.programs(method, config, 3, 8, (8, 17), chips)
-gathered = {program.name: prices.price(program.asked).gathered for program in costs}
-print(json.dumps({"programs": found, "gathered": gathered}))
-"""
 LAYERS = 5
 PER_LAYER = {7: 44 * 56, 13: 44 * 52}
 """Elements of the largest matrix of a layer that has this factor beside the width's."""
@@ -120,11 +59,7 @@ def summary(found: list) -> Counter[tuple[str, str, str]]:
 
 @pytest.fixture(scope="module")
 def compiled() -> dict[str, dict]:
-    flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
-    environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", PROGRAM], cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    return json.loads(run("mass.program_collectives", devices=8).splitlines()[-1])
 
 
 @pytest.fixture

@@ -1,9 +1,6 @@
 """Meshes that do not fit are refused in a sentence; a run moves from one mesh to another without losing a bit."""
 
 import dataclasses
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import jax
@@ -16,8 +13,8 @@ from mass_jax.models import sharding
 from mass_jax.models.config import ModelConfig
 from mass_jax.parallel import mesh
 from mass_jax.study.study import open_mesh
+from tests import programs
 
-ROOT = Path(__file__).resolve().parents[2]
 MODEL = ModelConfig(64, width=16, heads=4, kv_heads=2, mlp_width=24)
 
 
@@ -59,55 +56,5 @@ def test_a_single_device_has_no_mesh():
         open_mesh(config, MODEL)
 
 
-# In a process of its own: the number of devices is fixed when the backend starts.
-PROGRAM = """
-import sys
-from contextlib import nullcontext
-from pathlib import Path
-
-import jax
-import numpy as np
-
-from mass_jax.models import sharding
-from mass_jax.parallel import partition
-from mass_jax.parallel import mesh
-from mass_jax.study.meta import meta_train
-from tests.mass import tiny
-
-workdir = Path(sys.argv[1])
-
-
-def train(shape, steps):
-    on = mesh.make(dict(zip(partition.AXES, shape)), jax.devices()[: int(np.prod(shape))])
-    base = tiny.make_params()
-    if on is not None:
-        base = jax.device_put(base, sharding.shardings(on, base))
-    with nullcontext() if on is None else jax.set_mesh(on):
-        config = tiny.train_config(steps=steps, problems=8)
-        state = meta_train(
-            config, 0, tiny.make_actor(domain=tiny.LENIENT, params=base), tiny.make_problems(8),
-            tiny.document_stream(), workdir, label="mass",
-        )
-    kernel = state.params["layers"]["q_proj"]["kernel"]
-    assert len({str(shard.index) for shard in kernel.addressable_shards}) == shape[1] * shape[2], kernel.sharding
-    assert len(kernel.sharding.device_set) == np.prod(shape)
-    return [np.asarray(leaf) for leaf in jax.tree.leaves(state._replace(key=jax.random.key_data(state.key)))]
-
-
-first = train((2, 4, 1), 2)
-for shape in ((2, 2, 1), (1, 1, 1), (1, 2, 1), (8, 1, 1)):
-    moved = train(shape, 2)  # nothing is left to do: this is what the checkpoint holds
-    assert all(a.tobytes() == b.tobytes() for a, b in zip(first, moved, strict=True)), shape
-on = train((1, 8, 1), 3)
-assert any(a.tobytes() != b.tobytes() for a, b in zip(first, on, strict=True)) and all(np.isfinite(a).all() for a in on)
-print("equal")
-"""
-
-
 def test_a_run_moves_to_another_mesh_and_goes_on(tmp_path: Path):
-    flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
-    environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", PROGRAM, str(tmp_path / "run")]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.strip() == "equal"
+    assert programs.run("parallel.program_moves", str(tmp_path / "run"), devices=8).strip() == "equal"

@@ -8,7 +8,6 @@ import resource
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from mass_jax import records
 from mass_jax.runtime import array_tree, checkpoint
 from mass_jax.runtime.checkpoint import Checkpointer, CheckpointError
+from tests import programs
 
 # Reading a damaged checkpoint, orbax leaves the reads that were under way to the garbage collector, which complains.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -364,25 +364,14 @@ def test_bytes_as_iterator_state(tmp_path):
     assert Checkpointer(tmp_path).restore({"x": jnp.ones(1)}).data == b"\x00\xff{"
 
 
-KILLED = """
-import sys, numpy as np
-from mass_jax.runtime.checkpoint import Checkpointer
-checkpointer = Checkpointer(sys.argv[1], keep=2)
-step = checkpointer.latest_step() or 0
-while True:
-    step += 1
-    checkpointer.save(step, {"x": np.random.default_rng(step).normal(size=200_000)}, extra={"step": step})
-    print(step, flush=True)
-"""
-
-
 def test_a_kill_at_any_moment_leaves_a_whole_checkpoint(tmp_path):
     newest = 0
     for extra_seconds in (0.0, 0.02):
-        root = str(Path(__file__).parents[2])
-        command = [sys.executable, "-c", KILLED, str(tmp_path / "c")]
         process = subprocess.Popen(
-            command, env={"PYTHONPATH": root, "JAX_PLATFORMS": "cpu"}, stdout=subprocess.PIPE, text=True
+            programs.command("runtime.program_saves", str(tmp_path / "c")),
+            env=programs.environment(),
+            stdout=subprocess.PIPE,
+            text=True,
         )
         for _ in range(4):  # each save starts when the one before is on disk
             announced = int(process.stdout.readline())

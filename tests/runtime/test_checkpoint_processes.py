@@ -1,86 +1,13 @@
 """Two real processes restore the same step, whatever one of them sees."""
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from experiments.benchmarks.pod_local import free_port
-
-ROOT = Path(__file__).resolve().parents[2]
-
-PROGRAM = """
-import json, sys
-import jax, numpy as np
-from jax.sharding import NamedSharding, PartitionSpec as P
-from mass_jax.runtime import checkpoint
-from mass_jax.parallel import joining
-from mass_jax.runtime.checkpoint import Checkpointer
-
-directory, port, me = sys.argv[1], sys.argv[2], int(sys.argv[3])
-joining.join(f"localhost:{port}", 2, me, 100)
-checkpoint.PAUSE = 0.0
-mesh = jax.make_mesh((2,), ("x",), axis_types=(jax.sharding.AxisType.Auto,))
-jax.set_mesh(mesh)
-
-
-def make(step):
-    whole = np.random.default_rng(step).normal(size=(6, 4)).astype(np.float32)
-    places = {"split": NamedSharding(mesh, P("x")), "whole": NamedSharding(mesh, P())}
-    return {n: jax.make_array_from_callback(whole.shape, place, whole.__getitem__) for n, place in places.items()}
-
-
-with Checkpointer(directory) as checkpointer:
-    for step in (1, 2, 3):
-        checkpointer.save(step, make(step))
-
-read, found = Checkpointer._read, {}
-
-
-def restore(fault):
-    calls = []
-
-    def faulty(self, step, template):
-        calls.append(step)
-        arrays, manifest = read(self, step, template)
-        if me == 1:
-            fault(calls, step, arrays)
-        return arrays, manifest
-
-    Checkpointer._read = faulty
-    with Checkpointer(directory) as checkpointer:
-        restored = checkpointer.restore(make(0))
-    for name, array in make(restored.step).items():
-        for mine, theirs in zip(array.addressable_shards, restored.state[name].addressable_shards):
-            assert np.array_equal(mine.data, theirs.data)
-    return restored.step
-
-
-def once(calls, step, arrays):
-    if len(calls) == 1:
-        raise OSError("the file server is away for a moment")
-
-
-def damaged(calls, step, arrays):
-    if step == 3:
-        raise OSError("the shard cannot be read")
-
-
-def changed(name):
-    def change(calls, step, arrays):
-        if step == 3:  # an addition on this process's devices alone
-            local = [jax.device_put(np.asarray(s.data) + 1, s.device) for s in arrays[name].addressable_shards]
-            arrays[name] = jax.make_array_from_single_device_arrays(arrays[name].shape, arrays[name].sharding, local)
-    return change
-
-
-for name, fault in (("once", once), ("damaged", damaged), ("split", changed("split")), ("whole", changed("whole"))):
-    found[name] = restore(fault)
-print(json.dumps(found))
-"""
+from tests import programs
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
@@ -88,9 +15,8 @@ def test_two_processes_restore_the_same_step(tmp_path: Path):
     port = str(free_port())
     running = [
         subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, str(tmp_path / "c"), port, me],
-            cwd=ROOT,
-            env=os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT), "XLA_FLAGS": ""},
+            programs.command("runtime.program_restore", str(tmp_path / "c"), port, me),
+            env=programs.environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -2,13 +2,12 @@
 
 import json
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from ml_collections import ConfigDict
 
 from mass_jax.runtime import command_line
+from tests import programs
 
 CONFIG = """
 from ml_collections import ConfigDict
@@ -16,37 +15,19 @@ def get_config(size="small"):
     return ConfigDict({"seed": 0, "flag": True, "shape": (1, 2), "outer": {"learning_rate": 1e-3, "steps": 3},
                        "size": size})
 """
-MAIN = """
-from mass_jax.runtime import command_line as c
-from mass_jax.runtime.workdir import open_workdir
-def main(config, workdir):
-    open_workdir(workdir, config)
-    print("ran", config.outer.learning_rate, config.flag, config.shape, config.size)
-    if config.seed == 1:
-        config.sed = 2
-def read(config):
-    if config.outer.steps < 0:
-        raise c.ConfigError("outer.steps is negative.")
-    return config
-def optional(config):
-    return {"outer.steps": c.Default(1, int, "named"), "outer.chunk": c.Default(None, int, "how much at once"),
-            "outer.decay": c.Default(0.5, float, "of the rate")}
-c.run(main, read, optional)
-"""
 
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory):
     directory = tmp_path_factory.mktemp("main")
-    (directory / "main.py").write_text(MAIN)
     (directory / "x.py").write_text(CONFIG)
     (directory / "plain.py").write_text(CONFIG.replace('size="small"', "").replace("size}", "1}"))
     (directory / "notes.md").write_text("# Notes\n\nNo program.\n")
 
     def run(*arguments):
-        root = Path(__file__).parents[2]
-        command = [sys.executable, str(directory / "main.py"), *arguments]
-        return subprocess.run(command, cwd=directory, env={"PYTHONPATH": str(root)}, capture_output=True, text=True)
+        command = programs.command("runtime.program_main", *arguments)
+        env = {"PYTHONPATH": str(programs.ROOT)}
+        return subprocess.run(command, cwd=directory, env=env, capture_output=True, text=True)
 
     run.directory = directory
     return run
@@ -103,7 +84,7 @@ def test_help_has_the_fields_that_a_config_does_not_name(program):
         (["--workdir=b"], ["--config is missing"]),
         (["--config=x.py", "--workdir=gs://b/x"], ["gs://b/x", "mount"]),
         (["--config=x.py", "--workdir=b", "--process=1"], ["--process is for several", "--distributed"]),
-        (["--config=x.py", "--workdir=main.py/b"], ["main.py/b", "cannot be written"]),
+        (["--config=x.py", "--workdir=x.py/b"], ["x.py/b", "cannot be written"]),
     ],
 )
 def test_bad_command_line_is_a_sentence(program, arguments, parts):

@@ -4,7 +4,6 @@ import logging
 import os
 import stat
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,28 +11,13 @@ import jax
 import pytest
 
 from mass_jax.runtime.compilation import enable_compilation_cache
-
-PROGRAM = """
-import sys, jax, jax.numpy as jnp
-from mass_jax.runtime.compilation import enable_compilation_cache
-hits = []
-jax.monitoring.register_event_listener(lambda name, **_: hits.append(name) if name.endswith("cache_hits") else None)
-jax.block_until_ready(jnp.ones(2) + 1)  # a compilation before the cache is on must not turn it off for good
-on = enable_compilation_cache()
-
-@jax.jit
-def slow(x):
-    for _ in range(400):  # enough to compile for longer than what is not worth keeping, on any machine
-        x = jnp.sin(x @ x) + jnp.linalg.norm(x)
-    return x
-
-print(on, len(hits), float(slow(jnp.ones((8, 8))).sum()), len(hits) > 0)
-"""
+from tests import programs
 
 
 def run(cache: Path) -> subprocess.CompletedProcess:
-    env = {"PYTHONPATH": str(Path(__file__).parents[2]), "JAX_PLATFORMS": "cpu", "XDG_CACHE_HOME": str(cache)}
-    return subprocess.run([sys.executable, "-c", PROGRAM], env=env, capture_output=True, text=True, check=True)
+    env = {"PYTHONPATH": str(programs.ROOT), "JAX_PLATFORMS": "cpu", "XDG_CACHE_HOME": str(cache)}
+    command = programs.command("runtime.program_compiles")
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=True)
 
 
 def test_the_second_process_finds_the_programs_of_the_first(tmp_path: Path):

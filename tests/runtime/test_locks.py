@@ -5,7 +5,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -13,25 +12,16 @@ import pytest
 
 from mass_jax.runtime import locks
 from mass_jax.runtime.locks import LockedError
-
-# Without importing the package, whose libraries take seconds: the lock is the operating system's.
-HOLDER = """
-import fcntl, sys
-file = open(sys.argv[1], "a+")
-fcntl.flock(file, fcntl.LOCK_EX)
-file.truncate(0)
-file.write("process 7 on elsewhere, since yesterday")
-file.flush()
-print("held", flush=True)
-sys.stdin.read()
-"""
+from tests import programs
 
 
 @pytest.fixture
 def other(tmp_path: Path):
     """Another process that holds the lock until its input ends."""
-    command = [sys.executable, "-c", HOLDER, str(tmp_path / "lock")]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    command = programs.command("runtime.program_holder", str(tmp_path / "lock"))
+    with subprocess.Popen(
+        command, cwd=programs.ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout.readline() == "held\n"
         yield process
         process.kill()
@@ -48,7 +38,9 @@ def test_a_second_run_is_refused_until_the_first_is_dead(tmp_path: Path, other: 
     locks.keep(tmp_path / "lock")  # it is this process's own
     assert (tmp_path / "lock").read_text().startswith(f"process {os.getpid()} on ")
     with pytest.raises(subprocess.TimeoutExpired):
-        subprocess.run([sys.executable, "-c", HOLDER, str(tmp_path / "lock")], timeout=0.5)
+        subprocess.run(
+            programs.command("runtime.program_holder", str(tmp_path / "lock")), cwd=programs.ROOT, timeout=0.5
+        )
 
 
 def test_one_waits_for_the_other_and_says_so(tmp_path: Path, other: subprocess.Popen, caplog):
@@ -73,24 +65,12 @@ def test_one_waits_for_the_other_and_says_so(tmp_path: Path, other: subprocess.P
 def test_a_fork_does_not_outlive_the_lock(tmp_path: Path):
     locks.keep(tmp_path / "lock")
     # A process of its own, for this one may have threads, with which forks do not go together.
-    program = """
-import os, sys
-from pathlib import Path
-from mass_jax.runtime import locks
-locks.keep(Path(sys.argv[1]))
-if os.fork() == 0:
-    os.close(1)
-    sys.stdin.read()
-    os._exit(0)
-print("forked", flush=True)
-os._exit(0)
-"""
     path = tmp_path / "forked"
     with subprocess.Popen(
-        [sys.executable, "-c", program, str(path)],
+        programs.command("runtime.program_fork", str(path)),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        cwd=programs.ROOT,
         text=True,
     ) as process:
         assert process.stdout.read() == "forked\n" and process.wait() == 0

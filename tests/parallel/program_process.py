@@ -1,0 +1,69 @@
+"""One of the processes of a run: practice, answers and a few outer steps."""
+
+import json
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from mass_jax.mass import arms
+from mass_jax.models import sharding
+from mass_jax.parallel import hosts, joining, mesh, partition
+from mass_jax.parallel.joining import JoinError
+from mass_jax.runtime.agreement import agree
+from mass_jax.study.meta import meta_train
+from tests.mass import tiny
+
+options = json.loads(sys.argv[1])
+if options["processes"] > 1:
+    joining.join(options["coordinator"], options["processes"], options["process"], 60)
+    agree({"same": 1}, {})
+    try:
+        agree({"rate": options["process"]}, {})
+    except JoinError as error:
+        assert "config.rate: 0 (process 0), 1 (process 1)" in str(error), error
+    else:
+        raise AssertionError("processes that are to do different things go on")
+assert jax.process_count() == options["processes"]
+on = mesh.make(dict(zip(partition.AXES, options["mesh"], strict=True)))
+problems, method = tiny.make_problems(8), tiny.make_method()
+
+
+def place(tree):
+    places = jax.tree.map(lambda _: None, tree) if on is None else sharding.shardings(on, tree)
+    return jax.tree.map(lambda leaf, where: hosts.place(np.asarray(leaf), where), tree, places)
+
+
+found = {}
+if on is not None:
+    jax.set_mesh(on)
+mine = [problems[i] for i in hosts.rows(8)]
+found["mine"] = [problem.prompt for problem in mine]
+found["all"] = [tuple(each) for each in hosts.whole_list([(p.prompt, p.difficulty) for p in mine])]
+assert found["all"] == [(p.prompt, p.difficulty) for p in problems]
+column = np.arange(16).reshape(8, 2) / 3
+assert np.array_equal(hosts.whole(hosts.local(hosts.share(hosts.mine(column)))), column)
+with jax.enable_x64(False):  # what the host holds keeps its width, whatever the devices compute in
+    assert np.array_equal(hosts.whole(hosts.mine(column)), column)
+
+base = place(tiny.float64(tiny.make_params()))
+actor = tiny.make_actor(method, tiny.LENIENT, base)
+for source in ("gold", "other_problem", "nearest", "own"):
+    practice = arms.obtain_practice(actor, mine, source, jax.random.key(4), problems[:5])
+    found[source] = hosts.whole_list([[e.prompt for e in row] for row in practice.texts])
+arm = arms.Arm("mass", "own", "shuffled")
+ready = arms.adapt(actor, tiny.make_eta(method), mine, arm, practice, jax.random.key(5))
+outcome = arms.answer(actor, mine, ready)
+found["answers"] = hosts.whole_list(outcome.texts)
+found["weights"] = hosts.whole(ready.scores.weights_PxM).tolist()
+
+put = jax.jit(lambda tree: tree, out_shardings=None if on is None else jax.NamedSharding(on, partition.P()))
+found["leaves"] = []
+for workdir, steps, parts in options["runs"]:
+    config = tiny.train_config(steps=steps, problems=8, parts=parts, mode="verifier", save_every=1)
+    documents = tiny.document_stream()
+    state = meta_train(config, 0, actor, problems, documents, Path(workdir), label="mass")
+    whole = put((state.params, state.eta))
+    found["leaves"].append([np.asarray(leaf).ravel().tolist() for leaf in jax.tree.leaves(whole)])
+Path(options["found"]).write_text(json.dumps(found))
