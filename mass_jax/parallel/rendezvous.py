@@ -103,6 +103,11 @@ def _receive(address: Address, processes: int, deadline: float) -> dict[int, soc
             send(line, {"refused": reason})
         return JoinError(reason)
 
+    def drop_gone() -> None:
+        # Who has gone again is still to come: were it counted, the run would begin without it.
+        for number in [number for number, line in lines.items() if _gone(line)]:
+            lines.pop(number).close()
+
     with listener:
         while len(lines) < processes - 1:
             listener.settimeout(max(deadline - time.monotonic(), 0.01))
@@ -121,12 +126,12 @@ def _receive(address: Address, processes: int, deadline: float) -> dict[int, soc
                 line.close()  # whoever that was
                 continue
             number = told["process"]
+            drop_gone()
             if reason := _contradiction(told, processes, lines):
                 send(line, {"refused": reason})
                 raise refuse(reason)
-            if number in lines:
-                lines[number].close()
             lines[number] = line
+            drop_gone()
     for line in lines.values():
         send(line, {"refused": None})
     return {number: _lasting(line) for number, line in lines.items()}
@@ -138,7 +143,7 @@ def _contradiction(told: dict[str, int], processes: int, lines: dict[int, socket
         return f"process 0 was told --processes={processes}, process {number} {told['processes']}"
     if not 0 < number < processes:
         return f"--process={number} is none of --processes={processes} that are still to come"
-    return f"two processes were told --process={number}" if number in lines and not _gone(lines[number]) else None
+    return f"two processes were told --process={number}" if number in lines else None
 
 
 def _reach(coordinator: str, processes: int, process: int, deadline: float) -> socket.socket:

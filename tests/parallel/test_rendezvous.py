@@ -3,7 +3,7 @@
 import contextlib
 import socket
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 
@@ -53,6 +53,17 @@ def test_those_who_agree_have_lines_to_each_other(before: bytes):
         assert rendezvous.hear(other[0]) == {"process": 0, "status": number}
         other[0].close()
         assert rendezvous.hear(first[number]) is None
+
+
+def test_who_has_gone_again_is_waited_for():
+    at = f"127.0.0.1:{free_port()}"
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(rendezvous.meet, at, 3, 0, 100.0)
+        knock(at, b'{"processes": 3, "process": 1}\n')
+        second = pool.submit(rendezvous.meet, at, 3, 2, 100.0)
+        assert not wait([first, second], timeout=0.5).done
+        (there_again,) = processes((3, 1), at=at)
+        assert set(first.result()) == {1, 2} and set(second.result()) == set(there_again) == {0}
 
 
 @pytest.mark.parametrize(
