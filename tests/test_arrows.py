@@ -1,7 +1,9 @@
 """The arrows point one way: experiments → study → mass → {metagrad, models, tasks} → parallel → types."""
 
 import ast
+import graphlib
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -44,8 +46,11 @@ def part_of(module: str) -> str | None:
     return head if head in ("experiments", "configs", "tests") else None
 
 
-def imported_modules(source: str, module: str, is_package: bool) -> set[str]:
-    """The dotted names that a module imports, at its top or inside its functions; relative ones made absolute."""
+def imported_modules(source: str, module: str, is_package: bool, members: bool = False) -> set[str]:
+    """The dotted names that a module imports, at its top or inside its functions; relative ones made absolute.
+
+    With ``members``, the names that it takes from them too.
+    """
     names = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -57,7 +62,8 @@ def imported_modules(source: str, module: str, is_package: bool) -> set[str]:
                 package = package[: len(package) - node.level + is_package]
                 base = ".".join([*package, base] if base else package)
             # `from mass_jax import metagrad` imports the part, not the package's own names.
-            names.update(f"{base}.{alias.name}" if base == "mass_jax" else base for alias in node.names)
+            whole = members or base == "mass_jax"
+            names.update(f"{base}.{alias.name}" if whole else base for alias in node.names)
     return names
 
 
@@ -73,18 +79,63 @@ def violations(source: str, module: str, is_package: bool = False) -> list[str]:
     ]
 
 
-def project_files() -> list[Path]:
-    return sorted(path for top in ("mass_jax", "experiments", "configs") for path in (ROOT / top).rglob("*.py"))
+class File(NamedTuple):
+    """One module of the project."""
+
+    source: str
+    is_package: bool
+
+
+def project_files() -> dict[str, File]:
+    """The project's modules by their dotted names."""
+    found = {}
+    for path in sorted(path for top in ("mass_jax", "experiments", "configs") for path in (ROOT / top).rglob("*.py")):
+        *folders, last = path.relative_to(ROOT).with_suffix("").parts
+        is_package = last == "__init__"
+        module = ".".join(folders if is_package else [*folders, last])
+        found[module] = File(path.read_text(encoding="utf-8"), is_package)
+    return found
+
+
+def cycle(files: dict[str, File]) -> list[str]:
+    """Modules that import each other in a ring, at their top or inside of functions; none is what should be."""
+    graph = {}
+    for module, file in files.items():
+        names = imported_modules(file.source, module, file.is_package, members=True)
+        # `from a.b import c` imports the module a.b.c where there is one, else a.b.
+        graph[module] = {name if name in files else name.rpartition(".")[0] for name in names} & files.keys() - {module}
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        return list(error.args[1])
+    return []
 
 
 def test_arrows_hold():
-    found = []
-    for path in project_files():
-        names = path.relative_to(ROOT).with_suffix("").parts
-        is_package = names[-1] == "__init__"
-        module = ".".join(names[:-1] if is_package else names)
-        found += violations(path.read_text(encoding="utf-8"), module, is_package)
+    found = [
+        sentence
+        for module, file in project_files().items()
+        for sentence in violations(file.source, module, file.is_package)
+    ]
     assert not found, "\n".join(found)
+
+
+def test_no_two_files_import_each_other():
+    assert (ring := cycle(project_files())) == [], " imports ".join(reversed(ring))
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("from p import b", "from p.a import f"),
+        ("import p.b", "def f():\n  from . import a"),
+        ("from p.b import g", "from .a import f"),
+    ],
+)
+def test_a_ring_is_found(a: str, b: str):
+    files = {"p": File("", True), "p.a": File(a, False), "p.b": File(b, False)}
+    assert sorted(set(cycle(files))) == ["p.a", "p.b"]
+    assert cycle(files | {"p.b": File("import os", False)}) == []
 
 
 def test_every_folder_has_its_arrows():
