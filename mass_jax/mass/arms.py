@@ -52,7 +52,7 @@ class Arm:
     strict: bool = False
     use: str = "adapter"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for field, valid in (("practice", PRACTICE), ("weights", WEIGHTS), ("use", USES)):
             if getattr(self, field) not in valid:
                 raise ValueError(f"arm.{field} = {getattr(self, field)!r} is not one of {', '.join(valid)}.")

@@ -78,7 +78,7 @@ def adapt(actor: Actor, adapter: PyTree, meta_P: Meta, practice_PxM: Sequences) 
     """Adapt to P problems at once, from one fresh adapter; every leaf of the result has a leading axis P."""
     problem, method = make_problem(actor), actor.method
 
-    def one(meta, practice):
+    def one(meta: Meta, practice: Sequences) -> InnerRun:
         return method.estimator.adapt(problem, adapter, meta, schedule(method.inner, practice))
 
     return sharding.constrain_adapters(over_problems(method.inner, one, meta_P, practice_PxM))
@@ -88,7 +88,7 @@ def pullback(actor: Actor, run: InnerRun, meta_P: Meta, practice_PxM: Sequences,
     """Pull the cotangents of the P adapted adapters back to each problem's weights and gate."""
     problem, method = make_problem(actor), actor.method
 
-    def one(residuals, meta, practice, cotangent):
+    def one(residuals: PyTree, meta: Meta, practice: Sequences, cotangent: PyTree) -> MetaGradient:
         batches = schedule(method.inner, practice)
         return method.estimator.pullback(problem, residuals, meta, batches, cotangent)
 

@@ -2,11 +2,12 @@
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic.dataclasses import dataclass
 
 from mass_jax.fields import FORBID, Count, CountOrNone, Flag, Positive, Share, Text, Weight, one_of
+from mass_jax.metagrad import CotangentEstimator
 from mass_jax.models.config import ModelConfig
 from mass_jax.models.lora import LoraConfig
 
@@ -98,9 +99,9 @@ class Method:
     generator: GeneratorConfig
     scorer: ScorerConfig
     inner: InnerConfig
-    estimator: Any
+    estimator: CotangentEstimator
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for contradiction in contradictions(self.generator, self.inner, self.lengths, self.model.context):
             raise ValueError(contradiction)
 

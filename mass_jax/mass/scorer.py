@@ -19,7 +19,7 @@ from mass_jax.mass.packing import mean_log_probs
 from mass_jax.mass.practice import PracticeArrays
 from mass_jax.models import decoder
 from mass_jax.parallel import partition
-from mass_jax.types import AnyArray, Array, Params
+from mass_jax.types import AnyArray, Array, Params, PyTree
 
 CHECK_FLOOR = -10.0
 """Mean log-probabilities below this say nothing more."""
@@ -129,7 +129,7 @@ def pullback(
       dgate_P: d L_outer / d gate.
     """
 
-    def outputs(eta):
+    def outputs(eta: PyTree) -> tuple[AnyArray, AnyArray]:
         scores = apply(config, eta, features_PxMxF, valid_PxM)
         return scores.weights_PxM, scores.gate_P
 

@@ -63,7 +63,7 @@ class OuterConfig:
     microbatches: Count
     max_norm: Positive
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.set_weight and self.sets < 2:
             raise ValueError(
                 f"train.set_weight = {self.set_weight} compares practice sets of one problem, but train.sets = "

@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 import jax
 
@@ -167,12 +167,12 @@ def inner_step(
     problem: InnerProblem,
     meta: Meta,
     *,
-    keep: Callable[[Params, OptState, Params, Params], Any] = lambda params, state, grads, new_params: None,
+    keep: Callable[[Params, OptState, Params, Params], PyTree] = lambda params, state, grads, new_params: None,
     microbatch: int | None = None,
-) -> Callable[[tuple[Params, OptState], Batch], tuple[tuple[Params, OptState], tuple[Array, Any]]]:
+) -> Callable[[tuple[Params, OptState], Batch], tuple[tuple[Params, OptState], tuple[Array, PyTree]]]:
     """One inner step as the body of a scan; see ``inner_loop``."""
 
-    def step(carry: tuple[Params, OptState], batch: Batch) -> tuple[tuple[Params, OptState], tuple[Array, Any]]:
+    def step(carry: tuple[Params, OptState], batch: Batch) -> tuple[tuple[Params, OptState], tuple[Array, PyTree]]:
         params, state = carry
         loss, grads = loss_and_grad(problem, params, meta, batch, microbatch)
         new_params, new_state = problem.optimizer.update(grads, state, params, meta)
@@ -187,9 +187,9 @@ def inner_loop(
     meta: Meta,
     batches: Batch,
     *,
-    keep: Callable[[Params, OptState, Params, Params], Any] = lambda params, state, grads, new_params: None,
+    keep: Callable[[Params, OptState, Params, Params], PyTree] = lambda params, state, grads, new_params: None,
     microbatch: int | None = None,
-) -> tuple[Params, Array, Any]:
+) -> tuple[Params, Array, PyTree]:
     """The inner run: K steps as one ``lax.scan``.
 
     Args:

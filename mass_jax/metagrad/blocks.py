@@ -6,8 +6,8 @@ from typing import Any, TypeVar
 import jax
 from jax.extend import core
 
-from mass_jax.metagrad.jaxprs import opened, scan_arguments
-from mass_jax.types import InnerProblem
+from mass_jax.metagrad.jaxprs import Atom, Value, opened, scan_arguments
+from mass_jax.types import InnerProblem, PyTree
 
 Out = TypeVar("Out")
 
@@ -55,7 +55,7 @@ def _rebuilt(
 ) -> Callable[..., Out]:
     """``fn`` with the ``inlined`` calls written out and ``block`` applied to the body of every scan."""
 
-    def rebuilt(*args: Any) -> Out:
+    def rebuilt(*args: PyTree) -> Out:
         closed, shape = jax.make_jaxpr(fn, return_shape=True)(*args)
         out = _evaluate(closed.jaxpr, closed.consts, jax.tree.leaves(args), inlined, block)
         return jax.tree.unflatten(jax.tree.structure(shape), out)
@@ -64,11 +64,11 @@ def _rebuilt(
 
 
 def _evaluate(
-    jaxpr: core.Jaxpr, consts: Sequence[Any], args: Sequence[Any], inlined: Sequence[str], block: Callable
-) -> list[Any]:
+    jaxpr: core.Jaxpr, consts: Sequence[Value], args: Sequence[Value], inlined: Sequence[str], block: Callable
+) -> list[Value]:
     values = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *args], strict=True))
 
-    def read(atom: Any) -> Any:
+    def read(atom: Atom) -> Value:
         return atom.val if isinstance(atom, core.Literal) else values[atom]
 
     for eqn in jaxpr.eqns:
@@ -76,7 +76,7 @@ def _evaluate(
         if eqn.primitive.name == "scan":
             out = _scan(eqn.params, inputs, inlined, block)
         elif eqn.primitive.name in inlined:
-            inner = opened(eqn.params.get("jaxpr", eqn.params.get("call_jaxpr")))
+            inner = opened(eqn.params["jaxpr" if "jaxpr" in eqn.params else "call_jaxpr"])
             out = _evaluate(*inner, inputs, inlined, block)
         else:
             variables = [atom for atom in eqn.invars if not isinstance(atom, core.Literal)]
@@ -86,16 +86,16 @@ def _evaluate(
     return [read(atom) for atom in jaxpr.outvars]
 
 
-def _scan(params: dict[str, Any], inputs: list[Any], inlined: Sequence[str], block: Callable) -> list[Any]:
+def _scan(params: dict[str, Any], inputs: list[Value], inlined: Sequence[str], block: Callable) -> list[Value]:
     constants, carried = scan_arguments(params)
     consts, carry, xs = inputs[:constants], inputs[constants : constants + carried], inputs[constants + carried :]
     body = opened(params["jaxpr"])
 
     @block
-    def iteration(carry: list[Any], consts: list[Any], x: list[Any]) -> list[Any]:
+    def iteration(carry: list[Value], consts: list[Value], x: list[Value]) -> list[Value]:
         return _evaluate(*body, [*consts, *carry, *x], inlined, block)
 
-    def step(carry: list[Any], x: list[Any]) -> tuple[list[Any], list[Any]]:
+    def step(carry: list[Value], x: list[Value]) -> tuple[list[Value], list[Value]]:
         out = iteration(carry, consts, x)
         return out[:carried], out[carried:]
 

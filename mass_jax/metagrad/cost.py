@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -10,7 +10,7 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.extend import core
 from jax.interpreters import partial_eval
 
-from mass_jax.metagrad.jaxprs import opened, scan_arguments
+from mass_jax.metagrad.jaxprs import Atom, opened, programs, scan_arguments
 from mass_jax.types import PyTree
 
 BOUNDARY = "metagrad_adapted_parameters"
@@ -147,7 +147,7 @@ def zero_results(jaxpr: core.Jaxpr, zero_inputs: Iterable[bool] | None = None) -
     inputs = [False] * len(jaxpr.invars) if zero_inputs is None else list(zero_inputs)
     zero = dict(zip(jaxpr.invars, inputs, strict=True))
 
-    def is_zero(atom: Any) -> bool:
+    def is_zero(atom: Atom) -> bool:
         if isinstance(atom, core.Literal):
             return bool(np.ndim(atom.val) == 0 and _is_floating(atom.aval) and atom.val == 0)
         return zero.get(atom, False)
@@ -184,8 +184,12 @@ def _zero_outputs(eqn: core.JaxprEqn, inputs: list[bool]) -> list[bool]:
     return nothing
 
 
-def _walk(jaxpr: core.Jaxpr) -> tuple[int, int | None]:
-    """The peak, and the bytes alive across the boundary (None without one)."""
+Buffers = frozenset[core.Var]
+"""What a value lies in: a buffer of its own, or those of what it is made of."""
+
+
+def _lifetimes(jaxpr: core.Jaxpr) -> tuple[dict[core.Var, Buffers], dict[core.Var, int]]:
+    """The buffers that each value stands for, and by which operation each buffer is read last."""
     consumers: dict[core.Var, list[str]] = {}
     for eqn in jaxpr.eqns:
         for atom in eqn.invars:
@@ -193,11 +197,7 @@ def _walk(jaxpr: core.Jaxpr) -> tuple[int, int | None]:
                 consumers.setdefault(atom, []).append(eqn.primitive.name)
     results = {atom for atom in jaxpr.outvars if isinstance(atom, core.Var)}
 
-    # The buffers that a value stands for: its own, or those of what it is made of if it has none.
-    buffers: dict[core.Var, frozenset[core.Var]] = {v: frozenset() for v in [*jaxpr.invars, *jaxpr.constvars]}
-
-    def read(atoms: Iterable[Any]) -> frozenset[core.Var]:
-        return frozenset().union(*(buffers[atom] for atom in atoms if isinstance(atom, core.Var)))
+    buffers: dict[core.Var, Buffers] = {v: frozenset() for v in [*jaxpr.invars, *jaxpr.constvars]}
 
     def fused(eqn: core.JaxprEqn, var: core.Var) -> bool:
         names = consumers.get(var, [])
@@ -212,15 +212,24 @@ def _walk(jaxpr: core.Jaxpr) -> tuple[int, int | None]:
 
     last: dict[core.Var, int] = {}
     for index, eqn in enumerate(jaxpr.eqns):
-        sources = read(eqn.invars)
+        sources = _read(buffers, eqn.invars)
         for buffer in sources:
             last[buffer] = index
         for var in eqn.outvars:
             buffers[var] = sources if fused(eqn, var) else frozenset([var])
             last.setdefault(var, index)
-    for buffer in read(jaxpr.outvars):
+    for buffer in _read(buffers, jaxpr.outvars):
         last[buffer] = len(jaxpr.eqns)
+    return buffers, last
 
+
+def _read(buffers: dict[core.Var, Buffers], atoms: Iterable[Atom]) -> Buffers:
+    return frozenset().union(*(buffers[atom] for atom in atoms if isinstance(atom, core.Var)))
+
+
+def _walk(jaxpr: core.Jaxpr) -> tuple[int, int | None]:
+    """The peak, and the bytes alive across the boundary (None without one)."""
+    buffers, last = _lifetimes(jaxpr)
     alive: set[core.Var] = set()
     alive_bytes, peak, across = 0, 0, None
     for index, eqn in enumerate(jaxpr.eqns):
@@ -243,11 +252,14 @@ def _walk(jaxpr: core.Jaxpr) -> tuple[int, int | None]:
             if nested:
                 across = nested[0] + sum(_aval_bytes(b.aval) for b in alive if last[b] > index)
             elif eqn.primitive.name == "name" and eqn.params["name"] == BOUNDARY:
-                adapted = read(
-                    atom
-                    for other in jaxpr.eqns
-                    if other.primitive.name == "name" and other.params["name"] == BOUNDARY
-                    for atom in other.invars
+                adapted = _read(
+                    buffers,
+                    (
+                        atom
+                        for other in jaxpr.eqns
+                        if other.primitive.name == "name" and other.params["name"] == BOUNDARY
+                        for atom in other.invars
+                    ),
                 )
                 crossing = {b for b in alive if last[b] > index} - adapted
                 across = sum(_aval_bytes(b.aval) for b in crossing)
@@ -259,10 +271,10 @@ def _walk(jaxpr: core.Jaxpr) -> tuple[int, int | None]:
 def _subjaxprs(eqn: core.JaxprEqn) -> Iterable[core.Jaxpr]:
     """The programs that an operation runs; of a linear solve its solver only, not the rules of its derivative."""
     if eqn.primitive.name == "custom_linear_solve":
-        return core.jaxprs_in_params({"solve": eqn.params["jaxprs"].solve})
+        return programs({"solve": eqn.params["jaxprs"].solve})
     if eqn.primitive.name.startswith(("reduce", "scatter", "argm")) or eqn.primitive.name == "pallas_call":
         return ()  # a scalar function of two elements, or a kernel
-    return core.jaxprs_in_params(eqn.params)
+    return programs(eqn.params)
 
 
 def _conv_flops(eqn: core.JaxprEqn) -> int:
@@ -282,21 +294,21 @@ def _conv_flops(eqn: core.JaxprEqn) -> int:
     return 2 * out[out_spec[0]] * out[out_spec[1]] * rhs[rhs_spec[1]] * taps
 
 
-def _shape(atom: Any) -> tuple[int, ...]:
+def _shape(atom: Atom) -> tuple[int, ...]:
     return getattr(atom.aval, "shape", ())
 
 
-def _size(atom: Any) -> int:
+def _size(atom: Atom) -> int:
     return math.prod(_shape(atom))
 
 
-def _aval_bytes(aval: Any) -> int:
-    if not hasattr(aval, "dtype"):
+def _aval_bytes(aval: object) -> int:
+    if not (hasattr(aval, "dtype") and hasattr(aval, "shape")):
         return 0
     if jax.dtypes.issubdtype(aval.dtype, jax.dtypes.extended):
         return math.prod(aval.shape) * getattr(aval.dtype, "itemsize", 8)
     return math.prod(aval.shape) * aval.dtype.itemsize
 
 
-def _is_floating(aval: Any) -> bool:
+def _is_floating(aval: object) -> bool:
     return hasattr(aval, "dtype") and jax.dtypes.issubdtype(aval.dtype, np.floating)

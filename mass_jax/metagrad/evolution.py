@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -318,7 +318,7 @@ class PersistentEvolution(Population):
         return jax.lax.map(pair, (keys_S, state, before_Sx2), batch_size=self.batch_size)
 
 
-def _mean_and_diagnostics(draw: Callable[[Any], PyTree], xs: PyTree) -> tuple[PyTree, dict[str, Array]]:
+def _mean_and_diagnostics(draw: Callable[[PyTree], PyTree], xs: PyTree) -> tuple[PyTree, dict[str, Array]]:
     """The mean over the leading axis S of ``draw(x)``, one after another, and the variance of that mean."""
     samples = jax.tree.leaves(xs)[0].shape[0]
     shapes = jax.eval_shape(draw, jax.tree.map(lambda leaf: leaf[0], xs))

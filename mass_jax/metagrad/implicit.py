@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from mass_jax.metagrad.checks import check_cotangent, check_inputs, check_steps
 from mass_jax.metagrad.microbatch import sum_over_microbatches
 from mass_jax.metagrad.second_order import loss_and_grad, mixed_term, second_order
 from mass_jax.metagrad.solvers import conjugate_gradient, neumann, nystrom
-from mass_jax.types import Array, Batch, InnerOptimizer, InnerProblem, Meta, MetaGradient, OptState, Params
+from mass_jax.types import Array, Batch, InnerOptimizer, InnerProblem, Meta, MetaGradient, OptState, Params, PyTree
 
 SOLVERS = ("cg", "neumann", "nystrom")
 LIMIT = 0.1
@@ -155,7 +155,7 @@ class Implicit(CotangentEstimator):
         batches = jax.tree.map(jnp.asarray, batches)
         shift = self.damping + self.proximal
 
-        def mean_over_batches(fn: Callable[[Batch], Any]) -> Any:
+        def mean_over_batches(fn: Callable[[Batch], PyTree]) -> PyTree:
             # The steps stand where examples would: slices [1, ...] of [K, ...], one batch at a time.
             total = sum_over_microbatches(lambda part: fn(jax.tree.map(lambda leaf: leaf[0], part)), batches, 1)
             return jax.tree.map(lambda leaf: leaf / steps, total)

@@ -1,14 +1,31 @@
 """What a traced operation holds, whichever jax has traced it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from jax.extend import core
 
+from mass_jax.types import Array
 
-def opened(jaxpr: Any) -> tuple[core.Jaxpr, Sequence[Any]]:
+Atom = core.Var | core.Literal
+"""What an operation reads: a value that was computed before, or a constant written in its place."""
+
+Value = Array | np.ndarray | bool | int | float
+"""What an atom stands for when the program is run."""
+
+
+def opened(jaxpr: core.Jaxpr | core.ClosedJaxpr) -> tuple[core.Jaxpr, Sequence[Value]]:
     """A program and its constants, of a closed jaxpr or of one that is open and has none."""
     return (jaxpr.jaxpr, jaxpr.consts) if isinstance(jaxpr, core.ClosedJaxpr) else (jaxpr, ())
+
+
+def programs(params: Mapping[str, Any]) -> Iterator[core.Jaxpr]:
+    """The programs among an operation's parameters; jax has this function itself since 0.10."""
+    for value in params.values():
+        for each in value if isinstance(value, tuple) else (value,):
+            if isinstance(each, core.Jaxpr | core.ClosedJaxpr):
+                yield opened(each)[0]
 
 
 def scan_arguments(params: Mapping[str, Any]) -> tuple[int, int]:

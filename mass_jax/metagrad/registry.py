@@ -1,7 +1,6 @@
 """Estimators by name."""
 
 import dataclasses
-from typing import Any
 
 from mass_jax.metagrad.adjoint import Adjoint
 from mass_jax.metagrad.base import Estimator
@@ -13,6 +12,9 @@ from mass_jax.metagrad.implicit import Implicit
 from mass_jax.metagrad.mixed_mode import MixedMode
 from mass_jax.metagrad.truncated import Truncated
 from mass_jax.metagrad.unroll import Unroll
+
+Option = bool | int | float | str | None
+"""What a field of an estimator's dataclass may be."""
 
 ESTIMATORS: dict[str, type[Estimator]] = {
     "adjoint": Adjoint,
@@ -28,7 +30,7 @@ ESTIMATORS: dict[str, type[Estimator]] = {
 }
 
 
-def make(name: str, **options: Any) -> Estimator:
+def make(name: str, **options: Option) -> Estimator:
     """Makes an estimator, e.g. ``make("adjoint", microbatch=2)``.
 
     Args:

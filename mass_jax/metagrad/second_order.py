@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,9 @@ class Cotangents(NamedTuple):
     meta: Meta
 
 
-def loss_and_grad(problem: InnerProblem, params: Params, meta: Meta, batch: Batch, microbatch: int | None) -> Any:
+def loss_and_grad(
+    problem: InnerProblem, params: Params, meta: Meta, batch: Batch, microbatch: int | None
+) -> tuple[Array, Params]:
     """The inner loss, and its gradient with respect to the parameters (or what ``problem.gradient`` puts for it)."""
     fn = problem.gradient or jax.value_and_grad(problem.loss)
     return sum_over_examples(fn, (params, meta), batch, microbatch, problem.axis)

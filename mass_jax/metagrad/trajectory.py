@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -88,7 +88,7 @@ def run(
         if kind == "gradients":
             return grads
         place = Place(params, state, grads)
-        return _matrices_to(jax.memory.Space.Host, place) if kind == "host" else place
+        return _matrices_to("host", place) if kind == "host" else place
 
     step = inner_step(problem, meta, keep=keep, microbatch=microbatch)
     (params, _), (losses_K, kept) = jax.lax.scan(step, start, batches)
@@ -113,7 +113,7 @@ def place_finder(
 
         def stored(memory: PyTree, t: Array | int) -> tuple[PyTree, Place]:
             place = _index(kept, t)
-            return memory, _matrices_to(jax.memory.Space.Device, place) if kind == "host" else place
+            return memory, _matrices_to("device", place) if kind == "host" else place
 
         return (), stored
     if kind == "gradients":
@@ -171,13 +171,14 @@ def _run_into_slots(
     return params, Trajectory(start[0], losses_K, slots)
 
 
-def _index(tree: PyTree, t: Any) -> PyTree:
+def _index(tree: PyTree, t: Array | int) -> PyTree:
     # Indexed, not scanned over: slicing off the first step would copy the trajectory.
     return jax.tree.map(lambda leaf: jnp.asarray(leaf)[t], tree)
 
 
-def _matrices_to(space: Any, tree: PyTree) -> PyTree:
+def _matrices_to(memory: Literal["host", "device"], tree: PyTree) -> PyTree:
     # The TPU compiler updates no scalars or vectors in host memory, and what is small need not go there.
+    space = jax.memory.Space.Host if memory == "host" else jax.memory.Space.Device
     return jax.tree.map(lambda leaf: jax.device_put(leaf, space) if leaf.ndim >= 2 else leaf, tree)
 
 

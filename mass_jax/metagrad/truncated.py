@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,7 @@ def last_steps(
     batches: Batch,
     window: int,
     *,
-    keep: Callable[[Params, OptState, Params, Params], Any] = lambda params, state, grads, new: Place(
+    keep: Callable[[Params, OptState, Params, Params], PyTree] = lambda params, state, grads, new: Place(
         params, state, grads
     ),
     microbatch: int | None = None,

@@ -195,7 +195,7 @@ class Train(OuterConfig):
     spike_window: Count
     spike_patience: CountOrNone
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         for name, count, divisor in (
             ("problems", self.problems, "parts"),

@@ -41,7 +41,7 @@ class MathematicsTask:
     special_tokens: tuple[str, ...] = ()
     shots: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         count = len(worked_practice(self.prompts))
         if not 0 <= self.shots <= count:
             raise ValueError(
