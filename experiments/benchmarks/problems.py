@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -50,20 +50,18 @@ def make_case(
     optimizer: str,
     steps: int,
     *,
-    scan_layers: bool = True,
-    remat: bool = True,
-    remat_keeps: Sequence[str] = (),
     dtype: str = "float32",
     seed: int = 0,
+    **model: Any,
 ) -> Case:
     """Example weights [K, N] are meta-learned through K steps of ``optimizer`` ("sgd", "adam") on a LoRA adapter.
 
     The adapter is as after some training, b ≠ 0, so that no gradient is zero. Base parameters are constants of the
-    problem: a caller who jits should take them as an argument where they are large.
+    problem: a caller who jits should take them as an argument where they are large. ``model`` is as for `model_config`.
     """
     params, init, tokens, outer_tokens, weights = arrays(size, steps, seed)
     as_dtype = lambda tree: jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), tree)  # noqa: E731
-    config = model_config(size, scan_layers=scan_layers, remat=remat, remat_keeps=remat_keeps)
+    config = model_config(size, **model)
     base = as_dtype(params)
 
     def losses(adapter: Params, tokens: Array) -> Array:
@@ -87,7 +85,9 @@ def make_case(
     )
 
 
-def model_config(size: Size, *, scan_layers: bool, remat: bool, remat_keeps: Sequence[str] = ()) -> ModelConfig:
+def model_config(
+    size: Size, *, scan_layers: bool = True, remat: bool = True, remat_keeps: Sequence[str] = ()
+) -> ModelConfig:
     """The architecture of a size."""
     return ModelConfig(
         vocab_size=size.vocab_size,

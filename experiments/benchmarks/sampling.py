@@ -26,7 +26,7 @@ from experiments.benchmarks.kept import keep
 from mass_jax.models import lora
 from mass_jax.models.lora import LoraConfig
 from mass_jax.models.pretrained import folder, source
-from mass_jax.models.sampling import SamplingSpec, sample
+from mass_jax.models.sampling import Prompts, SamplingSpec, sample
 from mass_jax.reporting.table import Table, to_markdown
 from mass_jax.runtime import program
 from mass_jax.runtime.compilation import enable_compilation_cache
@@ -97,8 +97,7 @@ def _our_systems(model: source.Pretrained, prompts: np.ndarray, new: int, rank: 
                 model.config,
                 model.params,
                 adapter,
-                prompts,
-                np.full(batch, prompts.shape[1]),
+                Prompts(prompts, np.full(batch, prompts.shape[1])),
                 jax.random.key(0),
                 SamplingSpec(samples=1, max_new_tokens=new, temperature=0.0),
                 adapter_per_problem=per_problem,

@@ -14,26 +14,36 @@ from mass_jax.mass.state import OuterConfig
 from mass_jax.mass.update import UpdateData
 from mass_jax.metagrad import Adjoint
 from mass_jax.models.config import ModelConfig
-from mass_jax.models.sampling import State
+from mass_jax.models.sampling import Prompts, SamplingSpec, State
 from mass_jax.parallel import partition
 from mass_jax.types import Array, OptState, Params, PyTree, Sequences
 
 
 def prefill(
-    config: ModelConfig, params: Params, adapter: PyTree, temperature: Array, prompts_PxT: Array, *rest: object
+    config: ModelConfig,
+    params: Params,
+    adapter: PyTree,
+    temperature: Array,
+    prompts: Prompts,
+    key: Array,
+    spec: SamplingSpec,
 ) -> Asked:
     """Of `sampling.prefill`."""
-    problems, length = prompts_PxT.shape
-    samples = rest[3]
-    assert isinstance(samples, int)
-    read = Call(FORWARD, problems, length, samples, adapter is not None)
+    problems, length = prompts.tokens_PxT.shape
+    read = Call(FORWARD, problems, length, spec.samples, adapter is not None)
     return Asked((read,), adapters=problems if adapter is not None else 0)
 
 
-def decode(config: ModelConfig, params: Params, adapter: PyTree, *rest: object) -> Asked:
+def decode(
+    config: ModelConfig,
+    params: Params,
+    adapter: PyTree,
+    temperature: Array,
+    limit: Array,
+    state: State,
+    spec: SamplingSpec,
+) -> Asked:
     """Of `sampling.decode`, if every completion is as long as it may be."""
-    state = rest[-1]
-    assert isinstance(state, State)
     sequences, new = state.out.mask_PxSxT.shape
     slots = state.cache.positions_BxS.shape[1]
     # Leaves are [L, P, ...], or those of one layer.
@@ -44,13 +54,14 @@ def decode(config: ModelConfig, params: Params, adapter: PyTree, *rest: object) 
 
 def adapt(actor: Actor, eta: Params, adapter: PyTree, practice: PracticeArrays) -> Asked:
     """Of `attribution.score_and_adapt`."""
-    method, rows = _modelled(actor.method), practice.valid_PxM.shape[0]
+    method, estimator = actor.method, _modelled(actor.method)
     scored = {
         "uniform": [],
         "linear": [Call(FORWARD, *_flat(practice.written), 0)],
         "verification": [Call(FORWARD, _flat(practice.checks)[0], _flat(practice.checks)[1] - 1)],
     }[method.scorer.kind]
-    trained = _practice(method, GRADIENT, method.inner.steps, method.estimator.microbatch, practice.examples, rows)
+    rows, steps = practice.valid_PxM.shape[0], method.inner.steps
+    trained = _practice(method, GRADIENT, steps, estimator.microbatch, practice.examples, rows)
     return Asked((*scored, trained))
 
 
@@ -61,8 +72,8 @@ def losses(actor: Actor, adapters: PyTree, asked_PxS: Weighed) -> Asked:
 
 def attribute(actor: Actor, adapted: Adapted, examples: Sequences, asked_PxS: Weighed) -> Asked:
     """Of `attribution.attribute`."""
-    method, rows = _modelled(actor.method), asked_PxS.coefficients.shape[0]
-    estimator, steps = method.estimator, method.inner.steps
+    method, estimator = actor.method, _modelled(actor.method)
+    rows, steps = asked_PxS.coefficients.shape[0], method.inner.steps
     size = estimator.hvp_microbatch or estimator.microbatch
     products = [_practice(method, TANGENT, 1, size, examples, rows)]
     if steps > 1 or estimator.init_grad:
@@ -111,16 +122,20 @@ def _flat(sequences: Sequences) -> tuple[int, int]:
     return math.prod(counts), length
 
 
-def _modelled(method: Method) -> Method:
-    """The method.
+def _modelled(method: Method) -> Adjoint:
+    """The method's estimator.
 
     Raises:
       ValueError: what its estimator asks is not modelled.
     """
     estimator = method.estimator
-    modelled = isinstance(estimator, Adjoint) and estimator.trajectory == "gradients"
-    if not (modelled and estimator.hvp_remat and estimator.grad_remat):
+    if not (
+        isinstance(estimator, Adjoint)
+        and estimator.trajectory == "gradients"
+        and estimator.hvp_remat
+        and estimator.grad_remat
+    ):
         raise ValueError(f"the cost of {estimator} is not modelled: choose metagrad.name = 'adjoint', without options.")
     if method.model.remat_keeps:
         raise ValueError(f"the cost of model.remat_keeps = {method.model.remat_keeps} is not modelled: leave it empty.")
-    return method
+    return estimator

@@ -188,7 +188,7 @@ def attempts(
       problems: P problems.
       key: PRNG key.
       samples: S.
-      identities_P: see `sample`.
+      identities_P: see `sampling.Prompts`.
 
     Returns:
       The solutions, and the log-probability of each when it was sampled, [P, S], once they are graded.

@@ -1,5 +1,6 @@
 """The generator (docs/method.md, step 1): the model reads a problem and writes M practice examples, each on its own."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -8,7 +9,7 @@ import numpy as np
 from mass_jax.mass.actor import Actor
 from mass_jax.mass.packing import join, pack_prompts
 from mass_jax.mass.practice import PracticeSets, fitting, pack_practice
-from mass_jax.models.sampling import SamplingSpec, sample
+from mass_jax.models.sampling import Prompts, SamplingSpec, sample
 from mass_jax.tasks.base import Problem
 from mass_jax.types import Array, PyTree, Sequences
 
@@ -44,7 +45,7 @@ def complete(
       prompts: P texts.
       key: PRNG key.
       spec: how many, how long, and how they are drawn.
-      identities_P: see `sample`.
+      identities_P: see `Prompts`.
       prompt_limit: the most tokens of a prompt; ``method.lengths.prompt`` where not given.
 
     Raises:
@@ -57,18 +58,9 @@ def complete(
         text = tokenizer.decode(ids)
         return any(stop in text for stop in stops)
 
-    raw = sample(
-        actor.method.model,
-        actor.params,
-        adapters,
-        tokens,
-        lengths,
-        key,
-        spec,
-        adapter_per_problem=adapters is not None,
-        stops=reached_stop if stops else None,
-        identities_P=identities_P,
-    )
+    spec = dataclasses.replace(spec, stops=reached_stop if stops else None)
+    read = Prompts(tokens, lengths, identities_P)
+    raw = sample(actor.method.model, actor.params, adapters, read, key, spec, adapter_per_problem=adapters is not None)
 
     def text(tokens_T: np.ndarray, mask_T: np.ndarray) -> str:
         written = tokenizer.decode(tokens_T[mask_T])

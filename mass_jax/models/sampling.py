@@ -39,6 +39,8 @@ class SamplingSpec:
       top_p: only the likeliest tokens that together have this probability are drawn; 1 for all.
       stop_ids: each of these tokens ends a completion.
       pad_id: fills what follows the stop.
+      stops: whether a completion, given as token ids, has reached a stop string. It is cut after the token that
+        completed it.
 
     Raises:
       ValueError: a number is out of its range.
@@ -50,6 +52,7 @@ class SamplingSpec:
     top_p: float = 1.0
     stop_ids: tuple[int, ...] = ()
     pad_id: int = 0
+    stops: Callable[[Sequence[int]], bool] | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.top_p <= 1:
@@ -63,6 +66,24 @@ class SamplingSpec:
             count = getattr(self, name)
             if not isinstance(count, int | np.integer) or count < 1:
                 raise ValueError(f"{name} = {count!r}: choose a whole number of at least 1.")
+
+    def static(self) -> "SamplingSpec":
+        """What of it a program is compiled for: neither the temperature, an array there, nor the stop strings."""
+        return dataclasses.replace(self, temperature=0.0, stops=None)
+
+
+class Prompts(NamedTuple):
+    """P prompts.
+
+    Attributes:
+      tokens_PxT: int32, padded on the right.
+      lengths_P: int32 number of real tokens in each prompt, at least 1.
+      identities_P: int32, one a problem; completions depend on the key and on this number. 0, 1, ... where not given.
+    """
+
+    tokens_PxT: AnyArray
+    lengths_P: AnyArray
+    identities_P: AnyArray | None = None
 
 
 class Samples(NamedTuple):
@@ -104,14 +125,11 @@ def sample(
     config: ModelConfig,
     params: Params,
     adapter: PyTree,
-    prompts_PxT: AnyArray,
-    lengths_P: AnyArray,
+    prompts: Prompts,
     key: Array,
     spec: SamplingSpec,
     *,
     adapter_per_problem: bool,
-    stops: Callable[[Sequence[int]], bool] | None = None,
-    identities_P: AnyArray | None = None,
 ) -> Samples:
     """Draw ``spec.samples`` completions of every prompt, which are this process's where there are several.
 
@@ -122,14 +140,10 @@ def sample(
       config: the architecture.
       params: shared base parameters.
       adapter: leaves have a leading axis P where ``adapter_per_problem``; else one adapter for all, or None.
-      prompts_PxT: int32, padded on the right.
-      lengths_P: int32 number of real tokens in each prompt, at least 1.
+      prompts: P prompts.
       key: PRNG key.
       spec: how many, how long, and how they are drawn.
       adapter_per_problem: see ``adapter``.
-      stops: whether a completion, given as token ids, has reached a stop string. It is cut after the token that
-        completed it.
-      identities_P: int32, one a problem; completions depend on the key and on this number. 0, 1, ... where not given.
 
     Raises:
       ValueError: an argument is out of its range, which is said of prompts and lengths where they are on the host; or
@@ -137,26 +151,24 @@ def sample(
     """
     if not 0 <= spec.pad_id < config.vocab_size:
         raise ValueError(f"pad_id = {spec.pad_id} is none of the {config.vocab_size} tokens: choose one of them.")
-    _check_prompts(config, prompts_PxT, lengths_P)
-    problems = len(prompts_PxT)
+    _check_prompts(config, prompts.tokens_PxT, prompts.lengths_P)
+    problems = len(prompts.tokens_PxT)
     config = dataclasses.replace(config, scan_layers=config.scan_decode)
     if adapter_per_problem:
         # [P, L, ...] to [L, P, ...]: the decoder goes over layers first.
         adapter = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), adapter)
     if not config.scan_layers:
         params, adapter = unstack(config, params, adapter)
-    if identities_P is None:
-        identities_P = hosts.rows(hosts.whole_count(problems)).astype(np.int32)
+    if prompts.identities_P is None:
+        prompts = prompts._replace(identities_P=hosts.rows(hosts.whole_count(problems)).astype(np.int32))
     settings = (config, params, adapter, hosts.put(np.float32(spec.temperature)))
-    read = hosts.share((prompts_PxT, lengths_P)), hosts.put(key), hosts.share(identities_P)
-    new, pad_id, top_p = spec.max_new_tokens, spec.pad_id, spec.top_p
-    state = prefill(*settings, *read[0], *read[1:], spec.samples, new, pad_id, top_p)
+    static, stops, new = spec.static(), spec.stops, spec.max_new_tokens
+    state = prefill(*settings, hosts.share(prompts), hosts.put(key), static)
     every = new if stops is None else STOP_EVERY
     for limit in range(every, new + every, every):
-        until = hosts.put(np.int32(min(limit, new)))
-        state = decode(*settings, until, spec.stop_ids, pad_id, top_p, state)
+        state = decode(*settings, hosts.put(np.int32(min(limit, new))), state, static)
         if stops is not None:
-            state, finished = _cut(state, stops, limit - every, pad_id)
+            state, finished = _cut(state, stops, limit - every, spec.pad_id)
             if finished:
                 break
     # Rows are problem by problem: row p · S + s is sample s of problem p.
@@ -218,29 +230,25 @@ def _views(config: ModelConfig, layers: PyTree) -> tuple[PyTree, ...] | None:
     return tuple(jax.tree.map(partial(view, i=i), layers) for i in range(config.layers))
 
 
-@partial(jax.jit, static_argnames=("config", "samples", "max_new_tokens", "pad_id", "top_p"))
+@partial(jax.jit, static_argnames=("config", "spec"))
 def prefill(
     config: ModelConfig,
     params: Params,
     adapter: PyTree,
     temperature: Array,
-    prompts_PxT: Array,
-    lengths_P: Array,
+    prompts: Prompts,
     key: Array,
-    identities_P: Array,
-    samples: int,
-    max_new_tokens: int,
-    pad_id: int,
-    top_p: float,
+    spec: SamplingSpec,
 ) -> State:
     """Read the prompts, repeat what was read for the samples, and choose each one's first token."""
-    problems, length = prompts_PxT.shape
+    problems, length = prompts.tokens_PxT.shape
+    samples, max_new_tokens = spec.samples, spec.max_new_tokens
     if length + max_new_tokens > config.context:
         raise ValueError(
             f"a prompt of {length} tokens and a completion of {max_new_tokens} exceed the model's context of "
             f"{config.context}: shorten one, or use a model with a larger context."
         )
-    prompts_PxT, lengths_P, identities_P = partition.spread((prompts_PxT, lengths_P, identities_P))
+    prompts_PxT, lengths_P, identities_P = partition.spread(prompts)
     slots = jnp.arange(length, dtype=jnp.int32)
     positions = jnp.where(slots < lengths_P[:, None], slots, UNSEEN)
     dtype = config.dtype or params["embed"].dtype
@@ -263,24 +271,24 @@ def prefill(
     # One key for each (problem, sample), in the order of the rows: [P, S] flattened to [P · S].
     key_B = jax.vmap(lambda k: each(k, jnp.arange(samples)))(each(key, identities_P)).reshape(-1)
     step = jnp.zeros((), jnp.int32)
-    token, log_prob = _choose(config, params, jnp.repeat(last_PxD, samples, axis=0), key_B, step, temperature, top_p)
+    token, log_prob = _choose(
+        config, params, jnp.repeat(last_PxD, samples, axis=0), key_B, step, temperature, spec.top_p
+    )
     shape = (problems * samples, max_new_tokens)
-    out = Samples(jnp.full(shape, pad_id, jnp.int32), jnp.zeros(shape, jnp.float32), jnp.zeros(shape, bool))
+    out = Samples(jnp.full(shape, spec.pad_id, jnp.int32), jnp.zeros(shape, jnp.float32), jnp.zeros(shape, bool))
     done, lengths = jnp.zeros(shape[0], bool), jnp.repeat(lengths_P, samples)
     return _spread(State(step, token, log_prob, done, lengths, key_B, cache, out))
 
 
-@partial(jax.jit, static_argnames=("config", "stop_ids", "pad_id", "top_p"), donate_argnames="state")
+@partial(jax.jit, static_argnames=("config", "spec"), donate_argnames="state")
 def decode(
     config: ModelConfig,
     params: Params,
     adapter: PyTree,
     temperature: Array,
     limit: Array,
-    stop_ids: tuple[int, ...],
-    pad_id: int,
-    top_p: float,
     state: State,
+    spec: SamplingSpec,
 ) -> State:
     """Write tokens until ``limit`` of them are written, or all sequences are done."""
     # The new tokens have the last slots: [prompt | new], as many new ones as `out` has columns.
@@ -293,11 +301,11 @@ def decode(
             return jax.lax.dynamic_update_slice_in_dim(where, what[:, None], step, axis=1)
 
         out = Samples(
-            write(state.out.tokens_PxSxT, jnp.where(done, pad_id, state.token_B)),
+            write(state.out.tokens_PxSxT, jnp.where(done, spec.pad_id, state.token_B)),
             write(state.out.log_probs_PxSxT, jnp.where(done, 0.0, state.log_prob_B)),
             write(state.out.mask_PxSxT, ~done),
         )
-        for stop in stop_ids:
+        for stop in spec.stop_ids:
             done = done | (state.token_B == stop)
         hidden, cache = decoder.forward(
             config,
@@ -310,7 +318,7 @@ def decode(
             first_slot + step,
         )
         assert cache is not None
-        token, log_prob = _choose(config, params, hidden[:, 0], state.key_B, step + 1, temperature, top_p)
+        token, log_prob = _choose(config, params, hidden[:, 0], state.key_B, step + 1, temperature, spec.top_p)
         return _spread(State(step + 1, token, log_prob, done, state.length_B, state.key_B, cache, out))
 
     return jax.lax.while_loop(lambda state: (state.step < limit) & ~jnp.all(state.done_B), body, state)

@@ -26,7 +26,7 @@ from mass_jax.mass.step import Hooks, Keys, Part
 from mass_jax.mass.texts import Practised, Texts, Worked, experience
 from mass_jax.mass.update import UpdateData
 from mass_jax.models import sampling, sharding
-from mass_jax.models.sampling import SamplingSpec
+from mass_jax.models.sampling import Prompts, SamplingSpec
 from mass_jax.parallel.partition import P
 from mass_jax.tasks.base import Problem
 from mass_jax.types import Array, PyTree, Sequences
@@ -127,13 +127,11 @@ class Shapes(Texts):
             layers = self._recorder.placed(layers, lambda _: _by_layer(sharding.adapter_specs(adapters)))
         if not config.scan_layers:
             params, layers = jax.eval_shape(partial(sampling.unstack, config), params, layers)
-        prompts = self._spread((struct((problems, length), jnp.int32), struct((problems,), jnp.int32)))
+        each = struct((problems,), jnp.int32)
+        prompts = self._spread(Prompts(struct((problems, length), jnp.int32), each, each))
         settings = (config, params, layers, struct(()))
-        places = self._spread(struct((problems,), jnp.int32))
-        state = programs.PREFILL(
-            *settings, *prompts, key(), places, spec.samples, spec.max_new_tokens, spec.pad_id, spec.top_p
-        )
-        programs.DECODE(*settings, struct((), jnp.int32), spec.stop_ids, spec.pad_id, spec.top_p, state)
+        state = programs.PREFILL(*settings, prompts, key(), spec.static())
+        programs.DECODE(*settings, struct((), jnp.int32), state, spec.static())
         return sequences(problems, spec.samples, length + spec.max_new_tokens)
 
     def _spread(self, tree: PyTree) -> PyTree:

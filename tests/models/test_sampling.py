@@ -21,9 +21,10 @@ TOKENS = np.where(np.arange(8) < LENGTHS[:, None], make_tokens(PROBLEMS, 8, seed
 def draw(adapter=None, tokens=TOKENS, lengths=LENGTHS, temperature=0.0, key=0, config=CONFIG, **options):
     settings = {"samples": SAMPLES, "max_new_tokens": NEW, "temperature": temperature}
     settings |= {name: options.pop(name) for name in SPEC if name in options}
+    prompts = sampling.Prompts(tokens, lengths, options.pop("identities_P", None))
     fixed = {"adapter_per_problem": True} | options
     spec = sampling.SamplingSpec(**settings)
-    drawn = sampling.sample(config, PARAMS, adapter, tokens, lengths, jax.random.key(key), spec, **fixed)
+    drawn = sampling.sample(config, PARAMS, adapter, prompts, jax.random.key(key), spec, **fixed)
     return sampling.Samples(*map(np.asarray, drawn))
 
 
@@ -177,8 +178,7 @@ def test_prompt_and_completion_must_fit_the_context():
                 CONFIG,
                 PARAMS,
                 None,
-                TOKENS,
-                LENGTHS,
+                sampling.Prompts(TOKENS, LENGTHS),
                 jax.random.key(0),
                 sampling.SamplingSpec(samples=1, max_new_tokens=new, temperature=0.0),
                 adapter_per_problem=False,
@@ -287,9 +287,10 @@ def test_no_parameter_is_copied_for_writing():
         for view, whole in zip(jax.tree.leaves(layer), jax.tree.leaves(params["layers"]), strict=True):
             np.testing.assert_array_equal(view, whole[i])
             assert view.unsafe_buffer_pointer() == whole.unsafe_buffer_pointer() + i * view.nbytes
-    read = jax.eval_shape(lambda: (np.float32(0), np.zeros((1, 8), np.int32), np.zeros(1, np.int32)))
-    key, ids = jax.eval_shape(lambda: jax.random.key(0)), read[2]
-    state = jax.eval_shape(lambda *given: sampling.prefill(config, *given, 2, 8, 0, 1.0), apart, None, *read, key, ids)
-    program = sampling.decode.lower(config, apart, None, read[0], np.int32(0), (), 0, 1.0, state).compile()
+    prompts = sampling.Prompts(np.zeros((1, 8), np.int32), np.zeros(1, np.int32), np.zeros(1, np.int32))
+    spec = sampling.SamplingSpec(samples=2, max_new_tokens=8, temperature=0.0)
+    settings = (config, apart, None, np.float32(0))
+    state = sampling.prefill.eval_shape(*settings, prompts, jax.random.key(0), spec)
+    program = sampling.decode.lower(*settings, np.int32(0), state, spec).compile()
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(params))
     assert program.memory_analysis().temp_size_in_bytes < 0.3 * size

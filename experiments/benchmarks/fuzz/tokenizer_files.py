@@ -9,7 +9,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 
 from experiments.benchmarks.fuzz import mutations
 from mass_jax.models.pretrained import source
-from mass_jax.models.pretrained.bpe import BpeTokenizer
+from mass_jax.models.pretrained.bpe import BpeTokenizer, Settings
 
 SPECIAL = ["<pad>", "<s>", "</s>", "<|im_end|>"]
 TEMPLATE = (
@@ -32,7 +32,7 @@ def seeds(home: Path) -> list[Path]:
     level.add_special_tokens(SPECIAL)
     level.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
     names = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
-    ours = BpeTokenizer(level, pad_id=0, bos_id=1, eos_id=2, template=TEMPLATE, names=names, ends=[3])
+    ours = BpeTokenizer(level, Settings(0, 1, 2, [3], TEMPLATE, names), eos_id=2)
     ours.save(home / "bytes")
     (home / "bytes" / "config.json").write_text(json.dumps({"vocab_size": len(tokens)}), encoding="utf-8")
 
@@ -43,7 +43,7 @@ def seeds(home: Path) -> list[Path]:
     pieces.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
     pieces.add_special_tokens(SPECIAL)
     names = {"eos_token": "</s>", "pad_token": "<pad>"}
-    BpeTokenizer(pieces, pad_id=0, bos_id=None, eos_id=2, template=None, names=names).save(home / "pieces")
+    BpeTokenizer(pieces, Settings(0, None, 2, [], None, names), eos_id=2).save(home / "pieces")
     return [home / "bytes", home / "pieces"]
 
 

@@ -49,6 +49,8 @@ from rich.console import Console
 
 from experiments.benchmarks import problems
 from experiments.benchmarks.kept import keep
+from experiments.benchmarks.peers import jax_systems
+from experiments.benchmarks.peers.jax_systems import Entry
 from experiments.benchmarks.peers.worker import Call, serve
 from mass_jax.errors import InputError
 from mass_jax.reporting.table import Table, to_markdown
@@ -64,24 +66,6 @@ PACKAGES = ("torch", "higher", "torchopt", "jax", "jaxlib", "numpy")
 
 MAX_OTHERS = 0.05
 """The share of the cores' time that other programs may take before the times are doubtful."""
-
-
-class Entry(NamedTuple):
-    """One of our rows.
-
-    Attributes:
-      name: in the table.
-      estimator: its name in the registry.
-      options: its options.
-      model: ``remat`` and ``remat_keeps`` of the transformer, whose layers are a loop in Python.
-      devices: over which the examples of a step are spread: one a core, or one with a thread a core.
-    """
-
-    name: str
-    estimator: str
-    options: dict[str, Any]
-    model: dict[str, Any]
-    devices: int = THREADS
 
 
 KEPT: dict[str, Any] = {"remat": False}
@@ -108,9 +92,8 @@ class Problem(NamedTuple):
 
     def ours(self, entry: Entry, dtype: str = "float32") -> tuple[str, dict[str, Any]]:
         """Module and arguments of one of our systems."""
-        arguments = {**entry._asdict(), "threads": THREADS, "size": self.size, "steps": STEPS, "dtype": dtype}
-        del arguments["name"]
-        return "experiments.benchmarks.peers.jax_systems", arguments
+        arguments = {"entry": entry, "threads": THREADS, "size": self.size, "steps": STEPS, "dtype": dtype}
+        return jax_systems.__name__, arguments
 
     def peer(self, way: str, dtype: str = "float32") -> tuple[str, dict[str, Any]]:
         """Module and arguments of one of theirs."""

@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import jinja2
 import jinja2.ext
@@ -27,6 +27,28 @@ TURN_ENDS = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>")
 """Tokens that end a turn in a chat; where the template uses one of them, it ends a completion."""
 
 
+class Settings(NamedTuple):
+    """What a folder or a GGUF file says of its tokenizer.
+
+    Attributes:
+      pad_id: of the padding, or None.
+      bos_id: of what begins a text where the model wants it, or None.
+      eos_id: of what ends a text, or None.
+      ends: where not empty, what ends a generation; a template alone does not make a chat model.
+      template: of chats, or None.
+      names: the tokens that a template may mention.
+      rows: of the model's embedding, if known.
+    """
+
+    pad_id: int | None
+    bos_id: int | None
+    eos_id: int | None
+    ends: Sequence[int]
+    template: str | None
+    names: dict[str, str]
+    rows: int | None = None
+
+
 class BpeTokenizer:
     """A `mass_jax.types.Tokenizer` with a chat template.
 
@@ -39,30 +61,16 @@ class BpeTokenizer:
       special_tokens: strings that are read as one special token wherever they stand in a text.
     """
 
-    def __init__(
-        self,
-        tokenizer: Tokenizer,
-        *,
-        pad_id: int | None,
-        bos_id: int | None,
-        eos_id: int,
-        template: str | None,
-        names: dict[str, str],
-        ends: Sequence[int] = (),
-        rows: int | None = None,
-    ):
-        """Args are as `from_folder` finds them.
-
-        ``names`` are the tokens that a template may mention, ``rows`` those of the model's embedding.
-        """
+    def __init__(self, tokenizer: Tokenizer, settings: Settings, eos_id: int):
+        """Args are as `finish` has them; ``eos_id`` ends a text or a turn."""
         self._tokenizer = tokenizer
-        self.pad_id = eos_id if pad_id is None else pad_id
-        self.bos_id, self.eos_id = bos_id, eos_id
-        self.stop_ids = tuple(dict.fromkeys((eos_id, *ends)))
+        self.pad_id = eos_id if settings.pad_id is None else settings.pad_id
+        self.bos_id, self.eos_id = settings.bos_id, eos_id
+        self.stop_ids = tuple(dict.fromkeys((eos_id, *settings.ends)))
         self.vocab_size = 1 + max(tokenizer.get_vocab().values())
         added = sorted(tokenizer.get_added_tokens_decoder().items())
         self.special_tokens = tuple(token.content for _, token in added if token.special)
-        self._template, self._names, self._rows = template, names, rows
+        self._template, self._names, self._rows = settings.template, settings.names, settings.rows
 
     @property
     def has_chat_template(self) -> bool:
@@ -247,7 +255,7 @@ def from_folder(folder: str | os.PathLike[str]) -> BpeTokenizer:
     bos = bos if first == [bos] else None
     eos = ids.get("eos_token", ends[0] if ends else None)
     rows, template = _rows(folder, tokenizer), _folder_template(folder, raw.chat_template)
-    return finish(tokenizer, ids.get("pad_token"), bos, eos, ends, template, names, str(folder), rows)
+    return finish(tokenizer, Settings(ids.get("pad_token"), bos, eos, ends, template, names, rows), str(folder))
 
 
 def _ends(folder: Path, tokenizer: Tokenizer) -> list[int]:
@@ -284,44 +292,27 @@ def _rows(folder: Path, tokenizer: Tokenizer) -> int | None:
     return rows
 
 
-def finish(
-    tokenizer: Tokenizer,
-    pad: int | None,
-    bos: int | None,
-    eos: int | None,
-    ends: list[int],
-    template: str | None,
-    names: dict[str, str],
-    where: str,
-    rows: int | None = None,
-) -> BpeTokenizer:
+def finish(tokenizer: Tokenizer, settings: Settings, where: str) -> BpeTokenizer:
     """A tokenizer from what a folder or a GGUF file says.
 
     Args:
       tokenizer: of the library.
-      pad: id of the padding, or None.
-      bos: id of what begins a text where the model wants it, or None.
-      eos: id of what ends a text, or None.
-      ends: where not empty, what ends a generation; a template alone does not make a chat model.
-      template: of chats, or None.
-      names: the tokens that a template may mention.
+      settings: what is said of it.
       where: what to call the source in an error.
-      rows: of the model's embedding, if known.
 
     Raises:
       PretrainedError: nothing names the end of a text.
     """
+    eos, ends, template = settings.eos_id, settings.ends, settings.template
     if template is not None:
         turns = [tokenizer.token_to_id(text) for text in TURN_ENDS if text in template]
         eos = next((turn for turn in turns if turn is not None and (not ends or turn in ends)), eos)
     if eos is None:
         raise PretrainedError(
-            f"{where} names no end-of-text token that it has (eos_token: {names.get('eos_token')!r}): set eos_token in "
-            "tokenizer_config.json."
+            f"{where} names no end-of-text token that it has (eos_token: {settings.names.get('eos_token')!r}): set "
+            "eos_token in tokenizer_config.json."
         )
-    return BpeTokenizer(
-        tokenizer, pad_id=pad, bos_id=bos, eos_id=eos, template=template, names=names, ends=ends, rows=rows
-    )
+    return BpeTokenizer(tokenizer, settings, eos)
 
 
 def _folder_template(folder: Path, template: list[_Template] | str | None) -> str | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
-from mass_jax.models.pretrained.bpe import BpeTokenizer, finish
+from mass_jax.models.pretrained.bpe import BpeTokenizer, Settings, finish
 from mass_jax.models.pretrained.errors import PretrainedError
 
 # How GGUF names the way in which text is cut before byte pairs are merged.
@@ -81,7 +81,8 @@ def from_gguf(metadata: Mapping[str, Any], where: str) -> BpeTokenizer:
     names = {short[name]: tokens[i] for name, i in ids.items() if name in short}
     turns = [ids[name] for name in ("eot", "eom") if name in ids]
     ends = [ids["eos"], *turns] if turns and "eos" in ids else turns
-    return finish(tokenizer, ids.get("padding"), bos, ids.get("eos"), ends, fields.template(), names, where)
+    settings = Settings(ids.get("padding"), bos, ids.get("eos"), ends, fields.template(), names)
+    return finish(tokenizer, settings, where)
 
 
 class _Fields:

@@ -14,7 +14,7 @@ from huggingface_hub import errors
 from mass_jax.mass.packing import pack_prompts
 from mass_jax.models.pretrained import gguf_cache, source
 from mass_jax.models.pretrained.errors import PretrainedError
-from mass_jax.models.sampling import SamplingSpec, sample
+from mass_jax.models.sampling import Prompts, SamplingSpec, sample
 from tests.models.pretrained.conftest import make, our_logits, their_logits
 from tests.models.pretrained.test_bpe import CHAT, installed
 from tests.models.pretrained.test_gguf import write
@@ -43,8 +43,7 @@ def test_real_weights_say_what_transformers_says(name: str):
         ours.config,
         ours.params,
         None,
-        tokens,
-        lengths,
+        Prompts(tokens, lengths),
         jax.random.key(0),
         SamplingSpec(samples=1, max_new_tokens=NEW, temperature=0.0),
         adapter_per_problem=False,
