@@ -29,7 +29,8 @@ QUICK_COMPILE = XLA_FLAGS="$(QUICK)"
 # Test processes share the cores: one thread each, and always on the CPU. The tests of a file stay in one process, which
 # has then compiled what they share.
 TEST_WORKERS ?= 2
-TEST_ENV = JAX_PLATFORMS=cpu XLA_FLAGS="--xla_cpu_multi_thread_eigen=false $(QUICK)" OMP_NUM_THREADS=1 MPLBACKEND=Agg
+# Tests and the programs that they start compile the same small programs again and again: those are kept too.
+TEST_ENV = JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0.1 JAX_PLATFORMS=cpu XLA_FLAGS="--xla_cpu_multi_thread_eigen=false $(QUICK)" OMP_NUM_THREADS=1 MPLBACKEND=Agg
 PYTEST := -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: help setup demo smoke demo-llm reproduce-llm estimators estimators-gpt2 plan pod-local hyper-cleaning bench-sampling fuzz peers report docs test test-fast test-lower wheel lint format typecheck tensorboard clean distclean

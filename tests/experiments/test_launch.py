@@ -160,7 +160,7 @@ def test_a_job_that_is_cancelled_is_not_queued_again(cloud: Cloud):
     assert [call[0] for call in cloud.called()] == ["srun"]
 
 
-def wait_for(file: Path, text: str, seconds: float = 30) -> str:
+def wait_for(file: Path, text: str, seconds: float = 300) -> str:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if file.exists() and text in file.read_text():

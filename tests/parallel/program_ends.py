@@ -9,7 +9,7 @@ from mass_jax.parallel import joining, preemption
 
 address, number, process = sys.argv[1:]
 preemption.leave_on_notice()
-joining.join(address, 2, int(process), patience=60)
+joining.join(address, 2, int(process), patience=600)
 if process == "1":
     os.kill(os.getpid(), signal.Signals[number])
-time.sleep(120)
+time.sleep(600)

@@ -17,6 +17,6 @@ if sys.argv[1] == "hangs":
     lock(mutex)
 try:
     print("ready", flush=True)
-    time.sleep(60)
+    time.sleep(600)
 finally:
     print("tidied up", flush=True)

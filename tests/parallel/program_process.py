@@ -17,7 +17,7 @@ from tests.mass import tiny
 
 options = json.loads(sys.argv[1])
 if options["processes"] > 1:
-    joining.join(options["coordinator"], options["processes"], options["process"], 60)
+    joining.join(options["coordinator"], options["processes"], options["process"], 600)
     agree({"same": 1}, {})
     try:
         agree({"rate": options["process"]}, {})

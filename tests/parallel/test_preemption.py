@@ -21,7 +21,7 @@ def test_a_notice_is_a_sentence_and_a_status(where: str, number: signal.Signals,
                 with pytest.raises(subprocess.TimeoutExpired):
                     process.wait(0.5)
                 process.send_signal(number)
-            printed, errors = process.communicate(timeout=60)
+            printed, errors = process.communicate(timeout=600)
         finally:
             process.kill()
     assert process.returncode == status

@@ -80,7 +80,7 @@ def test_a_process_that_cannot_join_does_not_run_alone():
         for arguments in given
     ]
     for process, words in zip(running, given.values(), strict=True):
-        printed, errors = process.communicate(timeout=120)
+        printed, errors = process.communicate(timeout=600)
         assert process.returncode > 0 and words in errors, errors[-3000:]
         assert "runs alone" not in printed
 
@@ -99,8 +99,8 @@ def test_where_one_process_ends_the_others_do(number: str, status: int, words: s
         for process in "01"
     )
     try:
-        assert told.wait(timeout=100) == status
-        _, errors = other.communicate(timeout=50)
+        assert told.wait(timeout=600) == status
+        _, errors = other.communicate(timeout=600)
         assert other.returncode == 75 and f"Process 1 of 2 {words}, so process 0 ends too" in errors, errors[-3000:]
     finally:
         other.kill()

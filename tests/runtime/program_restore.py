@@ -13,7 +13,7 @@ from mass_jax.runtime import checkpoint
 from mass_jax.runtime.checkpoint import Checkpointer
 
 directory, port, me = sys.argv[1], sys.argv[2], int(sys.argv[3])
-joining.join(f"localhost:{port}", 2, me, 100)
+joining.join(f"localhost:{port}", 2, me, 600)
 checkpoint.PAUSE = 0.0
 mesh = jax.make_mesh((2,), ("x",), axis_types=(jax.sharding.AxisType.Auto,))
 jax.set_mesh(mesh)

@@ -25,7 +25,7 @@ def test_two_processes_restore_the_same_step(tmp_path: Path):
     ]
     try:
         for process in running:
-            printed, errors = process.communicate(timeout=120)
+            printed, errors = process.communicate(timeout=600)
             assert process.returncode == 0, errors[-3000:]
             found = json.loads(printed.splitlines()[-1])
             assert found == {"once": 3, "damaged": 2, "split": 2, "whole": 2}

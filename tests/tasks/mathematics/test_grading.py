@@ -247,10 +247,10 @@ def test_workers_end_with_a_killed_parent_and_a_script_needs_no_main_guard():
         "print(*[each._process.pid for each in grader._workers], flush=True)\n"
         "os.kill(os.getpid(), 9)\n"
     )
-    done = subprocess.run([sys.executable, "-"], input=code, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-"], input=code, capture_output=True, text=True, timeout=600)
     workers = [int(pid) for pid in done.stdout.split()]
     assert done.returncode == -9 and len(workers) == 1, done.stderr
-    end = time.monotonic() + 20
+    end = time.monotonic() + 300
     while any(map(alive, workers)) and time.monotonic() < end:
         time.sleep(0.05)
     assert not any(map(alive, workers))
@@ -259,7 +259,7 @@ def test_workers_end_with_a_killed_parent_and_a_script_needs_no_main_guard():
 def test_a_worker_without_a_parent_ends_itself_at_its_limit():
     line = json.dumps(["x", HANGS, 0.5]) + "\n"
     done = subprocess.run(
-        [sys.executable, "-P", worker.__file__], input=line, capture_output=True, text=True, timeout=60
+        [sys.executable, "-P", worker.__file__], input=line, capture_output=True, text=True, timeout=600
     )
     assert done.returncode == -signal.SIGPROF and done.stdout == "true\n"
 
@@ -285,7 +285,7 @@ def test_what_the_libraries_do_to_a_worker(tmp_path, body, answer):
         env=os.environ | {"PYTHONPATH": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
     )
     assert done.stdout == f"true\n{answer}\n{answer}\n", done.stderr
 
@@ -299,7 +299,7 @@ def test_a_library_that_compares_wrongly_is_refused_before_the_first_answer(tmp_
     )
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
     done = subprocess.run(
-        [sys.executable, "-P", worker.__file__], input="", env=environment, capture_output=True, text=True, timeout=60
+        [sys.executable, "-P", worker.__file__], input="", env=environment, capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 1 and done.stdout == ""
     assert done.stderr == "math-verify should find x+1 and 2+x different.\n"
@@ -315,7 +315,7 @@ def test_a_first_comparison_costs_no_more_than_a_later_one():
         "names['equivalent']('y^2+3', '3+y^2'), names['equivalent'](r'\\{4,7\\}', r'\\{7,4\\}')\n"
         "print(sorted(set(sys.modules) - before))"
     )
-    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=600)
     assert done.stdout == "[]\n", done.stderr
 
 
