@@ -224,12 +224,12 @@ def _bootstrap_interval(
         return None
     drawn = np.random.default_rng(seed).integers(count, size=(resamples, count), dtype=np.int32)
     means = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
-    tail = NormalDist().cdf(-np.sqrt(count / (count - 1)) * _student_quantile(count - 1))
+    tail = NormalDist().cdf(-np.sqrt(count / (count - 1)) * student_quantile(count - 1))
     low, high = np.quantile(means, [tail, 1 - tail])
     return [float(low), float(high)]
 
 
-def _student_quantile(degrees: int) -> float:
+def student_quantile(degrees: int) -> float:
     """The 97.5 % quantile of Student's t, by the Cornish-Fisher series (within 1 % from 3 degrees of freedom on)."""
     z, v = _Z95, degrees
     return (

@@ -98,11 +98,16 @@ def folder_of(source: str, cache_dir: str | os.PathLike[str] | None = None) -> P
 
     The config and the tokenizer are in Hugging Face's layout either way; weights of a GGUF file are not.
     """
-    path = _resolve(source, cache_dir)
+    path = resolve(source, cache_dir)
     return path if path.is_dir() else gguf_cache.folder_of(path, cache_dir or CACHE)
 
 
-def _resolve(source: str, cache_dir: str | os.PathLike[str] | None) -> Path:
+def resolve(source: str, cache_dir: str | os.PathLike[str] | None = None) -> Path:
+    """The folder or the file that a source names: of a package, in a path, or of the hub.
+
+    Raises:
+      PretrainedError: there is none.
+    """
     if source.startswith(PACKAGE):
         return _in_package(source.removeprefix(PACKAGE), cache_dir)
     path = Path(source).expanduser()

