@@ -30,9 +30,8 @@ def main(config: ConfigDict, workdir: Path) -> None:
         clock.phase("pretrain")
         study = open_study(config, workdir)
         states = {"base": base_state(study)}
-        if isinstance(
-            study.domain.task, KnowsFamily
-        ):  # without a hidden family there is no oracle, and no headroom to measure
+        # Without a hidden family there is no oracle, and no headroom to measure.
+        if isinstance(study.domain.task, KnowsFamily):
             clock.phase("gate")
             opened(study)
         for name in config.arms:
@@ -45,19 +44,15 @@ def main(config: ConfigDict, workdir: Path) -> None:
         if hosts.first():
             with Progress(1, label="report") as progress:
                 progress.update(0)
-                path = _reported(workdir)
+                try:
+                    path = write_report(workdir)
+                except OSError as error:
+                    raise InputError(
+                        f"The report cannot be written ({error.strerror or error}). All results are in '{workdir}': "
+                        f"make room, and write it by python -m mass_jax.reporting.report --workdir={workdir}."
+                    ) from error
                 progress.update(1)
             print(f"{summary(workdir)}\nThe report is in {path}")
-
-
-def _reported(workdir: Path) -> Path:
-    try:
-        return write_report(workdir)
-    except OSError as error:
-        raise InputError(
-            f"The report cannot be written ({error.strerror or error}). All results are in '{workdir}': make room, and "
-            f"then write it by python -m mass_jax.reporting.report --workdir={workdir}."
-        ) from error
 
 
 if __name__ == "__main__":
