@@ -131,9 +131,9 @@ def test_an_unknown_arm_or_override_is_a_sentence():
         ("metagrad", "options", "window", "metagrad.options = 'window' cannot be read: write Python keywords"),
         ("metagrad", "options", "window=f(1)", "cannot be read"),
         ("metagrad", "options", "trajectory='disk'", "trajectory = 'disk' is unknown; use one of gradients, states"),
-        ("train", "parts", 3, "train.problems = 4 is no multiple of train.parts = 3"),
-        ("train", "microbatches", 3, r"train.problems / train.parts = 4 is no multiple of train.micro"),
-        ("train", "replay_batch", 3, "train.replay_batch = 3 is no multiple of train.microbatches = 2"),
+        ("train", "parts", 3, "train.problems = 4 is not a multiple of train.parts = 3"),
+        ("train", "microbatches", 3, r"train.problems / train.parts = 4 is not a multiple of train.micro"),
+        ("train", "replay_batch", 3, "train.replay_batch = 3 is not a multiple of train.microbatches = 2"),
         ("task", "test_families", 0, "task.test_families = 0: give 2 or more"),
     ],
 )

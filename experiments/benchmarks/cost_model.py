@@ -153,11 +153,11 @@ def main(config: ConfigDict, workdir: Path) -> None:
 
 def define_flags() -> None:
     """What the command line takes. Called by the main program only: an importer has flags of its own."""
-    flags.DEFINE_string("arm", "mass", "Whose training step it is.")
-    flags.DEFINE_string("mesh", "1x4x4", "data x fsdp x tensor.")
+    flags.DEFINE_string("arm", "mass", "The arm whose training step is priced.")
+    flags.DEFINE_string("mesh", "1x4x4", "The mesh, data x fsdp x tensor.")
     flags.register_validator("mesh", is_mesh, MESH_FORM)
     flags.DEFINE_integer("problems", None, "Problems a step; the config's where not given.", lower_bound=1)
-    flags.DEFINE_enum("chip", "v5e", sorted(PLANNED), "Whose rates the times are of.")
+    flags.DEFINE_enum("chip", "v5e", sorted(PLANNED), "The chip whose rates the times are made of.")
     flags.DEFINE_string("compile", "", "Compile for this TPU, and compare; its chips have to be those of the mesh.")
 
 

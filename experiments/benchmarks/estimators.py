@@ -272,7 +272,7 @@ def define_flags() -> None:
     flags.DEFINE_float(
         "seconds",
         25.0,
-        "A row whose timed calls would take longer gets fewer rounds, or none.",
+        "Limit of a row's timed calls: a longer one gets fewer rounds, 3 at least, or is not run.",
         lower_bound=0,
     )
     flags.DEFINE_bool("fresh", False, "Measure again what the file already holds.")

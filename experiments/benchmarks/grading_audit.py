@@ -162,7 +162,7 @@ def define_flags() -> None:
     flags.DEFINE_list("files", [], "Names of the files to read, without their endings; all where not given.")
     flags.DEFINE_string("grader", "", "module:function of a grader of your own; see above.")
     flags.DEFINE_integer("limit", 0, "Different answers of each file, drawn by the seed; 0 for all.", lower_bound=0)
-    flags.DEFINE_integer("seed", 0, "Of the draw.")
+    flags.DEFINE_integer("seed", 0, "Seed of the draw.")
 
 
 if __name__ == "__main__":

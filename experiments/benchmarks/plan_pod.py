@@ -267,7 +267,7 @@ def main(config: ConfigDict, workdir: Path) -> None:
     jax.config.update("jax_enable_compilation_cache", False)  # the seconds are part of the result
     values = flags.FLAGS
     if values.topology.partition(":")[0] not in PLANNED:
-        raise InputError(f"--topology={values.topology} is no pod of {', '.join(PLANNED)}: try v5e:4x4.")
+        raise InputError(f"--topology={values.topology} is not a topology of {', '.join(PLANNED)}: try v5e:4x4.")
     name = Path(config_flags.get_config_filename(values["config"])).stem
     path = workdir / f"{name}-{values.topology.replace(':', '-')}.json"
     planner = Planner(config, values.arm, values.topology, path)
@@ -284,7 +284,7 @@ def main(config: ConfigDict, workdir: Path) -> None:
 def define_flags() -> None:
     """What the command line takes. Called by the main program only: an importer has flags of its own."""
     flags.DEFINE_string("topology", "v5e:4x4", "The TPU to plan for.")
-    flags.DEFINE_string("arm", "mass_gold", "Whose training step is planned.")
+    flags.DEFINE_string("arm", "mass_gold", "The arm whose training step is planned.")
     flags.DEFINE_list("mesh", ["1x4x4"], "Meshes, data x fsdp x tensor; or search, for all that the model divides.")
     flags.register_validator(
         "mesh", lambda mesh: mesh == ["search"] or all(map(is_mesh, mesh)), f"{MESH_FORM}, or search"

@@ -44,7 +44,7 @@ def define_flags() -> None:
     flags.DEFINE_integer("prompt", 64, "Tokens in a prompt.", lower_bound=1)
     flags.DEFINE_integer("new", 64, "New tokens.", lower_bound=1)
     flags.DEFINE_integer("rounds", 5, "Times that each system is timed.", lower_bound=1)
-    flags.DEFINE_integer("rank", 8, "Of the adapters.", lower_bound=1)
+    flags.DEFINE_integer("rank", 8, "Rank of the adapters.", lower_bound=1)
 
 
 def main() -> None:

@@ -126,8 +126,8 @@ class FiniteDifference(CotangentEstimator):
         check_inputs(init, meta, batches)
         if problem.gradient is not None:
             raise ValueError(
-                "finite_difference takes the Jacobian of the inner gradient as symmetric, which that of a gradient of "
-                "the problem's own need not be; use adjoint, or leave InnerProblem.gradient out."
+                "finite_difference needs a symmetric Jacobian of the inner gradient, but that of InnerProblem.gradient "
+                "may be another; use adjoint, or leave InnerProblem.gradient out."
             )
         if self.kind == "walk":
             params, trajectory = run(problem, init, meta, batches, "gradients", 2, self.microbatch)

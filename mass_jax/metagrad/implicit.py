@@ -138,7 +138,7 @@ class Implicit(CotangentEstimator):
         if problem.gradient is not None and self.solver != "neumann":
             raise ValueError(
                 f"solver = {self.solver!r} needs a symmetric Hessian, but the inner problem has a gradient of its own, "
-                'whose Jacobian need not be one; use solver="neumann".'
+                'whose Jacobian may not be symmetric; use solver="neumann".'
             )
         pulled = _proximal(problem, init, self.proximal) if self.proximal else problem
         params, losses_K, _ = inner_loop(pulled, init, meta, batches, microbatch=self.microbatch)

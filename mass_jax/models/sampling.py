@@ -56,10 +56,12 @@ class SamplingSpec:
 
     def __post_init__(self) -> None:
         if not 0 < self.top_p <= 1:
-            raise ValueError(f"top_p = {self.top_p} is no probability: choose a number above 0, and 1 for all tokens.")
+            raise ValueError(
+                f"top_p = {self.top_p} is not a probability: choose a number above 0, and 1 for all tokens."
+            )
         if self.temperature != 0 and not LEAST_TEMPERATURE <= self.temperature < math.inf:
             raise ValueError(
-                f"temperature = {self.temperature} is not in the range: choose 0 for the likeliest tokens, or a number "
+                f"temperature = {self.temperature} is out of its range: choose 0 for the likeliest tokens, or a number "
                 f"from {LEAST_TEMPERATURE} on."
             )
         for name in ("samples", "max_new_tokens"):
@@ -150,7 +152,7 @@ def sample(
         prompt and completion together exceed ``config.context``.
     """
     if not 0 <= spec.pad_id < config.vocab_size:
-        raise ValueError(f"pad_id = {spec.pad_id} is none of the {config.vocab_size} tokens: choose one of them.")
+        raise ValueError(f"pad_id = {spec.pad_id} is not a token: choose one from 0 to {config.vocab_size - 1}.")
     _check_prompts(config, prompts.tokens_PxT, prompts.lengths_P)
     problems = len(prompts.tokens_PxT)
     config = dataclasses.replace(config, scan_layers=config.scan_decode)

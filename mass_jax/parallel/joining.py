@@ -126,7 +126,7 @@ def join(coordinator: str | None, processes: int | None, process: int | None, pa
         if len(missing) < len(given):
             raise JoinError(f"{', '.join(missing)} must be given too: all three of {', '.join(given)}, or none.")
     elif not 0 <= process < processes:  # type: ignore[operator]
-        raise JoinError(f"--process={process} is none of --processes={processes}: they are counted from 0.")
+        raise JoinError(f"--process={process} is not below --processes={processes}: processes are counted from 0.")
     who = f"process {process} of {processes} at {coordinator}" if coordinator else "this process"
 
     def sentence(reason: str) -> str:

@@ -43,7 +43,7 @@ def resolve(address: str) -> Address:
     """
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
-        raise JoinError(f"--coordinator={address} is no host:port with a port from 1 to 65535.")
+        raise JoinError(f"--coordinator={address} is not host:port with a port from 1 to 65535.")
     try:
         family, *_, place = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0]
     except OSError as error:

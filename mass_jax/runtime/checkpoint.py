@@ -260,7 +260,7 @@ class Checkpointer:
                 arrays = reader.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(hosts))).state
             with self._reader() as reader:
                 if changed := _changed(arrays, _manifest(reader, step)):
-                    raise ValueError(f"other values were saved of {', '.join(changed)}")
+                    raise ValueError(f"the saved values differ in {', '.join(changed)}")
             return arrays
         except Exception as e:
             raise CheckpointError(f"The checkpoint of step {step} in '{self.directory}' cannot be read: {e}.") from e
@@ -293,7 +293,7 @@ class Checkpointer:
         arrays, manifest = found
         changed = _changed(arrays, manifest)
         if hosts.largest(bool(changed)):
-            return f"other values were saved of {', '.join(changed) or 'what another process read'}"
+            return f"the saved values differ in {', '.join(changed) or 'what another process read'}"
         data = manifest["data"]
         if isinstance(data, dict) and data.keys() == {"__bytes__"}:
             data = base64.b64decode(data["__bytes__"])

@@ -22,12 +22,16 @@ try:
 except flags.Error as _error:  # it looks at the command line at once, and at a --flagfile that it names
     program.refuse(_error)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run: checkpoints, metrics, results.")
-_PROFILE = flags.DEFINE_integer("profile", 0, "Trace so many warm training steps, into <arm>/profile.", lower_bound=0)
+_PROFILE = flags.DEFINE_integer("profile", 0, "Trace this many warm training steps into <arm>/profile.", lower_bound=0)
 _DISTRIBUTED = flags.DEFINE_bool("distributed", False, "This is one of several processes, all with the same command.")
 _COORDINATOR = flags.DEFINE_string("coordinator", None, "host:port of the first process, where no cluster tells.")
-_PROCESSES = flags.DEFINE_integer("processes", None, "How many there are, where no cluster tells.", lower_bound=1)
-_PROCESS = flags.DEFINE_integer("process", None, "Which this is, from 0, where no cluster tells.", lower_bound=0)
-_PATIENCE = flags.DEFINE_integer("patience", 300, "Seconds in which all processes have to come.", lower_bound=1)
+_PROCESSES = flags.DEFINE_integer(
+    "processes", None, "How many processes there are, where no cluster tells.", lower_bound=1
+)
+_PROCESS = flags.DEFINE_integer(
+    "process", None, "Number of this process, from 0, where no cluster tells.", lower_bound=0
+)
+_PATIENCE = flags.DEFINE_integer("patience", 300, "Seconds within which all processes have to come.", lower_bound=1)
 
 
 Read = TypeVar("Read")

@@ -41,7 +41,7 @@ def run(
             before(argv)
             words = flags.FLAGS(argv)[1:]
             if words:
-                raise InputError(f"{' '.join(words)!r} is no flag: write --name=value. --help shows the flags.")
+                raise InputError(f"{' '.join(words)!r} is not a flag: write --name=value. --help shows the flags.")
             after()
         except (InputError, flags.Error) as error:
             refuse(error)

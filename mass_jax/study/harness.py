@@ -256,7 +256,7 @@ def named_arm(config: ConfigDict, name: str) -> Arm:
     rows = methods(config) | CONTROLS
     able = [each for each, arm in rows.items() if not arm.privileged and arm.practice != "other_problem"]
     if name not in able:
-        raise InputError(f"--arm={name} cannot answer what only a prompt is known of: choose from {', '.join(able)}.")
+        raise InputError(f"--arm={name} needs more of a problem than its prompt: choose from {', '.join(able)}.")
     return rows[name]
 
 

@@ -204,7 +204,8 @@ class Train(OuterConfig):
         ):
             if count % getattr(self, divisor):
                 raise ValueError(
-                    f"train.{name} = {count} is no multiple of train.{divisor} = {getattr(self, divisor)}: choose one."
+                    f"train.{name} = {count} is not a multiple of train.{divisor} = {getattr(self, divisor)}: "
+                    "choose one."
                 )
 
 

@@ -43,7 +43,7 @@ def prepared(open_builder: Callable[[], tfds.core.DatasetBuilder]) -> tfds.core.
         if not builder.data_path.exists():
             raise ValueError(
                 f"the problems cannot be written to '{builder.data_path}' ({error.strerror or error}): set "
-                "task.data_dir to a folder with room that you may write."
+                "task.data_dir to a folder that you may write and that has room."
             ) from error
     return open_builder()
 

@@ -101,7 +101,7 @@ def test_a_failure_is_read_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     with pytest.raises(KeyError, match="raw"):
         run_main(monkeypatch, replay=str(tmp_path / "000003-fake"))
     for wrong in ("nowhere", "000004-fake", "."):
-        with pytest.raises(InputError, match="is no failure: give a folder in a run's failures"):
+        with pytest.raises(InputError, match="holds no recorded failure: give a folder in a run's failures"):
             run_main(monkeypatch, replay=str(tmp_path / wrong))
 
 

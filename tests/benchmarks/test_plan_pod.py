@@ -57,4 +57,4 @@ def test_an_unknown_topology_is_a_sentence(tmp_path: Path):
     command = [sys.executable, "-m", main, "--config=configs/llama31_8b.py", "--topology=v9z:4x4"]
     done = subprocess.run([*command, f"--workdir={tmp_path}"], cwd=ROOT, env=os.environ, capture_output=True, text=True)
     assert done.returncode == 2, done.stderr
-    assert "--topology=v9z:4x4 is no pod of v5e, v5p, v6e: try v5e:4x4." in done.stderr
+    assert "--topology=v9z:4x4 is not a topology of v5e, v5p, v6e: try v5e:4x4." in done.stderr

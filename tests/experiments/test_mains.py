@@ -34,7 +34,7 @@ CASES = {
     ("benchmarks.pod_local", "--workdir=README.md"): (2, "--workdir=README.md is not an empty directory"),
     ("benchmarks.pod_local", "--workdir={tmp}/pod", "--devices=0"): (2, "--devices are at least 1"),
     ("train", *DEMO, "--flagfile=/nowhere"): (2, "/nowhere"),
-    ("train", *DEMO, "mass"): (2, "'mass' is no flag: write --name=value"),
+    ("train", *DEMO, "mass"): (2, "'mass' is not a flag: write --name=value"),
     ("train", *DEMO, "--arm=mas"): (2, "there is no arm 'mas' in config.arms"),
     ("train", *DEMO, "--profile=-1"): (2, "--profile=-1", "non-negative"),
     ("train", *DEMO, "--config.train.mode=gold", "--arm=mass"): (

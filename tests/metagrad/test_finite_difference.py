@@ -199,5 +199,5 @@ def test_bad_options_are_refused():
     problem, outer, arguments = normalized_case()
     for kind in ("walk", "darts", "sama"):
         estimator = metagrad.make("finite_difference", kind=kind)
-        with pytest.raises(ValueError, match="takes the Jacobian of the inner gradient as symmetric"):
+        with pytest.raises(ValueError, match="needs a symmetric Jacobian of the inner gradient"):
             jax.eval_shape(estimator.value_and_grad(problem, outer), *arguments)

@@ -250,10 +250,10 @@ def test_few_lengths_are_compiled():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"top_p": 0.0}, "top_p = 0.0 is no probability"),
-        ({"top_p": 1.5}, "top_p = 1.5 is no probability"),
-        ({"top_p": np.nan}, "top_p = nan is no probability"),
-        ({"temperature": -1.0}, "temperature = -1.0 is not in the range: choose 0 for the likeliest tokens, or"),
+        ({"top_p": 0.0}, "top_p = 0.0 is not a probability"),
+        ({"top_p": 1.5}, "top_p = 1.5 is not a probability"),
+        ({"top_p": np.nan}, "top_p = nan is not a probability"),
+        ({"temperature": -1.0}, "temperature = -1.0 is out of its range: choose 0 for the likeliest tokens, or"),
         ({"temperature": np.nan}, "temperature = nan is not in the range"),
         ({"temperature": np.inf}, "temperature = inf is not in the range"),
         ({"temperature": 1e-12, "top_p": 0.9}, "temperature = 1e-12 is not in the range"),
@@ -261,7 +261,7 @@ def test_few_lengths_are_compiled():
         ({"max_new_tokens": -3}, "max_new_tokens = -3: choose"),
         ({"max_new_tokens": 2.0}, "max_new_tokens = 2.0: choose"),
         ({"samples": 0}, "samples = 0: choose"),
-        ({"pad_id": CONFIG.vocab_size}, "pad_id = 19 is none of the 19 tokens"),
+        ({"pad_id": CONFIG.vocab_size}, "pad_id = 19 is not a token: choose one from 0 to 18"),
         ({"lengths": np.array([3, 0, 1, 5])}, "prompt 1 has the length 0: give at least one token, and at most the 8"),
         ({"lengths": np.array([3, 8, 1, 9])}, "prompt 3 has the length 9: give at least one token, and at most the 8"),
         ({"lengths": LENGTHS[:3]}, "prompts of the shape .4, 8. and lengths of the shape .3,.: give tokens"),

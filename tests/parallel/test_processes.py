@@ -57,7 +57,7 @@ def test_two_processes_do_what_one_does(tmp_path: Path):
     ("given", "words"),
     [
         (("localhost:1", None, None), "--processes, --process must be given too"),
-        (("localhost:1", 2, 2), "--process=2 is none of --processes=2"),
+        (("localhost:1", 2, 2), "--process=2 is not below --processes=2"),
     ],
 )
 def test_flags_that_contradict_each_other_are_a_sentence(given: tuple, words: str):

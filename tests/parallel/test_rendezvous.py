@@ -71,7 +71,7 @@ def test_who_has_gone_again_is_waited_for():
     [
         ([(2, 0), (3, 1)], "process 0 was told --processes=2, process 1 3"),
         ([(3, 0), (2, 1)], "process 0 was told --processes=3, process 1 2"),
-        ([(2, 0), (2, 2)], "--process=2 is none of --processes=2"),
+        ([(2, 0), (2, 2)], "--process=2 is not below --processes=2"),
         ([(3, 0), (3, 1), (3, 1)], "two processes were told --process=1"),
     ],
 )
@@ -98,9 +98,9 @@ def test_a_port_that_is_taken_is_a_sentence_for_all():
 @pytest.mark.parametrize(
     ("coordinator", "words"),
     [
-        ("localhost", "is no host:port"),
+        ("localhost", "is not host:port"),
         ("localhost:99999", "port from 1 to 65535"),
-        (":1", "is no host:port"),
+        (":1", "is not host:port"),
     ],
 )
 def test_a_coordinator_that_is_none_is_a_sentence(coordinator: str, words: str):

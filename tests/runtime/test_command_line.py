@@ -79,7 +79,7 @@ def test_help_has_the_fields_that_a_config_does_not_name(program):
         (["--config=none.py", "--config.seed=1", "--workdir=b"], ["'none.py'", "cannot be read"]),
         (["--config=notes.md", "--workdir=b"], ["'notes.md'", "SyntaxError", "Give --config a Python file"]),
         (["--config=plain.py:large", "--workdir=b"], ["TypeError: get_config() takes 0 positional arguments but 1"]),
-        (["--config=x.py", "x.py", "--workdir=b"], ["'x.py' is no flag: write --name=value"]),
+        (["--config=x.py", "x.py", "--workdir=b"], ["'x.py' is not a flag: write --name=value"]),
         (["--config=x.py"], ["--workdir is missing"]),
         (["--workdir=b"], ["--config is missing"]),
         (["--config=x.py", "--workdir=gs://b/x"], ["gs://b/x", "mount"]),

@@ -32,8 +32,8 @@ KINDS = {
 def define_flags() -> None:
     """The command line."""
     flags.DEFINE_string("workdir", "runs/fuzz", "Where failures are written; those of an earlier run are removed.")
-    flags.DEFINE_integer("seed", 0, "Of all mutations.", lower_bound=0)
-    flags.DEFINE_integer("count", 10_000, "Files to read, in turn of every kind.", lower_bound=1)
+    flags.DEFINE_integer("seed", 0, "Seed of all mutations.", lower_bound=0)
+    flags.DEFINE_integer("count", 10_000, "Files to read; the kinds take turns.", lower_bound=1)
     flags.DEFINE_integer("workers", os.cpu_count() or 1, "Processes that read.", lower_bound=1)
     flags.DEFINE_multi_enum("kind", list(KINDS), list(KINDS), "Kinds of files; repeat the flag for several.")
     flags.DEFINE_string("replay", None, "The folder of one failure: read its file again, in this process.")
@@ -67,7 +67,9 @@ def replay(folder: Path) -> None:
     kind = folder.resolve().name.partition("-")[2]
     files = [p for p in folder.glob("*") if p.name != "traceback.txt"]
     if kind not in KINDS or len(files) != 1:
-        raise InputError(f"--replay={folder} is no failure: give a folder in a run's failures, such as 000123-config.")
+        raise InputError(
+            f"--replay={folder} holds no recorded failure: give a folder in a run's failures, such as 000123-config."
+        )
     importlib.import_module(KINDS[kind]).load(files[0])
 
 

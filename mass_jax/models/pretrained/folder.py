@@ -101,7 +101,7 @@ def read_tensor(file: Any, name: str, where: str) -> np.ndarray:
         finite = bool(np.isfinite(array).all())
     if not finite:
         raise PretrainedError(
-            f"{name} of {where} holds a weight that is no finite number: the file is damaged, get it again."
+            f"{name} of {where} holds a weight that is not finite: the file is damaged, get it again."
         )
     return array
 
@@ -286,7 +286,7 @@ def _listed(folder: Path) -> dict[str, str]:
         # Nothing outside the folder.
         if not isinstance(name, str) or "\0" in name or Path(name).name != name or not name.endswith(".safetensors"):
             raise PretrainedError(
-                f"{folder / INDEX} has {tensor[:80]!r} in {str(name)[:80]!r}, which is no shard: get it again."
+                f"{folder / INDEX} has {tensor[:80]!r} in {str(name)[:80]!r}, which is not a shard: get it again."
             )
     return listed
 

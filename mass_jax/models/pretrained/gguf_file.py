@@ -50,7 +50,7 @@ class GGUF:
             )
         embed = self._tensors.get("token_embd.weight")
         if embed is None:
-            raise PretrainedError(f"{self.path} has no tensor token_embd.weight: it is no language model.")
+            raise PretrainedError(f"{self.path} has no tensor token_embd.weight: it is not a language model.")
         if "rope_freqs.weight" in self._tensors:
             raise PretrainedError(
                 f"{self.path} stretches its rotary frequencies by a table (Llama 3.1 does), which is not read from "
@@ -148,7 +148,7 @@ def _dequantised(stored: gguf_header.Stored, name: str) -> np.ndarray:
         piece = raw[start * size : (start + blocks) * size]
         found[start * block : (start + blocks) * block] = _piece(piece, stored.kind, size)
     if not np.isfinite(found).all():
-        raise PretrainedError(f"{stored.path} holds weights in {name} that are no numbers: get it again.")
+        raise PretrainedError(f"{stored.path} holds weights in {name} that are not finite: get it again.")
     return found.reshape(stored.shape)
 
 

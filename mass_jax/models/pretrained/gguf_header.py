@@ -83,7 +83,7 @@ def read(path: Path) -> tuple[Metadata, dict[str, Stored]]:
         with open(path, "rb") as file:
             head = file.read(4)
             if head != b"GGUF":
-                raise PretrainedError(f"{path} is no GGUF file: it begins with {head!r}.")
+                raise PretrainedError(f"{path} is not a GGUF file: it begins with {head!r}.")
             data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except FileNotFoundError:
         raise PretrainedError(f"there is no file {path}.") from None
@@ -179,7 +179,7 @@ class _Reader:
         try:
             return raw.decode("utf-8")
         except UnicodeDecodeError as error:
-            raise self._damaged(f"{name} is no text: {error}") from None
+            raise self._damaged(f"{name} is not text: {error}") from None
 
     def _numbers(self, name: str, kind: int, count: int) -> list[Any]:
         form = np.dtype(_NUMBERS[kind])

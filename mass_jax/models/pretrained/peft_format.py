@@ -64,7 +64,8 @@ def save(folder: str | os.PathLike[str], config: ModelConfig, adapter: PyTree, b
     names = _modules(config)
     if not adapter or not adapter.keys() <= names.keys():
         raise PretrainedError(
-            f"the adapter adapts {', '.join(sorted(adapter)) or 'nothing'}: give one of some of {', '.join(names)}."
+            f"the adapter adapts {', '.join(sorted(adapter)) or 'nothing'}: give an adapter of one or more of "
+            f"{', '.join(names)}."
         )
     layers = shapes_of(config)["layers"]
     rank, tensors = next(iter(adapter.values()))["a"].shape[-1], {}

@@ -163,6 +163,6 @@ def _from_hub(source: str) -> Path:
         ) from None
     except Exception as error:  # noqa: BLE001 (whatever the network does)
         raise PretrainedError(
-            f"{source} is no folder here, and the hub cannot be reached ({type(error).__name__}): download it where "
+            f"{source} is not a folder here, and the hub cannot be reached ({type(error).__name__}): download it where "
             "there is a network, and give the folder."
         ) from None

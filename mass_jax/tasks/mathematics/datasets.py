@@ -115,7 +115,7 @@ def _json(text: str) -> Any:
     """
 
     def refuse(constant: str) -> NoReturn:
-        raise ValueError(f"{constant} is no value of JSON; remove it.")
+        raise ValueError(f"{constant} is not a JSON value; remove it.")
 
     try:
         return json.loads(text, parse_constant=refuse)
@@ -214,7 +214,9 @@ def _jsonl(record: Mapping[str, Any], path: Path) -> Row:
     if not solution and (answers.marked_answer(answer) is not None or "\n" in answer):
         solution, answer = answer, ""  # worked steps and a marked answer in one field, as GSM8K's own
         if answers.marked_answer(solution) is None:
-            raise ValueError("its answer has several lines and marks none: put the worked steps into 'solution'.")
+            raise ValueError(
+                "its answer has several lines and does not mark the final one: put the worked steps into 'solution'."
+            )
     if solution.rpartition("\n")[2].startswith("####"):
         solution = "\n".join(_steps(solution))
     if "\\boxed" not in solution:

@@ -141,7 +141,7 @@ def test_a_weight_that_is_no_number_is_refused(saved: Path, value: float, dtype:
     folder.read(saved, folder.read_config(saved))
     weight[3, 5] = value
     change_tensors(saved, **{"model.layers.1.mlp.up_proj.weight": weight})
-    refuse(saved, "layers.1.mlp.up_proj.weight of .* no finite number: the file is damaged")
+    refuse(saved, "layers.1.mlp.up_proj.weight of .* not finite: the file is damaged")
 
 
 @pytest.mark.parametrize(("dtype", "words"), [("float8_e4m3fn", "F8_E4M3"), ("int8", "I8")])
@@ -176,7 +176,7 @@ def test_the_index_decides_which_shard_counts(saved: Path, tmp_path: Path):
     for wrong in (5, "../b.safetensors", "b.bin", ""):
         index["weight_map"]["model.layers.0.input_layernorm.weight"] = wrong
         write_index()
-        refuse(saved, "which is no shard: get it again")
+        refuse(saved, "which is not a shard: get it again")
     for content in ({}, {"weight_map": []}, {"weight_map": {}}):
         (saved / folder.INDEX).write_text(json.dumps(content))
         refuse(saved, "index.json has no weight_map")

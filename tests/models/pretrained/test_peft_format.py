@@ -181,7 +181,7 @@ def test_tensors_that_do_not_belong_are_named(saved: tuple[Path, Any]):
         (tensors | {"base_model.model.lm_head.weight": tensors[first]}, "adapts base_model.model.lm_head.weight"),
         ({k: v for k, v in tensors.items() if ".1." not in k}, r"in the layers \[1\]: adapt all layers"),
         ({}, "holds no tensors"),
-        (tensors | {first: np.full((4, 32), np.nan, np.float32)}, "q_proj.lora_A.weight of .* no finite number"),
+        (tensors | {first: np.full((4, 32), np.nan, np.float32)}, "q_proj.lora_A.weight of .* not finite"),
         (tensors | {first: np.ones((4, 32), np.int8)}, "q_proj.lora_A.weight of .* is stored as I8"),
     ):
         save_file(changed, path / "adapter_model.safetensors")
@@ -213,7 +213,7 @@ def test_adapters_of_other_models_are_refused(base: tuple[Path, Any, Params], tm
         (short, r"k_proj has the shapes \(2, 32, 4\) and .* ask for \(3, 32, 4\)"),
         (mixed, "the shapes .* and rank . ask for"),
         ({}, "adapts nothing"),
-        ({"x_proj": adapter["q_proj"]}, "adapts x_proj: give one of some of q_proj, k_proj"),
+        ({"x_proj": adapter["q_proj"]}, "adapts x_proj: give an adapter of one or more of q_proj, k_proj"),
     ):
         with pytest.raises(PretrainedError, match=words):
             peft_format.save(tmp_path / "x", config, wrong, "base")

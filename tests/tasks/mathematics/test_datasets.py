@@ -145,7 +145,7 @@ def test_a_byte_order_mark_is_skipped(tmp_path, suffix):
     ("name", "text", "message"),
     [
         ("a.jsonl", '{"prompt": "p", "answer": 5}\n\n{"prompt": }\n', r"line 3 is not JSON: .* \(column 12\)"),
-        ("a.jsonl", '{"prompt": "p", "answer": NaN}\n', "line 1 is not JSON: NaN is no value of JSON"),
+        ("a.jsonl", '{"prompt": "p", "answer": NaN}\n', "line 1 is not JSON: NaN is not a JSON value"),
         ("a.jsonl", "[" * 100_000, "line 1 is not JSON: it is nested too deeply"),
         ("a.json", '[\n{"prompt": }]', r"cannot be read: .* \(line 2, column 12\)"),
         ("a.jsonl", "\n \n", "a.jsonl has no problem in it"),
@@ -196,7 +196,7 @@ def test_every_solution_ends_in_a_readable_answer(tmp_path):
             for value in (-1, 1.5, 10**30)
         ),
         ("jsonl", {"prompt": "p", "answer": "6", "difficulty": [1]}, "its difficulty is a list"),
-        ("jsonl", {"prompt": "p", "answer": "We add 2 and 3.\nThat makes 5."}, "several lines and marks none"),
+        ("jsonl", {"prompt": "p", "answer": "We add 2 and 3.\nThat makes 5."}, "several lines and does not mark"),
         ("jsonl", {"prompt": "half a pair \ud800", "answer": "6"}, "its prompt cannot be written as text"),
         ("jsonl", "p", "it is str, not an object"),
     ],
