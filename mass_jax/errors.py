@@ -1,4 +1,4 @@
-"""The one exception family for what a person can put right, and what its sentences say of a mistyped name."""
+"""The one family of exceptions that a person can put right, and how their sentences help with a mistyped name."""
 
 import difflib
 from collections.abc import Collection, Sequence
@@ -13,7 +13,7 @@ class InputError(ValueError):
 
 
 def not_one_of(valid: Collection[str], value: str) -> str:
-    """What to say of a value that is none of the valid ones; names the nearest."""
+    """The end of a sentence about a value that is not valid; it names the nearest valid one."""
     near = difflib.get_close_matches(value, valid, n=1)
     return f"is not one of {', '.join(valid)}.{f' Did you mean {near[0]!r}?' if near else ''}"
 

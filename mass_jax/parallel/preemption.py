@@ -62,7 +62,7 @@ class Notice:
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
-        """Stops; a notice that nobody has asked for since goes to who listened before."""
+        """Stops; a notice that nobody has asked about goes to the earlier listener."""
         for number, before in self._before.items():
             signal.signal(number, before)  # type: ignore[arg-type]
         if self._heard and kind is None:

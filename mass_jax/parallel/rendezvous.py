@@ -75,7 +75,7 @@ def send(line: socket.socket, message: Any) -> None:
 
 
 def hear(line: socket.socket) -> Any:
-    """The next thing said; None where the line has ended, or what is said is not of ours."""
+    """The next message; None where the line has ended, or the message is not one of ours."""
     said = b""
     try:
         while not said.endswith(b"\n") and len(said) < 4096:

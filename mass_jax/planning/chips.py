@@ -1,4 +1,4 @@
-"""The one table of chips: what their makers say of them."""
+"""The one table of chips, with the numbers that their makers publish."""
 
 from typing import NamedTuple
 

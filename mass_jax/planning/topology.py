@@ -29,6 +29,6 @@ def described_devices(topology: str) -> list[jax.Device]:
 
 
 def versions() -> dict[str, str | None]:
-    """Of what decides a compiled program."""
+    """Versions of the packages that decide a compiled program."""
     installed = {name: importlib.util.find_spec(name) for name in ("jax", "libtpu")}
     return {name: importlib.metadata.version(name) if found else None for name, found in installed.items()}

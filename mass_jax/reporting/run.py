@@ -1,4 +1,4 @@
-"""Reading a run directory: whatever of its files is there, and a sentence for whatever is not."""
+"""Reading a run directory: the files that are there, and a sentence for each that is missing."""
 
 import contextlib
 import json

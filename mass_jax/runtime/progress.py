@@ -88,7 +88,7 @@ class Progress:
         self._display()
 
     def clock(self) -> str:
-        """The time gone, and what is left by the pace of the steps of this run."""
+        """The time gone, and the time left at the pace of this run's steps."""
         now = time.monotonic()
         gone = f"{duration(now - self._began)} gone"
         if self._left is None:

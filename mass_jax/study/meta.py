@@ -1,4 +1,4 @@
-"""The meta-training loop of one arm: resumable, logged, and watched for numbers that are none."""
+"""The meta-training loop of one arm: it resumes, logs, and stops at NaN and infinity."""
 
 import time
 from collections.abc import Sequence

@@ -77,7 +77,7 @@ def read(path: Path) -> tuple[Metadata, dict[str, Stored]]:
     """The fields and the tensors of a file.
 
     Raises:
-      PretrainedError: there is no such file, it is none of GGUF, or it is damaged.
+      PretrainedError: there is no such file, it is not GGUF, or it is damaged.
     """
     try:
         with open(path, "rb") as file:

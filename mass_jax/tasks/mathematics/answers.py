@@ -94,7 +94,7 @@ _PREMISE = re.compile(
     r"(?:are|in) \d{1,2} (?:cases|parts|steps))\b",
     re.I,
 )
-"""A line with one of these words prepares an answer: its numbers are none."""
+"""A line with one of these words prepares an answer; its numbers are not the answer."""
 _WORD = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{2,}")
 _EXPRESSION = re.compile(r"[-+\d\\($\[{.\u2212\u221a]")
 _COMPOSED = re.compile(rf"\d.*(?:\\[a-zA-Z]|[\u221a^\u00d7{RAISED}])|(?:\\[a-zA-Z]|\u221a).*\d")

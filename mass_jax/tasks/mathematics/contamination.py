@@ -1,4 +1,4 @@
-"""Training problems that are no news to the test: found, removed, and counted.
+"""Training problems that the test split has too: found, removed, and counted.
 
 A training problem is removed if it repeats an earlier one, if it is a test problem, or if it shares a run of 13 words
 with one, the measure of Brown et al., 2020 (https://arxiv.org/abs/2005.14165, appendix C). Words are compared without

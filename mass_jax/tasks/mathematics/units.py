@@ -23,7 +23,7 @@ _OPERATORS = (
     "squared|cubed|factorial|plus|minus|over|divided|choose|modulo|mod|base|negative|not|and|or|because|since|"
     "sqrt|sin|cos|tan|log|exp"
 )
-"""Words that are no unit; two or three letters of a function's name are none either."""
+"""Words that are not units; nor are two or three letters of a function's name."""
 _SHORT = "mm|cm|km|kg|mg|ft|lbs?|oz|ml|mL|mph|kph|mins?|hrs?|am|pm|USD|sq|rad|deg"
 _WORD = rf"(?!(?:{_OPERATORS})(?![A-Za-z])|{MAGNITUDE})[A-Za-z'$]{{3,}}\.?"
 _POWER = r"(?:\s*\^\s*\{?-?[1-3]\}?)?"
@@ -49,7 +49,7 @@ _SPELT = re.compile(rf"\\text\s*\{{([^{{}}]*(?<![A-Za-z]){MAGNITUDE}[^{{}}]*)\}}
 _WRITTEN = re.compile(rf"(?<![\w.}}/^])(\d+(?:\.\d+)?)((?:[\s-]*{MAGNITUDE})+)", re.I)
 _MAGNIFIED = re.compile(rf"(.*[\d)}}%\w])[\s-]*({MAGNITUDE})(?:\s+of)?", re.I | re.S)
 _LONGEST = 200
-"""Characters of a measure; a longer text is none, and no time is spent on it."""
+"""The most characters of a measure; a longer text is taken for something else at once."""
 
 
 def value(text: str) -> str:

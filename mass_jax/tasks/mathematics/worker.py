@@ -41,7 +41,7 @@ def equivalent(reference: str, answer: str) -> bool:
 
 
 def sides(reference: str, answer: str) -> list[str]:
-    """What must equal the reference: of an equation where it is none, the last side and all that have no variable."""
+    """The sides that must equal the reference: the last, and all without variables; of no equation the whole answer."""
     *others, last = answer.split("=") if "=" not in reference and "," not in answer else [answer]
     if others and re.fullmatch("[A-Za-z]", last):  # 5=x
         *others, last = others
