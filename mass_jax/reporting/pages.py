@@ -26,7 +26,7 @@ from mass_jax.reporting.table import Table, to_markdown
 DATA = Path("docs", "data")
 MARK = "<!-- table:"
 MARKED = re.compile(
-    rf"^(?P<begin>{MARK} (?P<name>\S+)(?P<pick>\s\{{[^<]*?\}})? -->\n)(?:(?!{MARK}).)*?(?P<end>^<!-- end -->)",
+    rf"^(?P<begin>{MARK} (?P<name>\S+)(?P<pick>\s\{{[^<]*?\}})? -->\n).*?(?P<end>^<!-- end -->)",
     re.DOTALL | re.MULTILINE,
 )
 OF_A_STUDY = {
