@@ -19,6 +19,7 @@ from typing import Any
 from absl import flags
 
 from experiments.benchmarks import paraphrases
+from experiments.benchmarks.kept import keep
 from mass_jax.errors import InputError
 from mass_jax.reporting.table import Table, to_markdown
 from mass_jax.runtime import program
@@ -152,13 +153,14 @@ def main() -> None:
     with Grader() as grader:
         judge = named_judge(given.grader) if given.grader else own_judge(grader)
         results = run(Path(given.data), Path(given.workdir), judge, given.files, given.limit, given.seed)
+    keep(Path(given.workdir) / "table.json", counts=table(results))
     print(f"{to_markdown(table(results))}\nCounts and examples are in {Path(given.workdir) / RESULTS}")
 
 
 def define_flags() -> None:
     """What the command line takes. Called by the main program only: an importer has flags of its own."""
     flags.DEFINE_string("data", None, "Folder with gsm8k*.jsonl, math*.jsonl or svamp*.json.")
-    flags.DEFINE_string("workdir", "runs/grading_audit", "Where grading_audit.json is written.")
+    flags.DEFINE_string("workdir", "runs/grading_audit", "Folder for grading_audit.json, table.json and table.md.")
     flags.DEFINE_list("files", [], "Names of the files to read, without their endings; all where not given.")
     flags.DEFINE_string("grader", "", "module:function of a grader of your own; see above.")
     flags.DEFINE_integer("limit", 0, "Different answers of each file, drawn by the seed; 0 for all.", lower_bound=0)
