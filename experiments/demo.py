@@ -28,17 +28,17 @@ def main(config: ConfigDict, workdir: Path) -> None:
     enable_compilation_cache()
     with Clock(workdir, "demo") as clock:
         clock.phase("pretrain")
-        study = open_study(config, workdir)
-        states = {"base": base_state(study)}
-        # Without a hidden family there is no oracle, and no headroom to measure.
-        if isinstance(study.domain.task, KnowsFamily):
-            clock.phase("gate")
-            opened(study)
-        for name in config.arms:
-            clock.phase(f"train/{name}")
-            states[name] = for_answers(train_arm(study, name))
-        clock.phase("evaluate")
-        write_results(study, states)
+        with open_study(config, workdir) as study:
+            states = {"base": base_state(study)}
+            # Without a hidden family there is no oracle, and no headroom to measure.
+            if isinstance(study.domain.task, KnowsFamily):
+                clock.phase("gate")
+                opened(study)
+            for name in config.arms:
+                clock.phase(f"train/{name}")
+                states[name] = for_answers(train_arm(study, name))
+            clock.phase("evaluate")
+            write_results(study, states)
         clock.phase("report")
         merge(workdir, timing=clock.timing())
         if hosts.first():

@@ -24,9 +24,9 @@ def main(config: ConfigDict, workdir: Path) -> None:
     enable_compilation_cache()
     with Clock(workdir, "evaluate") as clock:
         clock.phase("evaluate")
-        study = open_study(config, workdir)
-        states = {"base": base_state(study)} | {name: for_answers(load_arm(study, name)) for name in config.arms}
-        print(write_results(study, states))
+        with open_study(config, workdir) as study:
+            states = {"base": base_state(study)} | {name: for_answers(load_arm(study, name)) for name in config.arms}
+            print(write_results(study, states))
 
 
 if __name__ == "__main__":

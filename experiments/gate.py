@@ -20,9 +20,9 @@ def main(config: ConfigDict, workdir: Path) -> None:
     enable_compilation_cache()
     with Clock(workdir, "gate") as clock:
         clock.phase("pretrain")
-        study = open_study(config, workdir)
-        clock.phase("gate")
-        print(json.dumps(opened(study), indent=2))
+        with open_study(config, workdir) as study:
+            clock.phase("gate")
+            print(json.dumps(opened(study), indent=2))
 
 
 if __name__ == "__main__":

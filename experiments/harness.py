@@ -18,8 +18,8 @@ from mass_jax.runtime.compilation import enable_compilation_cache
 from mass_jax.runtime.workdir import write_atomically
 from mass_jax.study import entry
 from mass_jax.study.evaluate import base_state
-from mass_jax.study.harness import evaluate, named_arm, write_task
-from mass_jax.study.study import check_base, check_trained, load_arm, open_study
+from mass_jax.study.harness import evaluate, write_task
+from mass_jax.study.study import check_base, check_trained, load_arm, named_arm, open_study
 
 
 def main(config: ConfigDict, workdir: Path) -> None:
@@ -29,13 +29,13 @@ def main(config: ConfigDict, workdir: Path) -> None:
         check_trained(config, workdir, arm.model)
     check_base(config, workdir)
     enable_compilation_cache()
-    study = open_study(config, workdir)
-    state = base_state(study) if arm.model == "base" else load_arm(study, arm.model)
-    tasks = flags.FLAGS.tasks or [str(write_task(study, workdir / "harness"))]
-    results = evaluate(study, state, flags.FLAGS.arm, tasks)
-    path = workdir / f"harness-{flags.FLAGS.arm}.json"
-    write_atomically(path, json.dumps(results, indent=2, default=str))
-    print(f"{json.dumps(results, indent=2, default=str)}\nThese results are in {path}")
+    with open_study(config, workdir) as study:
+        state = base_state(study) if arm.model == "base" else load_arm(study, arm.model)
+        tasks = flags.FLAGS.tasks or [str(write_task(study, workdir / "harness"))]
+        results = evaluate(study, state, flags.FLAGS.arm, tasks)
+        path = workdir / f"harness-{flags.FLAGS.arm}.json"
+        write_atomically(path, json.dumps(results, indent=2, default=str))
+        print(f"{json.dumps(results, indent=2, default=str)}\nThese results are in {path}")
 
 
 def define_flags() -> None:

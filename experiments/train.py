@@ -25,9 +25,9 @@ def main(config: ConfigDict, workdir: Path) -> None:
     enable_compilation_cache()
     with Clock(workdir, "train") as clock:
         clock.phase("pretrain")
-        study = open_study(config, workdir)
-        clock.phase(f"train/{_ARM.value}")
-        train_arm(study, _ARM.value)
+        with open_study(config, workdir) as study:
+            clock.phase(f"train/{_ARM.value}")
+            train_arm(study, _ARM.value)
 
 
 if __name__ == "__main__":

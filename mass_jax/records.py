@@ -16,7 +16,7 @@ from mass_jax.errors import InputError
 
 CHECKSUM = "checksum"
 MADE_WITH = "made_with"
-METHOD = ("mass", "metagrad", "models", "tasks", "parallel", "types.py")
+METHOD = ("adapt", "mass", "metagrad", "models", "tasks", "parallel", "types.py")
 """The parts of the package that decide what a model answers."""
 
 TRIES, PAUSE = 3, 0.5

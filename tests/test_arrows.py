@@ -1,4 +1,4 @@
-"""The arrows point one way: experiments → study → mass → {metagrad, models, tasks} → parallel → types."""
+"""The arrows point one way: experiments → study → adapt → mass → {metagrad, models, tasks} → parallel → types."""
 
 import ast
 import graphlib
@@ -21,20 +21,21 @@ ARROWS: dict[str, set[str]] = {
     "models": {"extras", "types", "errors", "parallel"},
     "tasks": {"extras", "types", "errors", "fields"},
     "mass": {"extras", "types", "errors", "fields", "parallel", "metagrad", "models", "tasks"},
+    "adapt": {"extras", "types", "errors", "parallel", "models", "tasks", "mass", "runtime"},
     "planning": {"types", "errors", "parallel", "models", "tasks", "mass"},
-    "runtime": {"extras", "mass_jax", "types", "errors", "records", "parallel"},
+    "runtime": {"extras", "types", "errors", "records", "parallel"},
     "reporting": {"extras", "records"},
     "study": {
         *("extras", "types", "errors", "fields", "records", "parallel", "metagrad", "models", "tasks", "mass"),
-        *("planning", "runtime", "reporting"),
+        *("planning", "runtime", "reporting", "adapt"),
     },
     "configs": set(),
     "experiments": {
         "extras",
         *("types", "errors", "records", "parallel", "metagrad", "models", "tasks", "mass", "planning", "runtime"),
-        *("reporting", "study", "configs"),
+        *("reporting", "study", "adapt", "configs"),
     },
-    "mass_jax": set(),
+    "mass_jax": {"errors", "tasks", "adapt", "study"},  # for type checkers; at run time when a name is first used
 }
 
 
@@ -154,6 +155,8 @@ def test_every_folder_has_its_arrows():
         ("mass_jax.metagrad.adjoint", "def f():\n  from mass_jax.mass import step"),
         ("mass_jax.models.lora", "from mass_jax.tasks import arithmetic"),
         ("mass_jax.mass.step", "import mass_jax.study.meta"),
+        ("mass_jax.mass.step", "from mass_jax.adapt.run import Recipe"),
+        ("mass_jax.adapt.run", "from mass_jax.study.arms import Arm"),
         ("mass_jax.mass.step", "from mass_jax.reporting import stats"),
         ("mass_jax.study.meta", "from experiments import demo"),
         ("mass_jax.reporting.report", "from mass_jax.types import Array"),

@@ -14,11 +14,11 @@ import pytest
 from ml_collections import ConfigDict
 
 from mass_jax.errors import InputError
-from mass_jax.mass.arms import CONTROLS, METHODS
 from mass_jax.models.pretrained import folder, known
 from mass_jax.planning import lower
 from mass_jax.runtime.workdir import WorkdirError, open_workdir
 from mass_jax.study import setup
+from mass_jax.study.arms import ARMS
 from mass_jax.study.schema import arm_config
 from mass_jax.study.study import open_study
 from mass_jax.tasks.base import Domain
@@ -61,7 +61,7 @@ def test_every_arm_of_every_config_can_be_built(name: str):
                 assert merged[group][field] == value, f"{arm} does not get its {group}.{field}"
         assert hash((methods[arm], outer)), "both are static arguments"
     # What the table compares is what the config trains.
-    used = {arm.model for arm in (METHODS | CONTROLS).values()} - {"base"}
+    used = {arm.model for arm in ARMS.values()} - {"base"}
     assert used >= set(config.arms)
     longest = max(config.lengths.short_document, config.lengths.long_document)
     assert longest - 1 <= config.model.context
@@ -141,18 +141,19 @@ def test_a_contradictory_config_is_a_sentence(tmp_path: Path, group: str, field:
     config = get_config("smoke")
     config.train.microbatches = 2
     config[group][field] = value
-    with pytest.raises(InputError, match=words):
-        open_study(config, tmp_path / "run")
+    with pytest.raises(InputError, match=words), open_study(config, tmp_path / "run"):
+        pass
     assert not (tmp_path / "run").exists(), "nothing is written before all is checked"
 
 
 def test_texts_that_do_not_fit_their_lengths_are_a_sentence(tmp_path: Path):
     config = get_config("smoke")
     config.task.data_dir, config.lengths.prompt = str(tmp_path / "tfds"), 4
-    with pytest.raises(
-        InputError, match=r"lengths.prompt = 4, but the longest prompt takes 10 tokens: give 10 or more"
+    with (
+        pytest.raises(InputError, match=r"lengths.prompt = 4, but the longest prompt takes 10 tokens: give 10 or more"),
+        open_study(config, tmp_path / "run"),
     ):
-        open_study(config, tmp_path / "run")
+        pass
 
 
 def test_problems_that_do_not_fit_are_left_out_and_none_is_a_sentence(tmp_path: Path, caplog: pytest.LogCaptureFixture):
@@ -192,8 +193,11 @@ def test_the_workdir_of_another_config_is_refused(tmp_path: Path):
     config = get_config("smoke")
     open_workdir(tmp_path / "run", config)
     config.train.steps += 1
-    with pytest.raises(WorkdirError, match=r"train.steps: 3 \(there\), 4 \(now\)"):
-        open_study(config, tmp_path / "run")
+    with (
+        pytest.raises(WorkdirError, match=r"train.steps: 3 \(there\), 4 \(now\)"),
+        open_study(config, tmp_path / "run"),
+    ):
+        pass
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,9 @@ import pytest
 
 from configs import smoke
 from mass_jax import records
-from mass_jax.mass.arms import CONTROLS, METHODS
+from mass_jax.study.arms import ARMS
 
+METHODS, CONTROLS = ({name for name, arm in ARMS.items() if arm.control == control} for control in (False, True))
 ROOT = Path(__file__).parents[1]
 
 
@@ -28,10 +29,10 @@ def workdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_results_have_every_method_control_and_check(workdir: Path):
     results = json.loads((workdir / "results.json").read_text())
     problems, skipped = smoke.get_config().task.test_problems, set(smoke.get_config().evaluate.skip)
-    assert set(results["methods"]) == set(METHODS) - skipped
+    assert set(results["methods"]) == METHODS - skipped
     skipped |= {"ttt_shown"}  # these problems show no examples
-    assert set(results["controls"]) == set(CONTROLS) - skipped
-    assert set(results["log_likelihood"]) == set(METHODS | CONTROLS) - skipped
+    assert set(results["controls"]) == CONTROLS - skipped
+    assert set(results["log_likelihood"]) == set(ARMS) - skipped
     for row in (results["methods"] | results["controls"]).values():
         low, high = row["ci95"]
         assert row["n"] == problems
@@ -49,7 +50,8 @@ def test_results_have_every_method_control_and_check(workdir: Path):
     assert results["timing"]["total_seconds"] == pytest.approx(sum(results["timing"]["phases"].values()))
     assert {"pretrain", "gate", "train/mass", "evaluate", "report"} <= set(results["timing"]["phases"])
     assert [row["program"] for row in results["timing"]["invocations"]] == ["demo"]
-    assert set(results["labels"]) == set(results["methods"] | results["controls"])
+    rows = set(results["methods"] | results["controls"])
+    assert set(results["labels"]) == set(results["meanings"]) == rows and all(results["meanings"].values())
     assert set(results["arms"]) == set(smoke.get_config().arms) and results["headline"] == "mass"
     assert results["environment"]["packages"]["jax"]
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
 import jax
@@ -65,6 +66,11 @@ def make(wanted: Mapping[str, int], devices: Sequence[jax.Device] | None = None)
     if len(devices) == 1:
         return None
     return jax.make_mesh(tuple(found.values()), AXES, axis_types=(AxisType.Auto,) * 3, devices=devices)
+
+
+def entered(found: Mesh | None) -> AbstractContextManager:
+    """Sets the mesh within a ``with`` statement, and what was set before after it; None leaves all as it is."""
+    return nullcontext() if found is None else jax.set_mesh(found)
 
 
 def template(start: Callable[..., T], *given: PyTree, shardings: Shardings) -> T:

@@ -1,6 +1,7 @@
 """What a run was made with: code, packages, devices, processor, date."""
 
 import datetime
+import importlib
 import importlib.metadata
 import os
 import platform
@@ -9,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-
-import mass_jax
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 CPU_INFO = Path("/proc/cpuinfo")
@@ -29,7 +28,7 @@ def describe() -> dict[str, Any]:
         "uncommitted": changed,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
-        "packages": {"mass_jax": mass_jax.__version__} | {name: _version(name) for name in PACKAGES},
+        "packages": {"mass_jax": _own_version()} | {name: _version(name) for name in PACKAGES},
         "devices": {
             "platform": device.platform,
             "kind": device.device_kind,
@@ -55,7 +54,7 @@ def commit(folder: Path = Path(__file__).parents[1]) -> tuple[str, bool | None]:
         git("ls-files", "--error-unmatch", "__init__.py")
         return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
     except (OSError, subprocess.SubprocessError):
-        return f"mass_jax {mass_jax.__version__}", None
+        return f"mass_jax {_own_version()}", None
 
 
 def cpu_model() -> str | None:
@@ -73,3 +72,8 @@ def _version(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+def _own_version() -> str:
+    """The package's: its face imports what lies above this module, so it is asked for when it is needed."""
+    return str(importlib.import_module("mass_jax").__version__)

@@ -1,97 +1,86 @@
-"""Answers arms on problems, and keeps what they have in common, so that their differences are paired."""
+"""Answers recipes on problems, and keeps what they have in common, so that their differences are paired."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 
 import jax
 import numpy as np
 
-from mass_jax.mass import arms, attribution
+from mass_jax.adapt.learner import Learner
+from mass_jax.adapt.run import Outcome, Recipe, measure
+from mass_jax.mass import attribution
 from mass_jax.mass.actor import Actor
-from mass_jax.mass.arms import Arm, Outcome, Ready
-from mass_jax.mass.method import Method
 from mass_jax.mass.practice import PracticeSets, on_devices
 from mass_jax.mass.state import TrainState
 from mass_jax.parallel import hosts
-from mass_jax.study import setup
-from mass_jax.study.schema import arm_config
-from mass_jax.study.study import Study
+from mass_jax.study.study import Study, make_learner
 from mass_jax.tasks.base import Problem
 from mass_jax.types import Params
 
 
 class Evaluator:
-    """Answers arms on one list of problems, keeping practice sets so that arms are paired."""
+    """Answers on one list of problems by the models of one study, each adapted as a recipe says.
 
-    def __init__(self, study: Study, problems: list[Problem], seed: int):
-        """Take note of what to evaluate; nothing is computed yet."""
-        self.study, self.problems = study, problems
-        self.families = np.array([problem.family for problem in problems])
+    Recipes that use the same model and the same source share the very same practice sets.
+    """
+
+    def __init__(self, study: Study, states: Mapping[str, TrainState], problems: Sequence[Problem], seed: int):
+        """Take note of what to evaluate; nothing is computed yet.
+
+        Args:
+          study: to which the models belong.
+          states: the models and their scorers, by name.
+          problems: to answer.
+          seed: of practice, fresh adapters and shuffles.
+        """
+        self.study, self.states, self.problems = study, dict(states), list(problems)
+        self.families = np.array([problem.family for problem in self.problems])
         self._key = jax.random.key(seed)
-        self._practice: dict[tuple[str, str, Method], list[PracticeSets]] = {}
-        self._outcomes: dict[tuple[Arm, Method], list[Outcome]] = {}
-        self._methods: dict[str, Method] = {}
+        self._learners: dict[str, Learner] = {}
+        self._practice: dict[tuple[str, str], list[PracticeSets]] = {}
+        self._outcomes: dict[tuple[str, Recipe], list[Outcome]] = {}
         self._attributions: dict[str, list[np.ndarray]] = {}
 
-    def method(self, model: str) -> Method:
-        """What a model is tested with: the study's method, and the scorer that the model was trained with."""
-        if model not in self._methods:
-            self._methods[model] = self.study.method
-            if model in self.study.config.arms:
-                own = setup.make_method(arm_config(self.study.config, model), self.study.domain)
-                self._methods[model] = dataclasses.replace(self.study.method, scorer=own.scorer)
-        return self._methods[model]
+    def learner(self, model: str, recipe: Recipe) -> Learner:
+        """A model that is adapted as the recipe says."""
+        if model not in self._learners:
+            self._learners[model] = make_learner(self.study, model, self.states[model], recipe, self._key)
+        return dataclasses.replace(self._learners[model], recipe=recipe)
 
-    def batches(self) -> list[list[Problem]]:
-        """The problems in equal batches, so that every phase compiles once; the last is filled up from the front.
+    def batches(self, model: str) -> list[list[Problem]]:
+        """The problems in the batches in which a model answers them."""
+        return self.learner(model, Recipe()).batches(self.problems)
 
-        With several processes, this process's problems of every batch.
-        """
-        size = min(self.study.config.evaluate.batch, arms.divisible(len(self.problems)))
-        places = np.arange(-(-len(self.problems) // size) * size).reshape(-1, size) % len(self.problems)
-        return [[self.problems[i] for i in hosts.mine(row)] for row in places]
+    def practice(self, model: str, recipe: Recipe) -> list[PracticeSets] | None:
+        """The practice sets of every batch; None where the recipe has none."""
+        if recipe.practice is None:
+            return None
+        if (model, recipe.practice) not in self._practice:
+            sets = self.learner(model, recipe).practice(self.problems)
+            assert sets is not None
+            self._practice[model, recipe.practice] = sets
+        return self._practice[model, recipe.practice]
 
-    def actor(self, model: str, params: Params, method: Method | None = None) -> Actor:
-        """A model as it is tested, or with a method of one's own."""
-        return Actor(params, method or self.method(model), self.study.domain)
+    def run(self, model: str, recipe: Recipe) -> list[Outcome]:
+        """What came of every batch, on all processes' problems."""
+        if (model, recipe) not in self._outcomes:
+            learner = self.learner(model, recipe)
+            prepared = learner.ready(self.problems, self.practice(model, recipe))
+            self._outcomes[model, recipe] = [_whole(measure(learner.actor, batch, ready)) for batch, ready in prepared]
+        return self._outcomes[model, recipe]
 
-    def practice(self, model: str, actor: Actor, source: str) -> list[PracticeSets]:
-        """The practice sets of every batch."""
-        key = (model, source, actor.method)
-        if key not in self._practice:
-            pool = self.study.splits.train
-            vectors = arms.embed_pool(actor, pool) if source == "nearest" else None
-            self._practice[key] = [
-                arms.obtain_practice(actor, batch, source, jax.random.fold_in(self._key, i), pool, vectors)
-                for i, batch in enumerate(self.batches())
-            ]
-        return self._practice[key]
+    def own_practice(self, model: str) -> list[tuple[list[Problem], PracticeSets]]:
+        """Every batch with what a model writes for it."""
+        sets = self.practice(model, Recipe("own"))
+        assert sets is not None
+        return list(zip(self.batches(model), sets, strict=True))
 
-    def adapted(self, arm: Arm, actor: Actor, eta: Params) -> Iterator[tuple[list[Problem], Ready]]:
-        """Every batch with the models that are adapted to it."""
-        sets = None if arm.practice == "none" else self.practice(arm.model, actor, arm.practice)
-        for i, batch in enumerate(self.batches()):
-            key = jax.random.fold_in(self._key, 10_000 + i)
-            practice = None if sets is None else sets[i]
-            yield batch, arms.adapt(actor, eta, batch, arm, practice, key)
-
-    def run(self, arm: Arm, params: Params, eta: Params, method: Method | None = None) -> list[Outcome]:
-        """One arm on every batch, on all processes' problems; kept, for an arm's name says which model it has."""
-        actor = self.actor(arm.model, params, method)
-        if (arm, actor.method) not in self._outcomes:
-            self._outcomes[arm, actor.method] = [
-                _whole(arms.answer(actor, batch, ready)) for batch, ready in self.adapted(arm, actor, eta)
-            ]
-        return self._outcomes[arm, actor.method]
-
-    def attributions(self, model: str, state: TrainState) -> list[np.ndarray]:
+    def attributions(self, model: str) -> list[np.ndarray]:
         """What the gold outer loss says of a model's own practice, tau [P, M] of every batch."""
         if model not in self._attributions:
-            actor = self.actor(model, state.params)
-            sets = self.practice(model, actor, "own")
+            learner = self.learner(model, Recipe())
             self._attributions[model] = [
-                _attributions(actor, state.eta, batch, practice)
-                for batch, practice in zip(self.batches(), sets, strict=True)
+                _attributions(learner.actor, learner.eta, batch, sets) for batch, sets in self.own_practice(model)
             ]
         return self._attributions[model]
 

@@ -8,16 +8,17 @@ from typing import Any
 
 from mass_jax import records
 from mass_jax.errors import InputError
-from mass_jax.mass.arms import CONTROLS, METHODS
 from mass_jax.parallel import hosts
 from mass_jax.reporting import stats
 from mass_jax.runtime.results import merge
 from mass_jax.runtime.workdir import write_atomically
+from mass_jax.study.arms import ARMS
 from mass_jax.study.evaluate import base_state, made_with
 from mass_jax.study.evaluator import Evaluator
 from mass_jax.study.study import Study
 
-ARMS = {name: (METHODS | CONTROLS)[name] for name in ("base", "tt_ss", "oracle_gold_family", "oracle_strict")}
+MEASURED = ("base", "tt_ss", "oracle_gold_family", "oracle_strict")
+"""The rows of the table that the gate is about."""
 
 
 class GateError(InputError):
@@ -31,13 +32,14 @@ def gate(study: Study) -> dict[str, Any]:
       GateError: if an oracle gains less than ``config.gate`` asks for, or its gain's interval reaches zero.
     """
     settings = study.config.gate
-    evaluator = Evaluator(study, list(study.splits.validation[: settings.problems]), study.config.seed + 2)
+    problems, states = study.splits.validation[: settings.problems], {"base": base_state(study)}
+    evaluator = Evaluator(study, states, problems, study.config.seed + 2)
     if stats.family_count(evaluator.families) < 2:
         raise GateError(
             f"The headroom gate cannot judge a gain by {len(evaluator.problems)} validation problems of 1 family: "
             "raise config.gate.problems or config.task.validation_families, so that there are 2 or more."
         )
-    verdicts = {name: evaluator.correct(evaluator.run(arm, study.base, {})) for name, arm in ARMS.items()}
+    verdicts = {name: evaluator.correct(evaluator.run(ARMS[name].model, ARMS[name].recipe)) for name in MEASURED}
     report: dict[str, Any] = {name: stats.accuracy(verdict, evaluator.families) for name, verdict in verdicts.items()}
     for name, least in (("oracle_gold_family", settings.oracle_gain), ("oracle_strict", settings.strict_gain)):
         gain = stats.paired_difference(verdicts[name], verdicts["base"], evaluator.families)

@@ -20,7 +20,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import logging
-from ml_collections import ConfigDict
 
 from mass_jax import extras
 
@@ -36,22 +35,21 @@ from lm_eval.api.model import LM
 from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, postprocess_generated_text
 from lm_eval.tasks import TaskManager
 
+from mass_jax.adapt.learner import Batch
+from mass_jax.adapt.run import Ready, solve
 from mass_jax.errors import InputError, nearest
-from mass_jax.mass import arms, inner
+from mass_jax.mass import inner
 from mass_jax.mass.actor import Actor
-from mass_jax.mass.arms import CONTROLS, Arm, Ready
 from mass_jax.mass.method import LengthConfig
-from mass_jax.mass.packing import encode_prompt, fits
+from mass_jax.mass.packing import encode_prompt
 from mass_jax.mass.state import TrainState
 from mass_jax.models import decoder
 from mass_jax.models.sampling import bucket
 from mass_jax.runtime.configs import to_json
-from mass_jax.study.evaluator import Evaluator
-from mass_jax.study.study import Study, methods
+from mass_jax.study.study import Study, make_learner, named_arm
 from mass_jax.tasks.base import Problem
 from mass_jax.types import Array, PyTree, Sequences
 
-Adapted = Iterator[tuple[list[Problem], Ready]]
 IMPOSSIBLE = (-math.inf, False)
 """What is said of a continuation that the model has no words for."""
 
@@ -84,8 +82,10 @@ class AdaptedLM(LM):
           InputError: the arm is unknown, or needs more than a problem's prompt.
         """
         super().__init__()
-        self.study, self.state, self.arm = study, state, named_arm(study.config, arm)
-        self.actor = Evaluator(study, [], study.config.seed).actor(self.arm.model, state.params)
+        row, key = named_arm(study.config, arm), jax.random.key(study.config.seed + 1)
+        self.study = study
+        self.learner = make_learner(study, row.model, state, row.recipe, key)
+        self.actor = self.learner.actor
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
         """The problem that a chat is about: the domain's prompt takes the place of a template.
@@ -114,7 +114,7 @@ class AdaptedLM(LM):
             actor = self._answering(tokens)
             contexts = list(dict.fromkeys(context for context, each, _ in asked if each == tokens))
             for problems, ready in self._adapted(contexts, actor, actor.method.model.context - tokens):
-                texts = arms.solve(actor, ready)
+                texts = solve(actor, ready)
                 answered = {(p.prompt, tokens): text for p, text in zip(problems, texts, strict=True)}
                 found = answered | found  # the last batch is filled up with problems that are answered already
         return [
@@ -170,13 +170,13 @@ class AdaptedLM(LM):
             )
         return self.actor.replace(method=replace(method, lengths=replace(self._lengths, solution=tokens)))
 
-    def _adapted(self, contexts: Sequence[str], actor: Actor, limit: int) -> Adapted:
+    def _adapted(self, contexts: Sequence[str], actor: Actor, limit: int) -> Iterator[Batch]:
         """Every context as a problem, with a model adapted to it where that can be done; the others last."""
         able = [context for context in contexts if self._can_adapt_to(context)]
         if able:
             problems = [self.actor.task.problem(context) for context in able]
-            evaluator = Evaluator(self.study, problems, self.study.config.seed + 1)
-            yield from evaluator.adapted(self.arm, actor, self.state.eta)
+            learner = replace(self.learner, actor=actor)
+            yield from learner.ready(problems, learner.practice(problems))
         rest = [context for context in contexts if context not in set(able)]
         if rest:
             logging.warning(
@@ -196,11 +196,10 @@ class AdaptedLM(LM):
 
     def _can_adapt_to(self, context: str) -> bool:
         """Whether the domain reads the problem, and what is written for it fits the study's lengths."""
-        task, tokenizer = self.actor.task, self.actor.tokenizer
         try:
-            prompts = [task.solve_prompt(context), task.synthesis_prompt(task.problem(context))]
-            return all(fits(tokenizer, prompt, "", self._lengths.prompt, end=False) for prompt in prompts)
-        except (ValueError, LookupError):  # a domain of a fixed form meets a text of another
+            self.learner.read(context)
+            return True
+        except InputError:
             return False
 
     def _can_write(self, text: str) -> bool:
@@ -245,19 +244,6 @@ class AdaptedLM(LM):
     @property
     def _lengths(self) -> LengthConfig:
         return self.actor.method.lengths
-
-
-def named_arm(config: ConfigDict, name: str) -> Arm:
-    """The row of the config's table, if it can answer what only a prompt is known of.
-
-    Raises:
-      InputError: if it cannot, or there is none.
-    """
-    rows = methods(config) | CONTROLS
-    able = [each for each, arm in rows.items() if not arm.privileged and arm.practice != "other_problem"]
-    if name not in able:
-        raise InputError(f"--arm={name} needs more of a problem than its prompt: choose from {', '.join(able)}.")
-    return rows[name]
 
 
 @jax.jit

@@ -8,7 +8,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from mass_jax.study import setup
+from mass_jax.study import plugins, setup
 from mass_jax.tasks.base import Problem, Task
 
 
@@ -21,7 +21,9 @@ def judge(config: Path) -> Callable[[Mapping[str, Any], Sequence[str]], dict[str
 
     @functools.cache
     def task() -> Task:
-        return setup.make_domain(ConfigDict(json.loads(config.read_text(encoding="utf-8")))).task
+        read = ConfigDict(json.loads(config.read_text(encoding="utf-8")))
+        plugins.load(read)
+        return setup.make_domain(read).task
 
     def process_results(document: Mapping[str, Any], results: Sequence[str]) -> dict[str, float]:
         problem = Problem(**{**document, "facts": tuple(document["facts"])})

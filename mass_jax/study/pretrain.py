@@ -96,6 +96,11 @@ def pretrain(
                 params = _train(config, model, documents, workdir)
                 save_params(base_dir, params, identity(config))
                 return params
+    return load_base(config, model, base_dir)
+
+
+def load_base(config: ml_collections.ConfigDict, model: ModelConfig, base_dir: Path) -> Params:
+    """The base of ``base_dir``, only read; see `pretrain`."""
     init = partial(decoder.init, model, jax.random.key(config.seed))
     return load_params(base_dir, mesh.template(init, shardings=sharding.shardings), identity(config))
 

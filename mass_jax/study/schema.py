@@ -30,12 +30,12 @@ from mass_jax.fields import (
     one_of,
     other_than,
 )
-from mass_jax.mass import arms, method
+from mass_jax.mass import method
 from mass_jax.mass.method import GeneratorConfig, InnerConfig, LengthConfig, ScorerConfig
 from mass_jax.mass.state import OuterConfig
 from mass_jax.models.config import PROJECTIONS, ModelConfig
 from mass_jax.runtime.configs import flatten
-from mass_jax.study import setup
+from mass_jax.study import arms, plugins, setup
 from mass_jax.study.sentences import sentences
 from mass_jax.tasks.mathematics import fetch, prompts
 
@@ -254,14 +254,18 @@ class Config(Group):
     gate: Gate
     targets: Targets
     evaluate: Evaluate
+    plugins: Names = ()
 
 
 def check(config: ml_collections.ConfigDict) -> None:
     """Check all fields of a config, by themselves and with each other, as they are and as every arm has them.
 
+    Its plugins are imported first.
+
     Raises:
       InputError: with a sentence for every fault.
     """
+    plugins.load(config)
     found: dict[str, list[str]] = dict.fromkeys(faults(config), [])
     if not found:
         found = dict.fromkeys(_of_the_arms(config), [])
@@ -388,8 +392,9 @@ def _of_the_arms(config: ml_collections.ConfigDict) -> Iterator[str]:
                     f"config.arms.{name}.model.{fixed[0]}: all arms train one base; only {', '.join(RUNTIME)} may "
                     "differ."
                 )
-    yield from _said(lambda: arms.methods({name: arm_config(config, name).train.practice for name in config.arms}))
-    known = (*arms.METHODS, *arms.CONTROLS, *config.arms)
+    named = plugins.load(config)
+    yield from _said(lambda: arms.table({name: arm_config(config, name).train.practice for name in config.arms}, named))
+    known = (*arms.declared(named), *config.arms)
     for row in config.evaluate.skip:
         if row not in known:
             yield f"evaluate.skip: {row!r} {not_one_of(known, row)}"

@@ -1,19 +1,21 @@
 """A study: one config, its data, its pretrained base, and the arms that are trained from it."""
 
+import dataclasses
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import ml_collections
 from jax.sharding import Mesh
 
+from mass_jax.adapt.learner import Learner
+from mass_jax.adapt.neighbours import Pool
+from mass_jax.adapt.run import Recipe
 from mass_jax.errors import InputError
-from mass_jax.mass import arms
 from mass_jax.mass.actor import Actor
-from mass_jax.mass.arms import Arm
 from mass_jax.mass.method import Method
 from mass_jax.mass.state import TrainState
 from mass_jax.models import sharding
@@ -24,7 +26,8 @@ from mass_jax.parallel import mesh as meshes
 from mass_jax.runtime.checkpoint import Checkpointer
 from mass_jax.runtime.configs import fingerprint, flatten
 from mass_jax.runtime.workdir import check_workdir, open_workdir
-from mass_jax.study import setup
+from mass_jax.study import arms, plugins, setup
+from mass_jax.study.arms import Arm
 from mass_jax.study.lengths import check_lengths
 from mass_jax.study.meta import load_trained, meta_train
 from mass_jax.study.pretrain import identity, pretrain
@@ -32,7 +35,7 @@ from mass_jax.study.schema import arm_config, check
 from mass_jax.study.setup import Splits
 from mass_jax.tasks.arithmetic.documents import KINDS
 from mass_jax.tasks.base import Domain
-from mass_jax.types import Params
+from mass_jax.types import Array, Params
 
 
 class Study(NamedTuple):
@@ -60,8 +63,9 @@ class Study(NamedTuple):
         return Actor(self.base, self.method, self.domain)
 
 
-def open_study(config: ml_collections.ConfigDict, workdir: Path) -> Study:
-    """Check the config, make the data, and load or pretrain the base.
+@contextmanager
+def open_study(config: ml_collections.ConfigDict, workdir: Path) -> Iterator[Study]:
+    """Check the config, make the data, and load or pretrain the base; within it, the mesh of ``config.mesh`` is set.
 
     A base that is pretrained here lies beside the workdir, under a name made of all settings that decide it, so that
     every run with the same settings shares it.
@@ -71,12 +75,21 @@ def open_study(config: ml_collections.ConfigDict, workdir: Path) -> Study:
     """
     check(config)
     check_workdir(workdir, config)
-    try:
+    with _sentences():
         domain = setup.make_domain(config)
         method = setup.make_method(config, domain)
         for name in config.arms:
             setup.make_method(arm_config(config, name), domain)
-        mesh = open_mesh(config, method.model)
+        mesh = make_mesh(config, method.model)
+    with meshes.entered(mesh):
+        yield _opened(config, workdir, domain, method, mesh)
+
+
+def _opened(
+    config: ml_collections.ConfigDict, workdir: Path, domain: Domain, method: Method, mesh: Mesh | None
+) -> Study:
+    """The study with its data and base; the mesh is set."""
+    with _sentences():
         for name in config.arms:  # their checkpoints say whose they are, should config.json be gone
             Checkpointer(workdir / name / "checkpoints", config=arm_config(config, name)).check_config()
         splits = _made_once(partial(setup.make_splits, config, domain, method))
@@ -86,8 +99,6 @@ def open_study(config: ml_collections.ConfigDict, workdir: Path) -> Study:
             places = None if mesh is None else sharding.shardings(mesh, folder.shapes_of(method.model))
             base = source.load_params(config.model.source, method.model, sharding=places)
             return Study(config, workdir, domain, method, splits, base)
-    except (ValueError, ConnectionError) as error:
-        raise InputError(str(error)) from None
     settings, lengths = config.pretrain, config.lengths
     short = ["solve"] + ["table"] * settings.tables
     streams = {
@@ -101,6 +112,15 @@ def open_study(config: ml_collections.ConfigDict, workdir: Path) -> Study:
     return Study(config, workdir, domain, method, splits, base)
 
 
+@contextmanager
+def _sentences() -> Iterator[None]:
+    """What a person can put right is said without a traceback."""
+    try:
+        yield
+    except (ValueError, ConnectionError) as error:
+        raise InputError(str(error)) from None
+
+
 def _made_once(make: Callable[[], Splits]) -> Splits:
     """What ``make`` writes to disk and returns: of several processes the first one writes, the others find it there."""
     if not hosts.first():
@@ -112,8 +132,8 @@ def _made_once(make: Callable[[], Splits]) -> Splits:
         hosts.wait("problems are written")
 
 
-def open_mesh(config: ml_collections.ConfigDict, model: ModelConfig) -> Mesh | None:
-    """Set the mesh of ``config.mesh`` for the rest of the process; None, and nothing is set, on a single device.
+def make_mesh(config: ml_collections.ConfigDict, model: ModelConfig) -> Mesh | None:
+    """The mesh of ``config.mesh``, which `mesh.entered` sets; None on a single device.
 
     Raises:
       InputError: it does not divide the devices, the model, or a batch of any arm.
@@ -131,7 +151,6 @@ def open_mesh(config: ml_collections.ConfigDict, model: ModelConfig) -> Mesh | N
                 f"train.replay_batch of {name}": train.replay_batch,
             }
         meshes.check(found.shape, sharding.divided(model) | {name: (n, meshes.SPREAD) for name, n in batches.items()})
-        jax.set_mesh(found)
     return found
 
 
@@ -141,9 +160,56 @@ def overrides(config: ml_collections.ConfigDict, name: str) -> dict[str, Any]:
     return {field: resolved[field] for field in flatten(config.arms[name]) if field in resolved}
 
 
-def methods(config: ml_collections.ConfigDict) -> dict[str, Arm]:
-    """The methods of the table: those of the paper, and a row for every arm of one's own."""
-    return arms.methods({name: arm_config(config, name).train.practice for name in config.arms})
+def table(config: ml_collections.ConfigDict) -> dict[str, Arm]:
+    """Every row that a study can have: what is declared, and the trained arms of ``config.arms``, with their labels."""
+    rows = arms.table({name: arm_config(config, name).train.practice for name in config.arms}, plugins.load(config))
+    for name in config.arms:
+        trained_with = ", ".join(f"{field} = {value}" for field, value in overrides(config, name).items())
+        rows[name] = dataclasses.replace(
+            rows[name],
+            label=config.arms[name].get("label") or rows[name].label,
+            meaning=rows[name].meaning or (f"trained with {trained_with}" if trained_with else ""),
+        )
+    return rows
+
+
+def named_arm(config: ml_collections.ConfigDict, name: str) -> Arm:
+    """The row of the config's table, if it can answer what only a prompt is known of.
+
+    Raises:
+      InputError: if it cannot, or there is none.
+    """
+    rows = table(config)
+    able = [each for each, arm in rows.items() if arm.needs_prompt_only]
+    if name not in able:
+        why = (
+            f"the arm {name!r} needs more of a problem than its prompt" if name in rows else f"there is no arm {name!r}"
+        )
+        raise InputError(f"{why}: choose from {', '.join(able)}.")
+    return rows[name]
+
+
+def method_for(study: Study, model: str) -> Method:
+    """What a model is tested with: the study's method, and the scorer that the model was trained with."""
+    if model not in study.config.arms:
+        return study.method
+    own = setup.make_method(arm_config(study.config, model), study.domain)
+    return dataclasses.replace(study.method, scorer=own.scorer)
+
+
+def make_learner(study: Study, model: str, state: TrainState, recipe: Recipe, key: Array) -> Learner:
+    """A model of the study as it is tested.
+
+    Args:
+      study: to which the model belongs.
+      model: its name.
+      state: the model and its scorer.
+      recipe: what it does before it answers.
+      key: PRNG key of practice, fresh adapters and shuffles.
+    """
+    actor = Actor(state.params, method_for(study, model), study.domain)
+    pool = Pool(actor, study.splits.train)
+    return Learner(actor, state.eta, recipe, pool, key, study.config.evaluate.batch)
 
 
 def base_folder(config: ml_collections.ConfigDict, workdir: Path) -> Path:

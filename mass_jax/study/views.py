@@ -8,15 +8,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mass_jax.mass import attribution
-from mass_jax.mass.arms import Arm
 from mass_jax.mass.practice import PracticeSets, each_example
-from mass_jax.mass.state import TrainState
 from mass_jax.parallel import hosts
 from mass_jax.reporting import stats
+from mass_jax.study.arms import DIRECT, WRITES
 from mass_jax.study.evaluator import Evaluator
-from mass_jax.study.study import Study
 from mass_jax.tasks.base import KnowsFamily
-from mass_jax.types import Params
 
 CHECKED_RATES = {"sgd": 0.5, "adam": 0.02}
 """Inner optimisers for which attributions are compared with differences, at rates at which each is used."""
@@ -24,20 +21,19 @@ SHOWN = 5
 """Problems that the report shows in full."""
 
 
-def scorer_view(study: Study, state: TrainState, model: str, evaluator: Evaluator) -> dict[str, list]:
+def scorer_view(evaluator: Evaluator, model: str) -> dict[str, list]:
     """Scores, weights, attributions and correctness of every practice example on the evaluator's problems."""
-    task_of = study.domain.task
-    assert isinstance(task_of, KnowsFamily)
+    knowing = evaluator.study.domain.task
+    assert isinstance(knowing, KnowsFamily)
     columns: dict[str, list] = {name: [] for name in ("scores", "weights", "attributions", "correct", "task")}
-    own = evaluator.practice(model, evaluator.actor(model, state.params), "own")
-    outcomes = evaluator.run(Arm(model, "own", "scorer"), state.params, state.eta)
-    found = evaluator.attributions(model, state)
-    for i, (batch, practice, outcome, tau) in enumerate(zip(evaluator.batches(), own, outcomes, found, strict=True)):
+    own, outcomes = evaluator.own_practice(model), evaluator.run(model, WRITES)
+    columns_of = zip(own, outcomes, evaluator.attributions(model), strict=True)
+    for i, ((batch, practice), outcome, tau) in enumerate(columns_of):
         tau, valid, correct = hosts.whole(
             (
                 tau,
                 practice.arrays.valid_PxM,
-                each_example(task_of.is_correct, batch, practice.texts),
+                each_example(knowing.is_correct, batch, practice.texts),
             )
         )
         task = np.broadcast_to(i * len(valid) + np.arange(len(valid))[:, None], valid.shape)
@@ -49,14 +45,12 @@ def scorer_view(study: Study, state: TrainState, model: str, evaluator: Evaluato
     return columns
 
 
-def examples(study: Study, state: TrainState, model: str, evaluator: Evaluator) -> list[dict]:
+def examples(evaluator: Evaluator, model: str) -> list[dict]:
     """A few problems with their practice, weights and answers before and after."""
-    batch = evaluator.batches()[0]
-    practice = evaluator.practice(model, evaluator.actor(model, state.params), "own")[0]
-    before = evaluator.run(Arm(model, "none"), state.params, state.eta)[0]
-    after = evaluator.run(Arm(model, "own", "scorer"), state.params, state.eta)[0]
-    tau = hosts.whole(evaluator.attributions(model, state)[0])
-    task = study.domain.task
+    batch, practice = evaluator.own_practice(model)[0]
+    before, after = (evaluator.run(model, recipe)[0] for recipe in (DIRECT, WRITES))
+    tau = hosts.whole(evaluator.attributions(model)[0])
+    task = evaluator.study.domain.task
     assert after.scores is not None
     weights = after.scores.weights_PxM * after.scores.gate_P[:, None]
     written = [
@@ -92,11 +86,9 @@ def examples(study: Study, state: TrainState, model: str, evaluator: Evaluator) 
     ]
 
 
-def synthesis_quality(study: Study, params: Params, model: str, evaluator: Evaluator) -> dict[str, float]:
+def synthesis_quality(evaluator: Evaluator, model: str) -> dict[str, float]:
     """Shares of well-formed, on-family, correct and leaking examples among the practice that a model writes."""
-    task = study.domain.task
-    own = evaluator.practice(model, evaluator.actor(model, params), "own")
-    pairs = list(zip(evaluator.batches(), own, strict=True))
+    task, pairs = evaluator.study.domain.task, evaluator.own_practice(model)
     predicates = {"leak": task.leaks}
     if isinstance(task, KnowsFamily):
         predicates |= {"on_family": task.is_on_family, "correct": task.is_correct}
@@ -107,18 +99,17 @@ def synthesis_quality(study: Study, params: Params, model: str, evaluator: Evalu
     return {name: float(np.mean([hosts.whole(batch) for batch in column])) for name, column in columns.items()}
 
 
-def attribution_check(study: Study, state: TrainState, model: str, evaluator: Evaluator) -> dict[str, float | None]:
+def attribution_check(evaluator: Evaluator, model: str) -> dict[str, float | None]:
     """Correlation of exact attributions with float64 central differences on the trained model, SGD and Adam."""
-    count = len(hosts.rows(study.config.evaluate.checked))  # of every process's problems the first
-    batch = evaluator.batches()[0][:count]
-    actor = evaluator.actor(model, state.params)
-    own = evaluator.practice(model, actor, "own")[0]
-    own = PracticeSets(own.texts[:count], jax.tree.map(lambda leaf: leaf[:count], own.arrays))
+    count = len(hosts.rows(evaluator.study.config.evaluate.checked))  # of every process's problems the first
+    learner = evaluator.learner(model, WRITES)
+    batch, own = evaluator.own_practice(model)[0]
+    batch, own = batch[:count], PracticeSets(own.texts[:count], jax.tree.map(lambda leaf: leaf[:count], own.arrays))
     found = {}
     for optimizer, rate in CHECKED_RATES.items():
-        inner = dataclasses.replace(actor.method.inner, optimizer=optimizer, learning_rate=rate)
-        changed = actor.replace(method=dataclasses.replace(actor.method, inner=inner))
-        tau, oracle = attribution.compare_with_differences(changed, state.eta, batch, own)
+        inner = dataclasses.replace(learner.actor.method.inner, optimizer=optimizer, learning_rate=rate)
+        changed = learner.actor.replace(method=dataclasses.replace(learner.actor.method, inner=inner))
+        tau, oracle = attribution.compare_with_differences(changed, learner.eta, batch, own)
         tau, oracle, counts = hosts.whole((tau, oracle, own.arrays.valid_PxM))
         found[optimizer] = or_none(stats.correlation, tau[counts], oracle[counts])
     return found

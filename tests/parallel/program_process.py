@@ -7,7 +7,9 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from mass_jax.mass import arms
+from mass_jax.adapt import run, sources
+from mass_jax.adapt.learner import Learner
+from mass_jax.adapt.neighbours import Pool
 from mass_jax.models import sharding
 from mass_jax.parallel import hosts, joining, mesh, partition
 from mass_jax.parallel.joining import JoinError
@@ -50,13 +52,16 @@ with jax.enable_x64(False):  # what the host holds keeps its width, whatever the
 base = place(tiny.float64(tiny.make_params()))
 actor = tiny.make_actor(method, tiny.LENIENT, base)
 for source in ("gold", "other_problem", "nearest", "own"):
-    practice = arms.obtain_practice(actor, mine, source, jax.random.key(4), problems[:5])
+    request = sources.Request(actor, mine, jax.random.key(4), Pool(actor, problems[:5]))
+    practice = sources.SOURCES[source].obtain(request)
     found[source] = hosts.whole_list([[e.prompt for e in row] for row in practice.texts])
-arm = arms.Arm("mass", "own", "shuffled")
-ready = arms.adapt(actor, tiny.make_eta(method), mine, arm, practice, jax.random.key(5))
-outcome = arms.answer(actor, mine, ready)
+recipe, eta = run.Recipe("own", "shuffled"), tiny.make_eta(method)
+ready = run.prepare(actor, eta, mine, recipe, practice, jax.random.key(5))
+outcome = run.measure(actor, mine, ready)
 found["answers"] = hosts.whole_list(outcome.texts)
 found["weights"] = hosts.whole(ready.scores.weights_PxM).tolist()
+learner = Learner(actor, eta, recipe, Pool(actor, ()), jax.random.key(6), batch=8)
+found["learner"] = [(answer.text, [e.prompt for e in answer.practice]) for answer in learner.answers(problems)]
 
 put = jax.jit(lambda tree: tree, out_shardings=None if on is None else jax.NamedSharding(on, partition.P()))
 found["leaves"] = []

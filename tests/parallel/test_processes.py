@@ -39,7 +39,7 @@ def test_two_processes_do_what_one_does(tmp_path: Path):
     assert first["leaves"][1] == alone["leaves"][1], "what they saved, bit for bit"
     assert sorted(first["mine"] + second["mine"]) == sorted(alone["mine"]), "no problem twice, none lost"
     assert first["mine"] and second["mine"] and first["leaves"] == second["leaves"]
-    for name in ("gold", "other_problem", "nearest", "own", "answers"):
+    for name in ("gold", "other_problem", "nearest", "own", "answers", "learner"):
         assert first[name] == second[name] == alone[name], name
     np.testing.assert_allclose(first["weights"], alone["weights"], atol=1e-9)
     for one, two in (alone["leaves"][:2], alone["leaves"][2:]):

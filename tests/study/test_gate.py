@@ -14,4 +14,4 @@ def test_a_gate_on_one_family_is_refused_before_anything_is_computed(count: int)
     config = ConfigDict({"seed": 0, "gate": {"problems": count}})
     splits = SimpleNamespace(validation=[Problem(f"p{i}", "", (), 0, 5) for i in range(8)])
     with pytest.raises(GateError, match=f"{count} validation problems of 1 family: raise config.gate.problems or"):
-        gate(SimpleNamespace(config=config, splits=splits))  # type: ignore[arg-type]
+        gate(SimpleNamespace(config=config, splits=splits, base=None))  # type: ignore[arg-type]

@@ -1,6 +1,7 @@
 """lm-evaluation-harness on an adapted model: the same answers and likelihoods as our own evaluation's."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,8 @@ from ml_collections import ConfigDict
 
 from configs import smollm2_135m
 from mass_jax.errors import InputError
-from mass_jax.mass.arms import METHODS
 from mass_jax.mass.state import TrainState
+from mass_jax.study.arms import ARMS
 from mass_jax.study.evaluate import base_state
 from mass_jax.study.evaluator import Evaluator
 from mass_jax.study.study import Study, open_study, train_arm
@@ -43,8 +44,9 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> ConfigDict:
 
 
 @pytest.fixture(scope="module")
-def study(config: ConfigDict, tmp_path_factory: pytest.TempPathFactory) -> Study:
-    return open_study(config, tmp_path_factory.mktemp("runs") / "run")
+def study(config: ConfigDict, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Study]:
+    with open_study(config, tmp_path_factory.mktemp("runs") / "run") as study:
+        yield study
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +55,9 @@ def state(study: Study) -> TrainState:
 
 
 def evaluated(study: Study, state: TrainState, arm: str):
-    evaluator = Evaluator(study, list(study.splits.test), study.config.seed + 1)
-    return evaluator, evaluator.run(METHODS[arm], state.params, state.eta)
+    states = {"base": base_state(study)._replace(params=state.params, eta=state.eta), "mass_gold": state}
+    evaluator = Evaluator(study, states, study.splits.test, study.config.seed + 1)
+    return evaluator, evaluator.run(ARMS[arm].model, ARMS[arm].recipe)
 
 
 def requests(kind: str, rows: list[tuple]) -> list[Instance]:
@@ -152,9 +155,17 @@ def test_references_score_one(study: Study, tmp_path: Path, monkeypatch: pytest.
     assert harness.evaluate(mathematics, None, "base", [str(path)])["mathematics_test"]["exact_match,none"] == 0.5
 
 
-@pytest.mark.parametrize("arm", ["oracle_gold_family", "oracle_filter", "mass_other_problem", "nobody"])
-def test_an_arm_that_needs_more_than_a_prompt_is_refused(study: Study, state: TrainState, arm: str):
-    with pytest.raises(InputError, match=f"--arm={arm} cannot answer .*: choose from base, "):
+@pytest.mark.parametrize(
+    ("arm", "words"),
+    [
+        ("oracle_gold_family", "needs more of a problem than its prompt"),
+        ("oracle_filter", "needs more of a problem than its prompt"),
+        ("mass_other_problem", "needs more of a problem than its prompt"),
+        ("nobody", "there is no arm 'nobody'"),
+    ],
+)
+def test_an_arm_that_needs_more_than_a_prompt_is_refused(study: Study, state: TrainState, arm: str, words: str):
+    with pytest.raises(InputError, match=f"{words}: choose from base, "):
         AdaptedLM(study, state, arm)
 
 

@@ -2,22 +2,29 @@
 
 import json
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
+import mass_jax
 from configs import gsm8k_smollm2, smoke
 from experiments import evaluate
 from mass_jax import records
 from mass_jax.errors import InputError
+from mass_jax.parallel import mesh, partition
 from mass_jax.reporting.report import write_report
 from mass_jax.runtime.results import merge
+from mass_jax.study import study as study_module
+from mass_jax.study.arms import DIRECT
 from mass_jax.study.evaluate import base_state, write_results
 from mass_jax.study.evaluator import Evaluator
-from mass_jax.study.study import base_folder, check_base, load_arm, open_study, train_arm
+from mass_jax.study.study import base_folder, check_base, load_arm, method_for, open_study, train_arm
 from mass_jax.tasks.mathematics import fetch
 from tests.models.pretrained import byte_model
 
@@ -94,16 +101,25 @@ def config(model: Path, data: Path, tmp_path: Path) -> ConfigDict:
     return config.lock()
 
 
+@pytest.fixture
+def enter() -> Iterator[Callable[..., Any]]:
+    """Enters contexts that the test's end leaves."""
+    with ExitStack() as stack:
+        yield stack.enter_context
+
+
 def files(folder: Path) -> dict[Path, int]:
     """All files, and when each was written."""
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
 
 
-def test_the_whole_study_runs(config: ConfigDict, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_the_whole_study_runs(
+    config: ConfigDict, tmp_path: Path, caplog: pytest.LogCaptureFixture, enter: Callable[..., Any]
+):
     with config.unlocked():
         config.arms.mine = {"label": "My own", "train": {"mode": "gold", "kl_weight": 0.0}}
         config.arms.linear = {"scorer": {"kind": "linear"}, "train": {"practice": False}}
-    study = open_study(config, tmp_path / "run")
+    study = enter(open_study(config, tmp_path / "run"))
     assert (len(study.splits.train), len(study.splits.test)) == (8, 5)
     assert study.method.model.width == 16
     assert study.domain.stops, "no chat template: prompted as a base model"
@@ -127,14 +143,36 @@ def test_the_whole_study_runs(config: ConfigDict, tmp_path: Path, caplog: pytest
     assert results["methods"]["mine"] == results["methods"]["mass_gold"]
     assert {"mine-base", "mine-tt_ss"} <= set(results["paired"])
     assert results["labels"]["mine"] == "My own" and results["labels"]["mass_gold"] == "MASS-gold"
+    assert results["meanings"]["mine"] == "trained with train.kl_weight = 0.0, train.mode = gold"
+    assert results["meanings"]["base"] == "no update"
     assert results["arms"]["mine"] == {"overrides": {"train.mode": "gold", "train.kl_weight": 0.0}}
     assert results["headline"] == "mass_gold" and results["commit"] == results["environment"]["commit"]
-    evaluator = Evaluator(study, [], 0)
-    assert evaluator.method("mine") == evaluator.method("base") == study.method
-    assert evaluator.method("linear").scorer.kind == "linear", "the scorer that it was trained with"
+    assert method_for(study, "mine") == method_for(study, "base") == study.method
+    assert method_for(study, "linear").scorer.kind == "linear", "the scorer that it was trained with"
     assert results["controls"] == {}, "nobody knows a hidden family, and no problem shows examples"
-    # Of a second evaluation only what is not there, damaged or stale is done, and the numbers are the same.
     kept = study.workdir / "evaluation"
+    # A model's answers are its own, whatever another evaluator has under its name.
+    theirs = Evaluator(study, states | {"mass_gold": states["base"]}, study.splits.test, 0).run("mass_gold", DIRECT)
+    ours, base = (Evaluator(study, states, study.splits.test, 0).run(name, DIRECT) for name in ("mass_gold", "base"))
+    means = [float(np.mean(each[0].log_likelihood_P)) for each in (theirs, ours, base)]
+    assert means[0] == means[2] != means[1]
+    # A loaded model answers as the table does; and loading only reads.
+    before = files(study.workdir)
+    learner = mass_jax.load(study.workdir, "mass_gold")
+    answers = learner.answers(study.splits.test)
+    assert [answer.text for answer in answers] == json.loads((kept / "mass_gold.json").read_text())["answers"]
+    assert all(len(answer.practice) == len(answer.weights) == 2 for answer in answers)
+    assert learner.answers([]) == []
+    plain, nearest = (mass_jax.load(study.workdir, arm, study.splits.train) for arm in ("base", "ttt_nn"))
+    for arm, loaded in (("base", plain), ("ttt_nn", nearest)):
+        found = [answer.text for answer in loaded.answers(study.splits.test)]
+        assert found == json.loads((kept / f"{arm}.json").read_text())["answers"]
+    (alone,) = plain.answers(study.splits.test[:1])
+    assert alone.weights is None and plain.answer(study.splits.test[0].prompt) == alone.text
+    with pytest.raises(InputError, match="takes more than lengths.prompt = 160 tokens: shorten it"):
+        learner.answer("x" * 200)
+    assert files(study.workdir) == before
+    # Of a second evaluation only what is not there, damaged or stale is done, and the numbers are the same.
     assert {path.stem for path in kept.glob("*.json")} == set(results["methods"])
     (kept / "tt_ss.json").write_text((kept / "tt_ss.json").read_text().replace('"seconds": ', '"seconds": 1'))
     stale = kept / "base.json"
@@ -161,8 +199,11 @@ def test_the_whole_study_runs(config: ConfigDict, tmp_path: Path, caplog: pytest
     # Other settings are refused even where config.json is gone, and it does not come back as theirs.
     (study.workdir / "config.json").unlink()
     config.inner.learning_rate = 0.125
-    with pytest.raises(InputError, match=r"another config, differing in:\n  inner.learning_rate: .* 0.125 \(now\)"):
-        open_study(config, study.workdir)
+    with (
+        pytest.raises(InputError, match=r"another config, differing in:\n  inner.learning_rate: .* 0.125 \(now\)"),
+        open_study(config, study.workdir),
+    ):
+        pass
     assert not (study.workdir / "config.json").exists()
 
 
@@ -174,30 +215,33 @@ def test_data_or_weights_that_cannot_be_had_are_a_sentence(
 
     with monkeypatch.context() as patch:
         patch.setattr(fetch, "files", offline)
-        with pytest.raises(InputError, match="train.jsonl cannot be fetched"):
-            open_study(config, tmp_path / "a")
+        with pytest.raises(InputError, match="train.jsonl cannot be fetched"), open_study(config, tmp_path / "a"):
+            pass
     shutil.copytree(model, tmp_path / "model")
     weights = tmp_path / "model" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:500])
     config.model.source = str(tmp_path / "model")
-    with pytest.raises(InputError, match="model.safetensors cannot be read"):
-        open_study(config, tmp_path / "b")
+    with pytest.raises(InputError, match="model.safetensors cannot be read"), open_study(config, tmp_path / "b"):
+        pass
 
 
 def test_an_unknown_task_or_model_is_a_sentence(config: ConfigDict, tmp_path: Path):
     with config.unlocked():
         config.task.name = "poetry"
-    with pytest.raises(InputError, match="task.name = 'poetry' is not one of arithmetic, operators, mathematics"):
-        open_study(config, tmp_path / "a")
+    with (
+        pytest.raises(InputError, match="task.name = 'poetry' is not one of arithmetic, operators, mathematics"),
+        open_study(config, tmp_path / "a"),
+    ):
+        pass
     config.task.name = "mathematics"
     config.metagrad.name = "adjiont"
-    with pytest.raises(InputError, match="adjiont"):
-        open_study(config, tmp_path / "a")
+    with pytest.raises(InputError, match="adjiont"), open_study(config, tmp_path / "a"):
+        pass
     assert not (tmp_path / "a").exists(), "a typo does not claim the directory"
     config.metagrad.name = "adjoint"
     config.model.source = str(tmp_path / "nowhere")
-    with pytest.raises(InputError, match="there is no model at"):
-        open_study(config, tmp_path / "b")
+    with pytest.raises(InputError, match="there is no model at"), open_study(config, tmp_path / "b"):
+        pass
 
 
 def test_an_evaluation_pretrains_no_base(tmp_path: Path):
@@ -210,3 +254,21 @@ def test_an_evaluation_pretrains_no_base(tmp_path: Path):
     assert list(tmp_path.iterdir()) == [], "nothing is written"
     (base_folder(config, workdir) / "0").mkdir(parents=True)
     check_base(config, workdir)
+
+
+def test_a_study_leaves_the_mesh_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    # One device is no mesh: two of it stand for two studies', and no data is made.
+    meshes = iter([jax.make_mesh((1, 1, 1), partition.AXES) for _ in range(3)])
+    monkeypatch.setattr(mesh, "make", lambda wanted: next(meshes))
+    monkeypatch.setattr(study_module, "_opened", lambda *_: jax.sharding.get_mesh())
+    config = smoke.get_config().lock()
+    with open_study(config, tmp_path / "a") as a:
+        assert partition.active()
+        with pytest.raises(ValueError, match="its own"), open_study(config, tmp_path / "b") as b:
+            assert jax.sharding.get_mesh() is b
+            raise ValueError("its own")
+        assert jax.sharding.get_mesh() is a
+    assert not partition.active()
+    with open_study(config, tmp_path / "c"):
+        assert partition.active()
+    assert not partition.active()

@@ -1,0 +1,156 @@
+"""Obtain practice, weigh it, adapt, answer: what happens at test time, on one batch of problems.
+
+Tables, gate, harness and a loaded model all come here; nothing else adapts a model in order to answer.
+"""
+
+import dataclasses
+from collections.abc import Collection, Sequence
+from typing import Literal, NamedTuple
+
+import jax
+import numpy as np
+
+from mass_jax.adapt.sources import SOURCES, Need
+from mass_jax.adapt.weights import WEIGHTS, Unweighed
+from mass_jax.errors import InputError, not_one_of
+from mass_jax.mass import attribution
+from mass_jax.mass.actor import Actor
+from mass_jax.mass.generator import complete, solving
+from mass_jax.mass.packing import fits
+from mass_jax.mass.practice import PracticeSets, each_example
+from mass_jax.mass.scorer import Scores
+from mass_jax.parallel import hosts
+from mass_jax.tasks.base import KnowsFamily, Practice, Problem, ShowsExamples, Task
+from mass_jax.types import Array, Params, PyTree
+
+USES = ("adapter", "prompt")
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """What a model does before it answers.
+
+    Attributes:
+      practice: where practice comes from, of `SOURCES`; None: it answers at once.
+      weights: how its examples are weighed, of `WEIGHTS`.
+      strict: examples that mention what the problem asks for count for nothing.
+      use: ``adapter``: gradient steps on the practice; ``prompt``: the model reads it, solved, before the problem.
+
+    Raises:
+      InputError: a name is none of the registered ones.
+    """
+
+    practice: str | None = None
+    weights: str = "uniform"
+    strict: bool = False
+    use: Literal["adapter", "prompt"] = "adapter"
+
+    def __post_init__(self) -> None:
+        names: list[tuple[str, str | None, Collection[str]]] = [
+            ("practice", self.practice, SOURCES),
+            ("weights", self.weights, WEIGHTS),
+            ("use", self.use, USES),
+        ]
+        for field, value, valid in names:
+            if value is not None and value not in valid:
+                raise InputError(f"{field} = {value!r} {not_one_of(valid, value)}")
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """What it needs beside a problem's prompt."""
+        return frozenset() if self.practice is None else SOURCES[self.practice].needs | WEIGHTS[self.weights].needs
+
+    def possible(self, task: Task) -> bool:
+        """Whether the domain has what it needs."""
+        knows, shows = isinstance(task, KnowsFamily), isinstance(task, ShowsExamples)
+        return (knows or "family" not in self.needs) and (shows or "shown" not in self.needs)
+
+
+class Ready(NamedTuple):
+    """A model that is adapted to P problems and has not answered them yet.
+
+    Attributes:
+      prompts: what it reads, P texts.
+      prompt_limit: the most tokens that they may have.
+      adapters: one a problem; None without an update.
+      scores: weights and gates; None without an update.
+    """
+
+    prompts: list[str]
+    prompt_limit: int
+    adapters: PyTree
+    scores: Scores | None
+
+
+class Outcome(NamedTuple):
+    """What came of P problems.
+
+    Attributes:
+      texts: the answers.
+      correct_P: bool; False where it is not judged.
+      judged_P: bool; see `Verdict`.
+      log_likelihood_P: float, mean log-probability of the reference solution's tokens.
+      scores: weights and gates; None without an update.
+    """
+
+    texts: list[str]
+    correct_P: np.ndarray
+    judged_P: np.ndarray
+    log_likelihood_P: np.ndarray
+    scores: Scores | None
+
+
+def prepare(
+    actor: Actor, eta: Params, problems: Sequence[Problem], recipe: Recipe, practice: PracticeSets | None, key: Array
+) -> Ready:
+    """Make a model ready for every problem, as the recipe says.
+
+    Args:
+      actor: the un-adapted model.
+      eta: its scorer.
+      problems: P problems; with several processes, this process's of a batch.
+      recipe: what to do with the practice.
+      practice: of the problems, from the recipe's source; None where it has none.
+      key: PRNG key, of the fresh adapter and of what weights draw.
+    """
+    prompts = [actor.task.solve_prompt(problem.prompt) for problem in problems]
+    if practice is None:
+        return Ready(prompts, actor.method.lengths.prompt, None, None)
+    if recipe.use == "prompt":
+        limit = actor.method.model.context - actor.method.lengths.solution
+        rows = zip(problems, practice.texts, strict=True)
+        return Ready([_with_shown(actor, problem, row, limit) for problem, row in rows], limit, None, None)
+    adapter_key, weights_key = jax.random.split(key)
+    counts_PxM = np.asarray(practice.arrays.valid_PxM)
+    if recipe.strict:
+        counts_PxM = counts_PxM & ~each_example(actor.task.leaks, problems, practice.texts)
+    unweighed = Unweighed(actor, eta, problems, practice, counts_PxM, weights_key)
+    scores = WEIGHTS[recipe.weights].weigh(unweighed)
+    fresh = attribution.fresh_adapter(actor, adapter_key)
+    adapters = attribution.adapt(actor, fresh, *hosts.share((scores, practice.arrays.examples)))
+    return Ready(prompts, actor.method.lengths.prompt, adapters, scores)
+
+
+def solve(actor: Actor, ready: Ready) -> list[str]:
+    """A greedy answer to every problem by the model that was adapted to it."""
+    no_noise = jax.random.key(0)
+    spec = solving(actor, samples=1, temperature=0.0)
+    found = complete(actor, ready.adapters, ready.prompts, no_noise, spec, prompt_limit=ready.prompt_limit)
+    return [row[0] for row in found.texts]
+
+
+def measure(actor: Actor, problems: Sequence[Problem], ready: Ready) -> Outcome:
+    """`solve`, graded, and how likely the references are."""
+    answers = solve(actor, ready)
+    graded = attribution.as_graded(actor.task.grade(problems, answers), samples=1)
+    asked = hosts.share(attribution.references(actor, problems, ready.prompts).weighed)
+    losses = hosts.local(attribution.outer_losses(actor, ready.adapters, asked))
+    return Outcome(answers, graded.correct_PxS[:, 0], graded.judged_PxS[:, 0], -losses, ready.scores)
+
+
+def _with_shown(actor: Actor, problem: Problem, examples: Sequence[Practice], limit: int) -> str:
+    """The solve prompt after as many of the well-formed examples as fit."""
+    task, shown = actor.task, [example for example in examples if example.well_formed]
+    while shown and not fits(actor.tokenizer, task.solve_prompt(problem.prompt, shown), "", limit, end=False):
+        shown.pop()
+    return task.solve_prompt(problem.prompt, shown)

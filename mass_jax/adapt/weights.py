@@ -1,0 +1,116 @@
+"""How practice examples are weighed at test time: one declaration a way, each with its function.
+
+A module of your own adds one by `register`, before an arm names it.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mass_jax.adapt.sources import Need
+from mass_jax.errors import InputError
+from mass_jax.mass import attribution
+from mass_jax.mass.actor import Actor
+from mass_jax.mass.practice import PracticeSets, each_example
+from mass_jax.mass.scorer import Scores
+from mass_jax.parallel import hosts
+from mass_jax.tasks.base import KnowsFamily, Problem
+from mass_jax.types import AnyArray, Array, Params
+
+
+class Unweighed(NamedTuple):
+    """Practice that is to be weighed.
+
+    Attributes:
+      actor: the un-adapted model.
+      eta: its scorer.
+      problems: P problems.
+      practice: theirs, M examples each.
+      counts_PxM: bool, the examples that may count; all others get weight 0.
+      key: PRNG key.
+    """
+
+    actor: Actor
+    eta: Params
+    problems: Sequence[Problem]
+    practice: PracticeSets
+    counts_PxM: np.ndarray
+    key: Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """A way to weigh practice.
+
+    Attributes:
+      name: by which an arm asks for it.
+      weigh: computes the weights, at least 0.
+      needs: see `Need`.
+    """
+
+    name: str
+    weigh: Callable[[Unweighed], Scores]
+    needs: frozenset[Need] = frozenset()
+
+
+def scorer(given: Unweighed) -> Scores:
+    """The scorer's."""
+    read = given.practice.arrays._replace(valid_PxM=given.counts_PxM)
+    return hosts.local(attribution.score(given.actor, given.eta, hosts.share(read)))
+
+
+def uniform(given: Unweighed) -> Scores:
+    """Every example counts 1."""
+    weights = given.counts_PxM.astype(np.float32)
+    return Scores(np.zeros_like(weights), weights, np.ones(len(weights), np.float32))
+
+
+def shuffled(given: Unweighed) -> Scores:
+    """The scorer's, permuted among each problem's examples that count."""
+    scores = scorer(given)
+    return scores._replace(weights_PxM=_shuffle_valid(given.key, scores.weights_PxM, given.counts_PxM))
+
+
+def correct(given: Unweighed) -> Scores:
+    """Every right example counts 1."""
+    assert isinstance(given.actor.task, KnowsFamily)  # see `Recipe.possible`
+    right_PxM = each_example(given.actor.task.is_correct, given.problems, given.practice.texts)
+    return uniform(given._replace(counts_PxM=given.counts_PxM & right_PxM))
+
+
+WEIGHTS: dict[str, Weights] = {
+    weights.name: weights
+    for weights in (
+        Weights("scorer", scorer),
+        Weights("uniform", uniform),
+        Weights("shuffled", shuffled),
+        Weights("correct", correct, frozenset({"family"})),
+    )
+}
+
+
+def register(weights: Weights) -> Weights:
+    """Adds a way to weigh practice, so that an arm can name it; returns it.
+
+    Raises:
+      InputError: the name is taken.
+    """
+    if WEIGHTS.setdefault(weights.name, weights) != weights:
+        raise InputError(f"there is a way to weigh practice {weights.name!r} already: give another name.")
+    return weights
+
+
+def _shuffle_valid(key: Array, weights_PxM: AnyArray, valid_PxM: AnyArray) -> Array:
+    """Permute each row's weights among its valid entries: the same weights, on the wrong examples."""
+    count = hosts.whole_count(len(weights_PxM))
+    noise = hosts.mine(np.asarray(jax.random.uniform(key, (count, weights_PxM.shape[1]))))
+    # Both orders list the valid entries first, one by index and one at random; the k-th of one takes the k-th's weight.
+    ordered = jnp.argsort(jnp.where(valid_PxM, jnp.arange(weights_PxM.shape[1]), weights_PxM.shape[1]), axis=-1)
+    drawn = jnp.argsort(jnp.where(valid_PxM, noise, 2.0), axis=-1)
+    taken = jnp.take_along_axis(weights_PxM, drawn, axis=-1)
+    shuffled = jnp.zeros_like(weights_PxM)
+    return shuffled.at[jnp.arange(weights_PxM.shape[0])[:, None], ordered].set(taken) * valid_PxM

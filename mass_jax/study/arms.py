@@ -1,0 +1,264 @@
+"""The rows of the table: each is declared once, with all that is known of it.
+
+A trained arm is an entry of ``config.arms`` and needs no declaration. A module of your own that is named by
+``config.plugins`` adds a row by ``register(Arm(...), __name__)``; a study has the rows of its own plugins only.
+"""
+
+import dataclasses
+from collections.abc import Collection, Mapping, Sequence
+
+from mass_jax.adapt.run import Recipe
+from mass_jax.errors import InputError
+from mass_jax.tasks.base import Task
+
+TAKEN = ("pretrain", "evaluation", "harness")
+"""Folders of a run that are no arm's."""
+BASELINES = ("base", "base_ttt", "ttt_nn", "tt_ss", "solver_grpo")
+"""Rows that a meta-trained one is compared with."""
+EVERY_OTHER = ("*",)
+WRITES, DIRECT = Recipe("own", "scorer"), Recipe()
+"""What a trained arm does that writes practice, and one that does not."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Arm:
+    """One row of the table.
+
+    Attributes:
+      name: letters, digits and underscores.
+      model: whose model and scorer it uses: ``base``, or the name of a trained arm.
+      recipe: what the model does before it answers.
+      label: what a reader sees as its name; made of ``name`` where not given.
+      meaning: what it is, in a few words.
+      control: whether it differs from a method in one thing, to show that this thing matters.
+      against: rows that its answers are compared with, problem by problem.
+
+    Raises:
+      InputError: the name cannot be one.
+    """
+
+    name: str
+    model: str
+    recipe: Recipe = DIRECT
+    label: str = ""
+    meaning: str = ""
+    control: bool = False
+    against: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.name.isidentifier():
+            raise InputError(f"an arm has the name {self.name!r}: give one of letters, digits and underscores.")
+        if not self.label:
+            object.__setattr__(self, "label", self.name.replace("_", " "))
+
+    def possible(self, task: Task) -> bool:
+        """Whether the domain has what the arm needs."""
+        return self.recipe.possible(task)
+
+    @property
+    def needs_prompt_only(self) -> bool:
+        """Whether it can answer a problem of which only the prompt is known."""
+        return not self.recipe.needs & {"family", "others"}
+
+
+_METHODS = (
+    Arm(name="base", model="base", label="Base", meaning="no update"),
+    Arm(
+        name="base_ttt",
+        model="base",
+        recipe=Recipe("random"),
+        label="Base TTT",
+        meaning="test-time update on random training problems",
+        against=("base",),
+    ),
+    Arm(
+        name="ttt_nn",
+        model="base",
+        recipe=Recipe("nearest"),
+        label="TTT-NN",
+        meaning="test-time update on the nearest training problems",
+        against=("base",),
+    ),
+    Arm(
+        name="tt_ss",
+        model="base",
+        recipe=Recipe("own"),
+        label="TT-SS",
+        meaning="test-time update on the base's own practice problems, nothing meta-learned",
+        against=("base",),
+    ),
+    Arm(
+        name="tt_ss_majority",
+        model="base",
+        recipe=Recipe("own_majority"),
+        label="TT-SS, majority",
+        meaning="the same, with practice answers by majority vote",
+    ),
+    Arm(
+        name="solver_grpo",
+        model="solver_grpo",
+        label="Solver GRPO",
+        meaning="reinforcement learning on solving, no update: same problems, as many tokens sampled",
+    ),
+    Arm(
+        name="mass_gold",
+        model="mass_gold",
+        recipe=WRITES,
+        label="MASS-gold",
+        meaning="meta-trained with the reference solution's loss",
+        against=BASELINES,
+    ),
+    Arm(
+        name="mass",
+        model="mass",
+        recipe=WRITES,
+        label="MASS",
+        meaning="meta-trained with the verifier's verdicts",
+        against=EVERY_OTHER,
+    ),
+)
+_CONTROLS = (
+    Arm(
+        name="mass_no_update",
+        model="mass",
+        label="MASS without update",
+        meaning="the meta-trained weights answer directly",
+        against=("base",),
+    ),
+    Arm(
+        name="mass_uniform_weights",
+        model="mass",
+        recipe=Recipe("own", "uniform"),
+        label="MASS, uniform weights",
+        meaning="every practice example counts the same",
+    ),
+    Arm(
+        name="mass_shuffled_weights",
+        model="mass",
+        recipe=Recipe("own", "shuffled"),
+        label="MASS, shuffled weights",
+        meaning="each problem's weights permuted among its practice examples",
+    ),
+    Arm(
+        name="mass_other_problem",
+        model="mass",
+        recipe=Recipe("other_problem", "scorer"),
+        label="MASS, other problem",
+        meaning="practice written for another test problem",
+    ),
+    Arm(
+        name="mass_strict",
+        model="mass",
+        recipe=Recipe("own", "scorer", strict=True),
+        label="MASS, strict",
+        meaning="no practice example contains the tested fact",
+    ),
+    Arm(
+        name="ttt_shown",
+        model="base",
+        recipe=Recipe("shown"),
+        label="TTT, shown examples",
+        meaning="update on the problem's own examples, each asked after the others",
+        against=("base",),
+    ),
+    Arm(
+        name="oracle_gold_family",
+        model="base",
+        recipe=Recipe("gold"),
+        label="Oracle",
+        meaning="base updated on gold problems of the same family",
+        against=("base",),
+    ),
+    Arm(
+        name="oracle_strict",
+        model="base",
+        recipe=Recipe("gold_strict"),
+        label="Oracle, strict",
+        meaning="the same, without the tested fact",
+        against=("base",),
+    ),
+    Arm(
+        name="oracle_filter",
+        model="base",
+        recipe=Recipe("own", "correct"),
+        label="Oracle filter",
+        meaning="only those practice pairs that are right",
+        against=("base",),
+    ),
+    Arm(
+        name="first_order",
+        model="first_order",
+        recipe=WRITES,
+        label="First-order",
+        meaning="first-order attributions in place of the exact ones",
+    ),
+    Arm(
+        name="mass_in_prompt",
+        model="mass",
+        recipe=Recipe("own", use="prompt"),
+        label="MASS, in the prompt",
+        meaning="the same practice set is read before the problem, and no update",
+    ),
+)
+ARMS: dict[str, Arm] = {arm.name: arm for arm in _METHODS} | {
+    arm.name: dataclasses.replace(arm, control=True) for arm in _CONTROLS
+}
+"""The rows of every study, the methods first."""
+_REGISTERED: dict[str, tuple[Arm, str]] = {}
+
+
+def register(arm: Arm, module: str) -> Arm:
+    """Adds a row to the table of every study whose ``config.plugins`` name the module; returns it.
+
+    Args:
+      arm: the row.
+      module: ``__name__`` of the module that registers it.
+
+    Raises:
+      InputError: the name is taken.
+    """
+    if arm.name in ARMS or arm.name in TAKEN or _REGISTERED.setdefault(arm.name, (arm, module)) != (arm, module):
+        raise InputError(f"there is an arm {arm.name!r} already: give yours another name.")
+    return arm
+
+
+def declared(plugins: Sequence[str] = ()) -> dict[str, Arm]:
+    """`ARMS`, and what the plugins have registered."""
+    own = {
+        name: arm
+        for name, (arm, module) in _REGISTERED.items()
+        if any(module == plugin or module.startswith(f"{plugin}.") for plugin in plugins)
+    }
+    return ARMS | own
+
+
+def table(trained: Mapping[str, bool], plugins: Sequence[str] = ()) -> dict[str, Arm]:
+    """Every row: methods, a row for each trained arm that is not declared, and controls.
+
+    Args:
+      trained: the trained arms by name, and whether each writes practice: one that does is adapted on its own practice
+        by its own scorer's weights, one that does not answers directly.
+      plugins: modules whose rows are in the table too.
+
+    Raises:
+      InputError: a name of a trained arm is taken, or none.
+    """
+    known = declared(plugins)
+    own = {}
+    for name, writes in trained.items():
+        if not name.isidentifier():
+            raise InputError(f"config.arms has the name {name!r}: give one of letters, digits and underscores.")
+        if name in ("base", *TAKEN) or (name in known and known[name].model != name):
+            raise InputError(f"config.arms.{name}: the name is taken by something that is not trained; give another.")
+        if name not in known:
+            own[name] = Arm(name=name, model=name, recipe=WRITES if writes else DIRECT, against=BASELINES)
+    methods = {name: arm for name, arm in known.items() if not arm.control}
+    return methods | own | {name: arm for name, arm in known.items() if arm.control}
+
+
+def pairs(rows: Mapping[str, Arm], measured: Collection[str]) -> list[tuple[str, str]]:
+    """The pairs of measured rows that are compared; first those of the rows that are compared with most."""
+    others = {name: tuple(measured) if arm.against == EVERY_OTHER else arm.against for name, arm in rows.items()}
+    first = sorted(rows, key=lambda name: (rows[name].against != EVERY_OTHER, -len(others[name])))
+    found = [(name, other) for name in first for other in others[name] if other != name]
+    return [(a, b) for a, b in found if a in measured and b in measured]

@@ -1,0 +1,108 @@
+"""Load a trained model from a run's directory, in one line; `mass_jax.load` is this.
+
+It lies here and not in `adapt`, for it reads a study's config, and `adapt` knows no studies.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from mass_jax.adapt.learner import Learner
+from mass_jax.errors import InputError
+from mass_jax.mass.state import TrainState
+from mass_jax.models import sharding
+from mass_jax.models.pretrained import folder, source
+from mass_jax.parallel import mesh as meshes
+from mass_jax.runtime.workdir import CONFIG_FILE
+from mass_jax.study import setup
+from mass_jax.study.evaluate import base_state, for_answers
+from mass_jax.study.pretrain import load_base
+from mass_jax.study.schema import check
+from mass_jax.study.setup import Splits
+from mass_jax.study.study import (
+    Study,
+    base_folder,
+    check_base,
+    load_arm,
+    make_learner,
+    make_mesh,
+    named_arm,
+)
+from mass_jax.tasks.base import Problem
+
+
+def load(workdir: str | os.PathLike[str], arm: str = "mass", pool: Sequence[Problem] = ()) -> Learner:
+    """Load a trained model that adapts to problems before it answers them.
+
+        learner = mass_jax.load("runs/demo")
+        text = learner.answer("r17 1>4 0>3 2> ?")
+
+    It answers as the row of the study's table does. The directory is only read, also while a run is at work in it;
+    nothing is trained or written, but for what a hub's client keeps of a model that it fetches.
+
+    Args:
+      workdir: of a run whose arm is trained.
+      arm: the row of the table.
+      pool: training problems, for arms that practise on those.
+
+    Raises:
+      InputError: there is no run, or no such arm; its training is not finished; or it needs more than is given.
+    """
+    workdir = Path(workdir).expanduser().absolute()
+    config = read_config(workdir)
+    check(config)
+    row = named_arm(config, arm)
+    if "pool" in row.recipe.needs and not pool:
+        raise InputError(f"the arm {arm!r} practises on training problems: give them as pool.")
+    domain = setup.make_domain(config)
+    if not row.possible(domain.task):
+        raise InputError(f"the arm {arm!r} cannot answer here: problems of {config.task.name} show no solved examples.")
+    method = setup.make_method(config, domain)
+    mesh = make_mesh(config, method.model)
+    with meshes.entered(mesh):
+        study = Study(config, workdir, domain, method, Splits((), pool, (), ()), folder.shapes_of(method.model))
+        state = _base(study, mesh) if row.model == "base" else for_answers(load_arm(study, row.model))
+        learner = make_learner(study, row.model, state, row.recipe, jax.random.key(config.seed + 1))
+    return learner.on(mesh)
+
+
+def read_config(workdir: Path) -> ConfigDict:
+    """The config that a run was made with.
+
+    Raises:
+      InputError: there is none, or it cannot be read.
+    """
+    try:
+        found = json.loads((workdir / CONFIG_FILE).read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError(f"it holds a {type(found).__name__}")
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"there is no run in '{workdir}': its {CONFIG_FILE} cannot be read ({error}). Give the workdir of a run."
+        ) from None
+    return ConfigDict(_with_tuples(found)).lock()
+
+
+def _with_tuples(value: Any) -> Any:
+    """What JSON holds, with tuples for lists, as configs have them."""
+    if isinstance(value, dict):
+        return {name: _with_tuples(each) for name, each in value.items()}
+    return tuple(_with_tuples(each) for each in value) if isinstance(value, list) else value
+
+
+def _base(study: Study, mesh: Mesh | None) -> TrainState:
+    """The pretrained model, only read."""
+    config, model = study.config, study.method.model
+    check_base(config, study.workdir)
+    if "source" in config.model:
+        places = None if mesh is None else sharding.shardings(mesh, study.base)
+        base = source.load_params(config.model.source, model, sharding=places)
+    else:
+        base = load_base(config, model, base_folder(config, study.workdir))
+    return base_state(study._replace(base=base))

@@ -1,0 +1,65 @@
+"""The rows of the table."""
+
+import dataclasses
+
+import pytest
+
+from mass_jax.adapt.run import Recipe
+from mass_jax.errors import InputError
+from mass_jax.study import arms
+from mass_jax.study.arms import ARMS, BASELINES, Arm, declared, pairs, register, table
+
+METHODS = [name for name, arm in ARMS.items() if not arm.control]
+CONTROLS = [name for name, arm in ARMS.items() if arm.control]
+
+
+def test_an_arm_of_ones_own_has_a_row():
+    known = {"mass": True, "solver_grpo": False, "first_order": True}
+    assert list(table(known)) == [*METHODS, *CONTROLS]
+    own = table(known | {"mine": True, "no_practice": False})
+    assert list(own) == [*METHODS, "mine", "no_practice", *CONTROLS]
+    assert own["mine"].recipe == Recipe("own", "scorer") and own["no_practice"].recipe == Recipe()
+    assert own["no_practice"].label == "no practice" and own["mine"].against == BASELINES
+
+
+@pytest.mark.parametrize("name", ["base", "tt_ss", "oracle_strict", "mass_no_update", "pretrain", "evaluation"])
+def test_the_name_of_something_untrained_is_taken(name: str):
+    with pytest.raises(InputError, match=f"config.arms.{name}: the name is taken by something that is not trained"):
+        table({name: True})
+
+
+@pytest.mark.parametrize("name", ["a-b", "a/b", "", "1"])
+def test_a_name_that_no_pair_or_folder_can_have_is_refused(name: str):
+    with pytest.raises(InputError, match="give one of letters, digits and underscores"):
+        table({name: True})
+    with pytest.raises(InputError, match="give one of letters, digits and underscores"):
+        Arm(name=name, model="base")
+
+
+def test_every_arm_is_declared_whole():
+    for name, arm in ARMS.items():
+        assert arm.name == name and arm.meaning and arm.label != name
+        assert set(arm.against) <= {*ARMS, "*"}
+    assert len({arm.label for arm in ARMS.values()}) == len(ARMS)
+
+
+def test_what_is_compared_with_what():
+    rows = table({"mass": True, "mine": True})
+    measured = ["base", "ttt_nn", "tt_ss", "mass", "mine", "mass_strict", "oracle_strict"]
+    assert pairs(rows, measured) == [
+        *(("mass", other) for other in measured if other != "mass"),
+        *(("mine", other) for other in ("base", "ttt_nn", "tt_ss")),
+        *((other, "base") for other in ("ttt_nn", "tt_ss", "oracle_strict")),
+    ]
+
+
+def test_a_registered_arm_is_of_the_studies_that_name_its_module(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(arms, "_REGISTERED", {})
+    mine = register(Arm(name="mine", model="mass", against=("mass",)), "my_package.my_module")
+    assert declared() == ARMS and "mine" not in table({"mass": True}, ["my", "another"])
+    for plugin in ("my_package", "my_package.my_module"):
+        assert table({"mass": True}, [plugin])["mine"] is mine
+    assert register(dataclasses.replace(mine), "my_package.my_module") == mine, "a second time is the same"
+    for name, module in (("mine", "another"), ("base", "another"), ("pretrain", "another")):
+        with pytest.raises(InputError, match=f"there is an arm '{name}' already"):
+            register(Arm(name=name, model="base"), module)

@@ -1,0 +1,50 @@
+"""The door of `mass_jax.load`: what cannot be loaded is a sentence, and nothing is written."""
+
+from pathlib import Path
+
+import pytest
+
+import mass_jax
+from configs import smoke
+from mass_jax import InputError
+from mass_jax.runtime.configs import to_json
+from mass_jax.study.load import read_config
+
+
+@pytest.fixture
+def workdir(tmp_path: Path) -> Path:
+    """Of a run that has trained nothing yet."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/config.json").write_text(to_json(smoke.get_config()))
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize(
+    ("arm", "words"),
+    [
+        ("mass", "The arm 'mass' of .* is not trained: 0 of 3 steps are done"),
+        ("base", "There is no base in"),
+        ("oracle_filter", "the arm 'oracle_filter' needs more of a problem than its prompt: choose from base, "),
+        ("mas", "there is no arm 'mas': choose from base, "),
+        ("base_ttt", "the arm 'base_ttt' practises on training problems: give them as pool"),
+        ("ttt_shown", "the arm 'ttt_shown' cannot answer here: problems of arithmetic show no solved examples"),
+    ],
+)
+def test_what_cannot_be_loaded_is_a_sentence(workdir: Path, arm: str, words: str):
+    with pytest.raises(InputError, match=words):
+        mass_jax.load(workdir, arm)
+    assert [path.name for path in workdir.parent.rglob("*")] == ["run", "config.json"]
+
+
+@pytest.mark.parametrize("text", [None, "[]", "{"])
+def test_a_folder_without_a_run_is_a_sentence(tmp_path: Path, text: str | None):
+    if text is not None:
+        (tmp_path / "config.json").write_text(text)
+    with pytest.raises(InputError, match="there is no run in .*: its config.json cannot be read"):
+        mass_jax.load(tmp_path)
+
+
+def test_a_config_comes_back_as_it_was(workdir: Path):
+    config = smoke.get_config().lock()
+    assert read_config(workdir) == config and read_config(workdir).is_locked
+    assert isinstance(read_config(workdir).evaluate.skip, tuple)
