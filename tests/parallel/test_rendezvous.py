@@ -71,7 +71,7 @@ def test_who_has_gone_again_is_waited_for():
     [
         ([(2, 0), (3, 1)], "process 0 was told --processes=2, process 1 3"),
         ([(3, 0), (2, 1)], "process 0 was told --processes=3, process 1 2"),
-        ([(2, 0), (2, 2)], "--process=2 is not below --processes=2"),
+        ([(2, 0), (2, 2)], "--process=2 is none of --processes=2"),
         ([(3, 0), (3, 1), (3, 1)], "two processes were told --process=1"),
     ],
 )
