@@ -12,9 +12,8 @@ MOST_LINES_OF_A_MAIN = 60
 MOST_LINES_OF_A_FUNCTION = 60
 """Without its docstring."""
 MOST_PARAMETERS = 7
-A_WORD_WHY = "# parameters: "
-"""Stands on the line of the ``def`` of a function that takes more."""
-NOT_YET = ("mass_jax/study/meta.py",)
+A_WORD_WHY = {"parameters": "parameters: ", "lines": "lines: "}
+"""Stands in a comment on the line of the ``def`` of a function that takes or has more."""
 NO_MAIN = {"experiments/compare_runs.py"}  # a tool of its own: it reads files, and calls nothing that a study does
 
 
@@ -36,11 +35,12 @@ def too_large(source: str, name: str) -> Iterator[str]:
     """A sentence for every function that is."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            count = parameters(node)
-            if count > MOST_PARAMETERS and A_WORD_WHY not in source.splitlines()[node.lineno - 1]:
+            why = source.splitlines()[node.lineno - 1].partition("#")[2]
+            count, length = parameters(node), lines(node)
+            if count > MOST_PARAMETERS and A_WORD_WHY["parameters"] not in why:
                 yield f"{name}: {node.name} takes {count} parameters: make a structure of some, or say why it must."
-            if lines(node) > MOST_LINES_OF_A_FUNCTION:
-                yield f"{name}: {node.name} has {lines(node)} lines: name a part of it."
+            if length > MOST_LINES_OF_A_FUNCTION and A_WORD_WHY["lines"] not in why:
+                yield f"{name}: {node.name} has {length} lines: name a part of it, or say why it is one."
 
 
 def project_files() -> list[str]:
@@ -58,7 +58,6 @@ def test_functions_and_files_have_a_size_to_be_read():
         if (count := source.count("\n")) > most:
             found.append(f"{name} has {count} lines, and {most} are the most: a second idea wants a file of its own.")
         found += too_large(source, name)
-    found = [sentence for sentence in found if not sentence.startswith(NOT_YET)]
     assert not found, "\n".join(found)
 
 
@@ -72,6 +71,7 @@ def test_functions_and_files_have_a_size_to_be_read():
         ("class A:\n  async def f(self, a, b, c, d, e, f, g, h): pass", 1),
         ("def f():\n  '''Said.\n" + "\n" * 70 + "  '''\n  return 1", 0),
         ("def f():\n  '''Said.'''\n" + "  x = 1\n" * 61, 1),
+        ("def f():  # lines: a table\n" + "  x = 1\n" * 61, 0),
     ],
 )
 def test_what_is_too_large(source: str, count: int):

@@ -40,7 +40,7 @@ LEAST_WELL_FORMED = 0.5
 SHOW = ("outer/loss_pre", "outer/loss_post", "solve/accuracy", "synthesis/correct")
 
 
-def meta_train(
+def meta_train(  # parameters: an arm, its two streams, its place and name; lines: one loop, in its order
     train: ml_collections.ConfigDict,
     seed: int,
     base: Actor,

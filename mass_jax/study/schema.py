@@ -260,12 +260,10 @@ class Config(Group):
 def check(config: ml_collections.ConfigDict) -> None:
     """Check all fields of a config, by themselves and with each other, as they are and as every arm has them.
 
-    Its plugins are imported first.
-
     Raises:
       InputError: with a sentence for every fault.
     """
-    plugins.load(config)
+    plugins.load(config)  # first: they declare what fields may name
     found: dict[str, list[str]] = dict.fromkeys(faults(config), [])
     if not found:
         found = dict.fromkeys(_of_the_arms(config), [])
