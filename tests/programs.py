@@ -1,5 +1,6 @@
 """Starts what a test needs a process of its own for: modules beside the tests, named ``program_...``."""
 
+import json
 import os
 import subprocess
 import sys
@@ -26,3 +27,32 @@ def run(module: str, *words: str, devices: int = 1, **more: str) -> str:
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
+
+
+class Forks:
+    """Runs modules as programs, one after another, without the seconds in which each would import its libraries."""
+
+    def __init__(self, folder: Path, *shared: str):
+        """``folder`` is for what they print; ``shared`` are modules that are imported once."""
+        self._folder = folder
+        self._process = subprocess.Popen(
+            command("program_forks", *shared),
+            cwd=ROOT,
+            env=environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, module: str, *words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+        """What `subprocess.run` would return of ``python -m module words``."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write(json.dumps([module, words, str(cwd), str(self._folder)]) + "\n")
+        self._process.stdin.flush()
+        status = int(self._process.stdout.readline())
+        out, err = ((self._folder / name).read_text() for name in ("out", "err"))
+        return subprocess.CompletedProcess([module, *words], status, out, err)
+
+    def close(self) -> None:
+        """No more will be run."""
+        self._process.communicate()

@@ -1,7 +1,6 @@
 """The command line of every main: help, and sentences for what cannot be meant."""
 
 import ast
-import json
 from pathlib import Path
 
 import pytest
@@ -68,14 +67,20 @@ CASES = {
     ("benchmarks.fuzz", "--count=0"): (2, "--count=0", "positive"),
     ("benchmarks.peers", "--sze=small"): (2, "Unknown command line flag 'sze'"),
 }
+SHARED = ("experiments.benchmarks.problems", "mass_jax.reporting.estimators", "mass_jax.study.evaluate")
 
 
 @pytest.fixture(scope="module")
 def ends(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], tuple[int, str]]:
     tmp = tmp_path_factory.mktemp("mains")
-    cases = [[word.replace("{tmp}", str(tmp)) for word in case] for case in CASES]
-    printed = programs.run("experiments.program_mains", json.dumps(cases), str(tmp))
-    return dict(zip(CASES, json.loads(printed.splitlines()[-1]), strict=True))
+    forks = programs.Forks(tmp, *SHARED)
+    found = {}
+    for case in CASES:
+        name, *words = (word.replace("{tmp}", str(tmp)) for word in case)
+        done = forks.run(f"experiments.{name}", *words)
+        found[case] = done.returncode, done.stdout + done.stderr
+    forks.close()
+    return found
 
 
 @pytest.mark.parametrize("case", CASES, ids=" ".join)

@@ -1,7 +1,6 @@
 """The command line of a main, run as a program."""
 
 import json
-import subprocess
 
 import pytest
 from ml_collections import ConfigDict
@@ -24,13 +23,14 @@ def program(tmp_path_factory):
     (directory / "plain.py").write_text(CONFIG.replace('size="small"', "").replace("size}", "1}"))
     (directory / "notes.md").write_text("# Notes\n\nNo program.\n")
 
+    forks = programs.Forks(tmp_path_factory.mktemp("printed"), "mass_jax.runtime.command_line")
+
     def run(*arguments):
-        command = programs.command("runtime.program_main", *arguments)
-        env = {"PYTHONPATH": str(programs.ROOT)}
-        return subprocess.run(command, cwd=directory, env=env, capture_output=True, text=True)
+        return forks.run("tests.runtime.program_main", *arguments, cwd=directory)
 
     run.directory = directory
-    return run
+    yield run
+    forks.close()
 
 
 def test_overrides_reach_main_and_the_whole_config_is_printed(program):
