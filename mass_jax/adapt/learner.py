@@ -59,10 +59,6 @@ class Learner:
     batch: int
     mesh: Mesh | None = None
 
-    def on(self, mesh: Mesh | None) -> "Learner":
-        """The same learner, whose `answer` and `answers` set this mesh."""
-        return dataclasses.replace(self, mesh=mesh)
-
     def answer(self, problem: str | Problem) -> str:
         """Adapt to one problem, given as a text or whole, and answer it greedily.
 

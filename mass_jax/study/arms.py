@@ -259,6 +259,6 @@ def table(trained: Mapping[str, bool], plugins: Sequence[str] = ()) -> dict[str,
 def pairs(rows: Mapping[str, Arm], measured: Collection[str]) -> list[tuple[str, str]]:
     """The pairs of measured rows that are compared; first those of the rows that are compared with most."""
     others = {name: tuple(measured) if arm.against == EVERY_OTHER else arm.against for name, arm in rows.items()}
-    first = sorted(rows, key=lambda name: (rows[name].against != EVERY_OTHER, -len(others[name])))
+    first = sorted(rows, key=lambda name: -len(others[name]))
     found = [(name, other) for name in first for other in others[name] if other != name]
     return [(a, b) for a, b in found if a in measured and b in measured]

@@ -3,6 +3,7 @@
 It lies here and not in `adapt`, for it reads a study's config, and `adapt` knows no studies.
 """
 
+import dataclasses
 import json
 import os
 from collections.abc import Sequence
@@ -69,7 +70,7 @@ def load(workdir: str | os.PathLike[str], arm: str = "mass", pool: Sequence[Prob
         study = Study(config, workdir, domain, method, Splits((), pool, (), ()), folder.shapes_of(method.model))
         state = _base(study, mesh) if row.model == "base" else for_answers(load_arm(study, row.model))
         learner = make_learner(study, row.model, state, row.recipe, jax.random.key(config.seed + 1))
-    return learner.on(mesh)
+    return dataclasses.replace(learner, mesh=mesh)
 
 
 def read_config(workdir: Path) -> ConfigDict:
