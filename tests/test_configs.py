@@ -2,9 +2,6 @@
 
 import ast
 import importlib
-import os
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -198,19 +195,3 @@ def test_the_workdir_of_another_config_is_refused(tmp_path: Path):
         open_study(config, tmp_path / "run"),
     ):
         pass
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ("nonsense=1", "has no field 'nonsense'"),
-        ("inner.problems_at_once=-1", "inner.problems_at_once = -1: give 0 or more."),  # which the file does not name
-    ],
-)
-def test_a_wrong_field_on_the_command_line_is_a_sentence(tmp_path: Path, change: str, said: str):
-    arguments = ["--config=configs/demo.py", f"--config.{change}", f"--workdir={tmp_path / 'run'}"]
-    command = [sys.executable, "-m", "experiments.train", *arguments]
-    done = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True)
-    assert done.returncode == 2, done.stderr
-    assert said in done.stderr and "Traceback" not in done.stderr
-    assert not (tmp_path / "run").exists()

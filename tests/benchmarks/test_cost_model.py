@@ -1,8 +1,5 @@
 """The cost model's command: what it reads from a compiled program, what it prints, and what it refuses."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -52,11 +49,3 @@ def test_the_tables_have_a_row_for_each_program():
     compiled = Compiled(price.arguments, 2 * price.temporary, 0.0)
     (row,) = comparison(model, programs, {programs[0].name: compiled}).rows
     assert row[2] == "1.00" and row[4] == "0.50" and row[6] == "–"
-
-
-def test_problems_that_cannot_be_split_are_refused(tmp_path: Path):
-    main = "experiments.benchmarks.cost_model"
-    command = [sys.executable, "-m", main, "--config=configs/llama31_8b.py", "--problems=6"]
-    done = subprocess.run([*command, f"--workdir={tmp_path}"], cwd=ROOT, env=os.environ, capture_output=True, text=True)
-    assert done.returncode == 2, done.stderr
-    assert "6 problems cannot be split over data x fsdp x train.parts = 4: give a multiple." in done.stderr

@@ -41,6 +41,9 @@ CASES = {
         "--config.train.mode=gold would change nothing: mass has 'verifier' in config.arms",
         "--config.arms.mass.train.mode=gold",
     ),
+    ("train", *DEMO, "--config.nonsense=1"): (2, "has no field 'nonsense'"),
+    # A field that the file does not name.
+    ("train", *DEMO, "--config.inner.problems_at_once=-1"): (2, "inner.problems_at_once = -1: give 0 or more."),
     ("train", *DEMO, "--config.train.steps=-3"): (2, "train.steps = -3: give 1 or more."),
     ("gate", *DEMO, "--config.metagrad.name=adjiont"): (2, "metagrad.name = 'adjiont'", "Did you mean 'adjoint'?"),
     ("demo", *DEMO, "--config.train.mode=verifer"): (2, "would change nothing"),
@@ -48,11 +51,15 @@ CASES = {
     ("benchmarks.cost_model", *LLAMA, "--problems=-8"): (2, "--problems=-8", "positive"),
     ("benchmarks.cost_model", *LLAMA, "--problems=6"): (
         2,
-        "6 problems cannot be split over data x fsdp x train.parts = 4",
+        "6 problems cannot be split over data x fsdp x train.parts = 4: give a multiple.",
     ),
     ("benchmarks.cost_model", *LLAMA, "--mesh=1x4"): (2, "--mesh=1x4: give data x fsdp x tensor, such as 1x4x4"),
     ("benchmarks.cost_model", *LLAMA, "--config.train.steps=0"): (2, "train.steps = 0: give 1 or more."),
     ("benchmarks.plan_pod", *LLAMA, "--mesh=1x4x0"): (2, "give data x fsdp x tensor"),
+    ("benchmarks.plan_pod", *LLAMA, "--topology=v9z:4x4"): (
+        2,
+        "--topology=v9z:4x4 is not a topology of v5e, v5p, v6e: try v5e:4x4.",
+    ),
     ("benchmarks.plan_pod", *LLAMA, "--problems=8,-8"): (2, "give whole numbers from 1"),
     ("benchmarks.plan_pod", *LLAMA, "--config.seed=-1"): (2, "seed = -1: give 0 or more."),
     ("benchmarks.estimators", "--sizes=smal"): (2, "--sizes", "'smal' is not one of", "Did you mean 'small'?"),
