@@ -1,16 +1,28 @@
 """Extending is one file: what a module outside of the package registers, a config uses by its name."""
 
+import dataclasses
 import json
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
+from mass_jax.quantities import Metric
 from ml_collections import ConfigDict
 
+from mass_jax.adapt import run
+from mass_jax.adapt.run import Recipe
 from mass_jax.errors import InputError
+from mass_jax.mass.scorers.registry import SCORERS, register
+from mass_jax.mass.state import init_state
+from mass_jax.mass.step import outer_step
 from mass_jax.study.arms import ARMS, declared
 from mass_jax.study.evaluate import base_state, write_results
 from mass_jax.study.schema import check
 from mass_jax.study.study import open_study
+from tests.mass import tiny
 from tests.study.test_study import config, data, model  # noqa: F401 (fixtures)
 
 ROOT = Path(__file__).parent
@@ -45,3 +57,43 @@ def test_a_plugin_that_cannot_be_imported_is_a_sentence(config: ConfigDict):  # 
         config.plugins = ("tests.extending.nowhere",)
     with pytest.raises(InputError, match="plugins: the module 'tests.extending.nowhere' cannot be imported"):
         check(config)
+
+
+@pytest.fixture
+def scorers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Leaves the registry as it was."""
+    before = dict(SCORERS)
+    monkeypatch.delitem(sys.modules, "tests.extending.variety", raising=False)
+    yield
+    SCORERS.clear()
+    SCORERS.update(before)
+
+
+def test_a_scorer(scorers: None, config: ConfigDict):  # noqa: F811
+    config.scorer.kind = "variety"
+    with pytest.raises(InputError, match="scorer.kind = 'variety' is not one of uniform, linear, verification"):
+        check(config)
+    with config.unlocked():
+        config.plugins = ("tests.extending.variety",)
+    check(config)
+
+    actor = tiny.make_actor(tiny.make_method(scorer=config.scorer.kind), tiny.LENIENT)
+    problems, documents, key = tiny.make_problems(), tiny.replay_documents(), jax.random.key(0)
+    state = init_state(actor, tiny.OUTER, tiny.CHECKS, key)
+    assert {name: leaf.shape for name, leaf in state.eta.items()} == {"out": (2,), "gate": (5,)}
+    for step in range(2):
+        state, record = outer_step(actor, tiny.OUTER, state, step, problems, documents)
+        assert record.metrics[Metric.NORM_SCORER] > 0 and np.isfinite(list(record.named().values())).all()
+    assert all(np.abs(leaf).max() > 1e-3 for leaf in state.eta.values()), "head and gate have learned"
+
+    trained, practice = actor.replace(params=state.params), tiny.make_practice(problems)
+    ready = run.prepare(trained, state.eta, problems, Recipe("own", "scorer"), practice, key)
+    outcome = run.measure(trained, problems, ready)
+    assert len(outcome.texts) == len(problems) and np.isfinite(outcome.log_likelihood_P).all()
+    weights = np.asarray(ready.scores.weights_PxM)[practice.arrays.valid_PxM]
+    assert np.ptp(weights) > 0, "they weigh differently"
+
+
+def test_a_name_that_is_taken_is_a_sentence(scorers: None):
+    with pytest.raises(InputError, match="there is a scorer 'linear' already: give another name"):
+        register(dataclasses.replace(SCORERS["linear"], meaning="another one"))

@@ -1,7 +1,5 @@
 """What each program of an outer step asks of the model, from the arguments that it is called with (or their shapes)."""
 
-import math
-
 import jax
 
 from mass_jax.mass import inner
@@ -9,7 +7,9 @@ from mass_jax.mass.actor import Actor
 from mass_jax.mass.attribution import Adapted, Weighed
 from mass_jax.mass.calls import FORWARD, GRADIENT, HESSIAN, TANGENT, TRAIN, Asked, Call, Kind
 from mass_jax.mass.method import Method
-from mass_jax.mass.practice import PracticeArrays
+from mass_jax.mass.packing import PracticeArrays
+from mass_jax.mass.scorers.base import flat
+from mass_jax.mass.scorers.registry import SCORERS
 from mass_jax.mass.state import OuterConfig
 from mass_jax.mass.update import UpdateData
 from mass_jax.metagrad import Adjoint
@@ -55,11 +55,7 @@ def decode(
 def adapt(actor: Actor, eta: Params, adapter: PyTree, practice: PracticeArrays) -> Asked:
     """Of `attribution.score_and_adapt`."""
     method, estimator = actor.method, _modelled(actor.method)
-    scored = {
-        "uniform": [],
-        "linear": [Call(FORWARD, *_flat(practice.written), 0)],
-        "verification": [Call(FORWARD, _flat(practice.checks)[0], _flat(practice.checks)[1] - 1)],
-    }[method.scorer.kind]
+    scored = SCORERS[method.scorer.kind].asked(practice)
     rows, steps = practice.valid_PxM.shape[0], method.inner.steps
     trained = _practice(method, GRADIENT, steps, estimator.microbatch, practice.examples, rows)
     return Asked((*scored, trained))
@@ -87,7 +83,7 @@ def generator(
     """Of `update.update_model`."""
 
     def train(sequences: Sequences, kind: Kind = TRAIN) -> Call:
-        count, length = _flat(sequences)
+        count, length = flat(sequences)
         return Call(kind, count // config.microbatches, length - 1, times=config.microbatches)
 
     calls = [train(batch.sequences) for batch in data.experience]
@@ -114,12 +110,6 @@ def _outer(method: Method, kind: Kind, asked_PxS: Weighed) -> Call:
     rows, solutions, length = asked_PxS.sequences.tokens.shape
     rounds, at_once = inner.rounds(method.inner, rows, partition.ways())
     return Call(kind, solutions, length - 1, None, True, at_once, rounds)
-
-
-def _flat(sequences: Sequences) -> tuple[int, int]:
-    """How many sequences there are, and tokens of each."""
-    *counts, length = sequences.tokens.shape
-    return math.prod(counts), length
 
 
 def _modelled(method: Method) -> Adjoint:

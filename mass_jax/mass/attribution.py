@@ -22,9 +22,9 @@ import numpy as np
 from mass_jax.mass import inner, scorer
 from mass_jax.mass.actor import Actor
 from mass_jax.mass.generator import complete, solving
-from mass_jax.mass.packing import mean_log_probs, pack
+from mass_jax.mass.packing import PracticeArrays, mean_log_probs, pack
 from mass_jax.mass.policy import group_normalize
-from mass_jax.mass.practice import PracticeArrays, PracticeSets, on_devices
+from mass_jax.mass.practice import PracticeSets, on_devices
 from mass_jax.mass.scorer import Scores
 from mass_jax.metagrad import InnerRun
 from mass_jax.models import lora

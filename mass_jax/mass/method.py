@@ -7,13 +7,13 @@ from typing import Annotated
 from pydantic.dataclasses import dataclass
 
 from mass_jax.fields import FORBID, Count, CountOrNone, Flag, Positive, Share, Text, Weight, one_of
+from mass_jax.mass.scorers.registry import SCORERS
 from mass_jax.metagrad import CotangentEstimator
 from mass_jax.models.config import ModelConfig
 from mass_jax.models.lora import LoraConfig
 
 OPTIMIZERS = ("sgd", "normalized_sgd", "adam")
 SCHEDULES = ("fresh", "same")
-SCORERS = ("uniform", "linear", "verification")
 NORMALIZATIONS = ("softmax", "sigmoid", "relu")
 
 
@@ -56,12 +56,12 @@ class ScorerConfig:
     """How much each practice example counts.
 
     Attributes:
-      kind: ``uniform``; ``linear``, a head on the final-token hidden state; ``verification``, an
-        MLP on the outcomes of the task's checks.
+      kind: a name of `mass.scorers.registry`: ``uniform``; ``linear``, a head on the final-token hidden state;
+        ``verification``, an MLP on the outcomes of the task's checks; or one that was registered.
       normalization: ``softmax`` times the number of examples (mean weight 1), ``sigmoid`` (0 to 2, starting at 1) or
         ``relu`` (0 and up, starting at 1).
       gate: learn a factor between 0 and 2 on each problem's update; 0 declines it.
-      hidden: width of the verification scorer's hidden layer.
+      hidden: width of the head's hidden layer, where the kind has one.
     """
 
     kind: Annotated[Text, one_of(SCORERS)]

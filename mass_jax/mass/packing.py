@@ -1,6 +1,7 @@
 """Texts to padded arrays, and the log-probabilities of what stands in them."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import chex
 import jax.numpy as jnp
@@ -10,7 +11,23 @@ from mass_jax.models import decoder
 from mass_jax.models.config import ModelConfig
 from mass_jax.models.sampling import bucket
 from mass_jax.parallel import hosts
-from mass_jax.types import Array, Params, PyTree, Sequences, Tokenizer
+from mass_jax.types import AnyArray, Array, Params, PyTree, Sequences, Tokenizer
+
+
+class PracticeArrays(NamedTuple):
+    """What compiled programs read of the practice of P problems.
+
+    Attributes:
+      written: what the generator read and wrote, [P, M, T]; the target is what it wrote. All padding where nobody did.
+      checks: verification questions with their targets, [P, M, C, T].
+      examples: what the inner update trains on, [P, M, T].
+      valid_PxM: bool; False for malformed examples, which count for nothing.
+    """
+
+    written: Sequences
+    checks: Sequences
+    examples: Sequences
+    valid_PxM: AnyArray
 
 
 def pack(

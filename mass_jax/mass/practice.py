@@ -6,26 +6,10 @@ from typing import NamedTuple
 import numpy as np
 
 from mass_jax.mass.actor import Actor
-from mass_jax.mass.packing import fits, pack
+from mass_jax.mass.packing import PracticeArrays, fits, pack
 from mass_jax.parallel import hosts
 from mass_jax.tasks.base import MALFORMED, Check, Practice, Problem
-from mass_jax.types import AnyArray, Sequences
-
-
-class PracticeArrays(NamedTuple):
-    """What compiled programs read of the practice of P problems.
-
-    Attributes:
-      written: what the generator read and wrote, [P, M, T]; the target is what it wrote. All padding where nobody did.
-      checks: verification questions with their targets, [P, M, C, T].
-      examples: what the inner update trains on, [P, M, T].
-      valid_PxM: bool; False for malformed examples, which count for nothing.
-    """
-
-    written: Sequences
-    checks: Sequences
-    examples: Sequences
-    valid_PxM: AnyArray
+from mass_jax.types import Sequences
 
 
 class PracticeSets(NamedTuple):

@@ -1,10 +1,8 @@
 """The scorer (docs/method.md, step 2): how much each practice example counts, and whether to update at all.
 
-Every kind is a frozen feature extractor, run on the un-adapted model without gradient to it, and a small head with the
-scorer's parameters eta. The head's last layer starts at zero, so that training starts from uniform weights of 1.
-
-`linear` is the paper-like head on a hidden state. `verification` asks the model questions whose answers bear on whether
-the practice is right: does it predict the facts that the problem states, and do they predict it?
+Every kind (`mass.scorers`, a file each) is a frozen feature extractor, run on the un-adapted model without gradient to
+it, and a small head with the scorer's parameters eta. The head's last layer starts at zero, so that training starts
+from uniform weights of 1. What all kinds share is here: weights, gate and the scorer's gradient.
 """
 
 from typing import NamedTuple
@@ -15,14 +13,10 @@ import jax.numpy as jnp
 
 from mass_jax.mass.actor import Actor
 from mass_jax.mass.method import Method, ScorerConfig
-from mass_jax.mass.packing import mean_log_probs
-from mass_jax.mass.practice import PracticeArrays
-from mass_jax.models import decoder
-from mass_jax.parallel import partition
+from mass_jax.mass.packing import PracticeArrays
+from mass_jax.mass.scorers.base import valid_mean
+from mass_jax.mass.scorers.registry import SCORERS
 from mass_jax.types import AnyArray, Array, Params, PyTree
-
-CHECK_FLOOR = -10.0
-"""Mean log-probabilities below this say nothing more."""
 
 
 class Scores(NamedTuple):
@@ -41,19 +35,13 @@ class Scores(NamedTuple):
 
 def feature_count(method: Method, checks: int) -> int:
     """F, the number of features that the kind of scorer reads."""
-    return {"uniform": 0, "linear": method.model.width, "verification": 2 * checks}[method.scorer.kind]
+    return SCORERS[method.scorer.kind].feature_count(method.model, checks)
 
 
 def init(config: ScorerConfig, features: int, key: Array) -> Params:
-    """eta: empty for ``uniform``; the output layers are zero."""
-    if config.kind == "uniform":
-        return {}
-    eta = {"out": jnp.zeros((features,)), "gate": jnp.zeros((2 * features + 1,))}
-    if config.kind == "verification":
-        eta["hidden"] = jax.random.normal(key, (features, config.hidden)) * features**-0.5
-        eta["bias"] = jnp.zeros((config.hidden,))
-        eta["out"] = jnp.zeros((config.hidden,))
-    return eta
+    """eta: the head's, and the gate's, which starts at zero; a scorer without features has no gate."""
+    gate = {"gate": jnp.zeros((2 * features + 1,))} if features else {}
+    return SCORERS[config.kind].init(features, config.hidden, key) | gate
 
 
 def features(actor: Actor, practice: PracticeArrays) -> Array:
@@ -61,29 +49,10 @@ def features(actor: Actor, practice: PracticeArrays) -> Array:
 
     Args:
       actor: the un-adapted model; its scorer's kind decides what is computed.
-      practice: of P problems; invalid examples do not enter the task's mean.
+      practice: of P problems.
     """
-    problems, examples = practice.valid_PxM.shape
-    kind, model = actor.method.scorer.kind, actor.method.model
-    if kind == "uniform":
-        return jnp.zeros((problems, examples, 0))
-    params = jax.lax.stop_gradient(actor.params)
-    if kind == "linear":
-        tokens = partition.spread(jnp.asarray(practice.written.tokens).reshape(problems * examples, -1))
-        hidden, _ = decoder.forward(model, params, None, tokens)
-        # The last written token: the state that has read the problem, the practice and its solution.
-        target = practice.written.target.reshape(tokens.shape)
-        # argmax of booleans is the first True; of the reversed row it is the distance of the last one from the end.
-        last = tokens.shape[-1] - 1 - jnp.argmax(target[:, ::-1], axis=-1)
-        return jnp.take_along_axis(hidden, last[:, None, None], axis=1).reshape(problems, examples, -1)
-    count = practice.checks.tokens.shape[2]
-    # [P, M, C, T] to [P · M · C, T] for the model, and its answers back to [P, M, C].
-    flat = partition.spread(jax.tree.map(lambda leaf: leaf.reshape(-1, leaf.shape[-1]), practice.checks))
-    outcome = mean_log_probs(model, params, None, flat).reshape(problems, examples, count)
-    # From CHECK_FLOOR .. 0 to -1 .. 0; then beside the task's mean [P, 1, C] to [P, M, 2 C] features.
-    outcome = jnp.maximum(outcome, CHECK_FLOOR) / -CHECK_FLOOR
-    mean = _valid_mean(outcome, practice.valid_PxM)[:, None]
-    return jnp.concatenate([outcome, outcome - mean], axis=-1)
+    method, params = actor.method, jax.lax.stop_gradient(actor.params)
+    return SCORERS[method.scorer.kind].features(method.model, params, practice)
 
 
 def apply(config: ScorerConfig, eta: Params, features_PxMxF: Array, valid_PxM: AnyArray) -> Scores:
@@ -91,12 +60,8 @@ def apply(config: ScorerConfig, eta: Params, features_PxMxF: Array, valid_PxM: A
     chex.assert_rank(features_PxMxF, 3)
     chex.assert_equal_shape_prefix((features_PxMxF, valid_PxM), 2)
     valid = valid_PxM.astype(jnp.float32)
-    if config.kind == "uniform":
-        logits = jnp.zeros(valid.shape)
-    elif config.kind == "linear":
-        logits = features_PxMxF @ eta["out"]
-    else:
-        logits = jax.nn.tanh(features_PxMxF @ eta["hidden"] + eta["bias"]) @ eta["out"]
+    logits = SCORERS[config.kind].logits(eta, features_PxMxF)
+    chex.assert_equal_shape((logits, valid))
 
     share = jax.nn.softmax(jnp.where(valid_PxM, logits, -1e30), axis=-1) * valid
     if config.normalization == "softmax":
@@ -107,10 +72,10 @@ def apply(config: ScorerConfig, eta: Params, features_PxMxF: Array, valid_PxM: A
         weights = jax.nn.relu(1 + logits) * valid
 
     gate = jnp.ones(valid.shape[0])
-    if config.gate and config.kind != "uniform":
+    if config.gate and features_PxMxF.shape[-1]:
         # What the set looks like as a whole, and what the examples look like that the weights would pick.
         picked = jnp.einsum("pm,pmf->pf", share, features_PxMxF)
-        pooled = jnp.concatenate([_valid_mean(features_PxMxF, valid_PxM), picked], axis=-1)
+        pooled = jnp.concatenate([valid_mean(features_PxMxF, valid_PxM), picked], axis=-1)
         gate = 2 * jax.nn.sigmoid(pooled @ eta["gate"][:-1] + eta["gate"][-1])
     return Scores(logits, weights, gate)
 
@@ -134,8 +99,3 @@ def pullback(
         return scores.weights_PxM, scores.gate_P
 
     return jax.vjp(outputs, eta)[1]((tau_PxM, dgate_P))[0]
-
-
-def _valid_mean(values_PxMxF: Array, valid_PxM: AnyArray) -> Array:
-    valid = valid_PxM.astype(values_PxMxF.dtype)[..., None]
-    return jnp.sum(values_PxMxF * valid, axis=1) / jnp.maximum(jnp.sum(valid, axis=1), 1)

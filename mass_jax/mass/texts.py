@@ -10,7 +10,8 @@ from mass_jax.mass import attribution
 from mass_jax.mass.actor import Actor
 from mass_jax.mass.attribution import Adapted, Attribution, Solutions, Weighed
 from mass_jax.mass.generator import write_practice
-from mass_jax.mass.practice import PracticeArrays, PracticeSets, each_example, on_devices
+from mass_jax.mass.packing import PracticeArrays
+from mass_jax.mass.practice import PracticeSets, each_example, on_devices
 from mass_jax.mass.record import Columns
 from mass_jax.mass.rewards import example_rewards
 from mass_jax.mass.state import OuterConfig

@@ -18,7 +18,8 @@ from mass_jax.mass.attribution import Solutions, Weighed
 from mass_jax.mass.calls import Asked
 from mass_jax.mass.generator import solving, writing
 from mass_jax.mass.method import Method
-from mass_jax.mass.practice import PracticeArrays, PracticeSets
+from mass_jax.mass.packing import PracticeArrays
+from mass_jax.mass.practice import PracticeSets
 from mass_jax.mass.programs import Recorder
 from mass_jax.mass.scorer import Scores
 from mass_jax.mass.state import OuterConfig, TrainState, init_state

@@ -173,7 +173,7 @@ def attribution_by_correctness(helpfulness: ArrayLike, correct: ArrayLike) -> st
                 axes.axvline(values[chosen].mean(), color=_COLOUR[colour], linewidth=1.6)
         axes.set_xlabel("helpfulness, standardised within the task")
         axes.set_yticks([])
-        axes.legend()
+        axes.legend(loc="upper right")  # the best place takes long to find, and warns of it on a busy machine
 
     return _figure(draw, "Attribution of right and wrong practice pairs", (_NARROW, 2.7))
 

@@ -1,0 +1,20 @@
+"""Scorers by name. A module of your own adds one by `register`, before the config that names it is checked."""
+
+from mass_jax.errors import InputError
+from mass_jax.mass.scorers.base import Scorer
+from mass_jax.mass.scorers.linear import LINEAR
+from mass_jax.mass.scorers.uniform import UNIFORM
+from mass_jax.mass.scorers.verification import VERIFICATION
+
+SCORERS: dict[str, Scorer] = {scorer.name: scorer for scorer in (UNIFORM, LINEAR, VERIFICATION)}
+
+
+def register(scorer: Scorer) -> Scorer:
+    """Adds a scorer, so that ``config.scorer.kind`` can name it; returns it.
+
+    Raises:
+      InputError: the name is taken.
+    """
+    if SCORERS.setdefault(scorer.name, scorer) is not scorer:
+        raise InputError(f"there is a scorer {scorer.name!r} already: give another name.")
+    return scorer
