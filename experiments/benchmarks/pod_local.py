@@ -20,9 +20,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from experiments.compare_runs import compare
+from mass_jax.quantities import Metric
 from mass_jax.runtime.metrics import METRICS_FILE, read_repeatable
 from mass_jax.runtime.workdir import write_atomically
+from mass_jax.study.compare import compare
 
 LOOK_EVERY = 0.05
 """Seconds between two looks at how far a run is."""
@@ -139,7 +140,7 @@ def differences(a: Path, b: Path) -> list[str]:
 def adaptation(run: Path) -> dict[str, float]:
     """What a run's arms wrote and learnt of it, on average; without that, equality says nothing of adaptation."""
     lines = [line for file in run.glob(f"*/{METRICS_FILE}") for line in read_repeatable(file.parent)]
-    names = ("synthesis/well_formed", "grad_norm/scorer")
+    names = (Metric.WELL_FORMED, Metric.NORM_SCORER)
     found = {name: [line[name] for line in lines if name in line] for name in names}
     return {name: sum(values) / len(values) if values else 0.0 for name, values in found.items()}
 
@@ -186,7 +187,7 @@ def main() -> None:
         "seconds": time.perf_counter() - began,
     }
     write_atomically(args.workdir / "pod_local.json", json.dumps(report, indent=2))
-    print(f"{adapted['synthesis/well_formed']:.0%} of the practice was well formed.")
+    print(f"{adapted[Metric.WELL_FORMED]:.0%} of the practice was well formed.")
     print("\n".join(found) or "Both runs ended with the same parameters, metrics and results, bit for bit.")
     sys.exit(bool(found) or len(disturbances) < len(points))
 

@@ -1,15 +1,32 @@
 """What is recorded of an outer step: a column for every quantity, and the metrics that are made of them."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
 
 from mass_jax.mass.attribution import Graded
+from mass_jax.quantities import DIAGNOSTICS, Metric
 
-DIAGNOSTICS = "metagrad/"
-"""Prefix of the metrics that tell how far the estimator of the meta-gradient can be trusted."""
+Name = TypeVar("Name", bound=str)
+
+
+class Record(NamedTuple):
+    """What is written down of an outer step.
+
+    Attributes:
+      metrics: those that the step has.
+      diagnostics: how far the estimator of the meta-gradient can be trusted, by its own names.
+    """
+
+    metrics: dict[Metric, float]
+    diagnostics: dict[str, float]
+
+    def named(self) -> dict[str, float]:
+        """All of it, by the names that are written."""
+        diagnostics = {f"{DIAGNOSTICS}{name}": value for name, value in self.diagnostics.items()}
+        return {str(name): value for name, value in self.metrics.items()} | diagnostics
 
 
 class Columns(NamedTuple):
@@ -50,45 +67,43 @@ class Columns(NamedTuple):
     signal: np.ndarray | None = None
 
 
-Metric = Callable[..., Any]
-METRICS: dict[str, tuple[tuple[str, ...], Metric]] = {
-    "outer/loss_pre": (("loss_pre",), np.mean),
-    "outer/loss_post": (("loss_post",), np.mean),
-    "outer/dead_groups": (("alive",), lambda alive: 1.0 - alive.mean()),
-    "synthesis/well_formed": (("valid",), np.mean),
-    "synthesis/leak": (("leak",), np.mean),
-    "scorer/gate": (("gate",), np.mean),
-    "attribution/std": (("tau",), lambda tau: tau.std(axis=-1).mean()),
-    "synthesis/on_family": (("on_family",), np.mean),
-    "synthesis/correct": (("correct",), np.mean),
-    "scorer/weight_on_correct": (
+METRICS: dict[Metric, tuple[tuple[str, ...], Callable[..., Any]]] = {
+    Metric.LOSS_PRE: (("loss_pre",), np.mean),
+    Metric.LOSS_POST: (("loss_post",), np.mean),
+    Metric.DEAD_GROUPS: (("alive",), lambda alive: 1.0 - alive.mean()),
+    Metric.WELL_FORMED: (("valid",), np.mean),
+    Metric.LEAK: (("leak",), np.mean),
+    Metric.GATE: (("gate",), np.mean),
+    Metric.ATTRIBUTION_STD: (("tau",), lambda tau: tau.std(axis=-1).mean()),
+    Metric.ON_FAMILY: (("on_family",), np.mean),
+    Metric.CORRECT: (("correct",), np.mean),
+    Metric.WEIGHT_ON_CORRECT: (
         ("weights", "correct"),
         lambda weights, correct: (weights * correct).sum() / max(weights.sum(), 1e-9),
     ),
-    "attribution/correct_minus_wrong": (("rewards", "correct"), lambda r, c: correct_minus_wrong(r, c)),
-    "outer/accuracy_post": (("adapted",), Graded.accuracy),
-    "outer/not_judged": (("adapted",), Graded.not_judged),
-    "solve/accuracy": (("unadapted",), Graded.accuracy),
-    "solve/not_judged": (("unadapted",), Graded.not_judged),
-    "solve/dead_groups": (("signal",), lambda signal: 1.0 - signal.mean()),
+    Metric.CORRECT_MINUS_WRONG: (("rewards", "correct"), lambda r, c: correct_minus_wrong(r, c)),
+    Metric.ACCURACY_POST: (("adapted",), Graded.accuracy),
+    Metric.NOT_JUDGED: (("adapted",), Graded.not_judged),
+    Metric.SOLVE_ACCURACY: (("unadapted",), Graded.accuracy),
+    Metric.SOLVE_NOT_JUDGED: (("unadapted",), Graded.not_judged),
+    Metric.SOLVE_DEAD_GROUPS: (("signal",), lambda signal: 1.0 - signal.mean()),
 }
 """Name of every metric that is made of columns: which ones, and how. A step has those whose columns it has."""
 
 
-def describe(columns: Columns) -> dict[str, float]:
-    """The metrics of the columns that are there."""
-    found: dict[str, Any] = {}
+def describe(columns: Columns) -> Record:
+    """What the columns that are there tell."""
+    found: dict[Metric, Any] = {}
     for name, (needed, metric) in METRICS.items():
         values = [getattr(columns, column) for column in needed]
         if all(value is not None for value in values):
             found[name] = metric(*values)
-    found |= {f"{DIAGNOSTICS}{name}": value.mean() for name, value in columns.diagnostics.items()}
-    return floats(found)
+    return Record(floats(found), floats({name: value.mean() for name, value in columns.diagnostics.items()}))
 
 
-def floats(scalars: dict[str, Any]) -> dict[str, float]:
+def floats(scalars: Mapping[Name, Any]) -> dict[Name, float]:
     """Scalars of host or devices as Python's."""
-    return {name: float(value) for name, value in jax.device_get(scalars).items()}
+    return {name: float(value) for name, value in jax.device_get(dict(scalars)).items()}
 
 
 def correct_minus_wrong(rewards_PxM: np.ndarray, correct_PxM: np.ndarray) -> float:

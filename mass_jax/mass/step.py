@@ -14,11 +14,12 @@ import numpy as np
 
 from mass_jax.mass import attribution, programs, update
 from mass_jax.mass.actor import Actor
-from mass_jax.mass.record import describe, floats
+from mass_jax.mass.record import Record, describe, floats
 from mass_jax.mass.state import UNLIMITED, Limits, OuterConfig, TrainState
 from mass_jax.mass.texts import Texts, Worked, columns, experience
 from mass_jax.mass.update import UpdateData
 from mass_jax.parallel import hosts
+from mass_jax.quantities import Metric
 from mass_jax.tasks.base import Problem
 from mass_jax.types import Array, Params, PyTree, Sequences
 
@@ -71,7 +72,7 @@ def outer_step(
     problems: Sequence[Problem],
     documents: Sequences,
     hooks: Hooks = Hooks(),  # noqa: B008 (never changed)
-) -> tuple[TrainState, dict[str, float]]:
+) -> tuple[TrainState, Record]:
     """One step of meta-training.
 
     Args:
@@ -86,7 +87,8 @@ def outer_step(
     With several processes, problems and documents are this process's (`hosts.rows`).
 
     Returns:
-      The new state, and metrics as scalars. The model and its optimiser's state are donated: the given ones are gone.
+      The new state, and what is written down of the step. The model and its optimiser's state are donated: the given
+      ones are gone.
     """
     keys = _keys(state.key, hosts.put(np.uint32(step)))
     limits = hosts.put(jax.tree.map(np.float32, hooks.limits))
@@ -102,14 +104,14 @@ def outer_step(
         gradients.append(worked.scorer_gradient)
         gathered.append(found)
         sampled.append(experience(config, worked, found.rewards))
-    metrics = describe(hosts.whole(_together(gathered)))
+    record = describe(hosts.whole(_together(gathered)))
     eta, eta_opt_state = state.eta, state.eta_opt_state
     if config.practice:
         with hooks.timer("scorer"):
             eta, eta_opt_state, norm, skipped = update.update_scorer(
                 config, eta, eta_opt_state, gradients, limits.scorer
             )
-            metrics |= floats({"grad_norm/scorer": norm, "skipped/scorer": skipped})
+            record.metrics.update(floats({Metric.NORM_SCORER: norm, Metric.SKIPPED_SCORER: skipped}))
             hooks.check("scorer", scorer=eta)
     params, opt_state = state.params, state.opt_state
     if config.generator_rate:
@@ -122,9 +124,9 @@ def outer_step(
                 params, opt_state, updates = programs.GENERATOR(
                     base.replace(params=params), config, opt_state, base.params, data, limits.generator
                 )
-            metrics |= floats(updates)
+            record.metrics.update(floats(updates))
             hooks.check("generator", losses=updates)
-    return TrainState(params, opt_state, eta, eta_opt_state, state.key), metrics
+    return TrainState(params, opt_state, eta, eta_opt_state, state.key), record
 
 
 def work(actor: Actor, config: OuterConfig, eta: Params, part: Part, keys: Keys, texts: Texts, hooks: Hooks) -> Worked:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ from mass_jax.mass.attribution import Attribution
 from mass_jax.mass.state import OuterConfig, model_optimizer, scorer_optimizer
 from mass_jax.models import sharding
 from mass_jax.parallel import partition
+from mass_jax.quantities import Metric
 from mass_jax.types import AnyArray, Array, OptState, Params, Sequences
 
 
@@ -29,6 +30,10 @@ class Experience(NamedTuple):
     sequences: Sequences
     log_probs: AnyArray
     advantages: AnyArray
+
+
+Gradient: TypeAlias = tuple[Params, dict[Metric, Array]]
+"""A gradient, and the parts of the loss that it is of."""
 
 
 class UpdateData(NamedTuple):
@@ -66,13 +71,13 @@ def update_scorer(
 
 def model_loss(
     actor: Actor, config: OuterConfig, base: Params, data: UpdateData, document_tokens: AnyArray
-) -> tuple[Array, dict[str, Array]]:
+) -> tuple[Array, dict[Metric, Array]]:
     """L_aux + gamma L_solve + replay + KL (docs/method.md, step 6), and its parts as metrics.
 
     The ratio of a sequence is exp of its summed log-ratio; its gradient is divided by the sequence's length. The means
     over documents are sums over ``document_tokens``, so that the mean over equal parts is that of the whole.
     """
-    total, parts = jnp.zeros(()), {}
+    total, parts = jnp.zeros(()), dict[Metric, Array]()
     for batch in data.experience:
         log_probs, length = policy.sequence_log_probs(actor, batch.sequences)
         log_ratio = log_probs - batch.log_probs
@@ -82,26 +87,24 @@ def model_loss(
         total -= jnp.mean(objective)
     if data.solve is not None:
         log_probs, length = policy.sequence_log_probs(actor, data.solve)
-        parts["solve/loss"] = -jnp.mean(log_probs / length)
-        total += config.solve_weight * parts["solve/loss"]
+        parts[Metric.SOLVE_LOSS] = -jnp.mean(log_probs / length)
+        total += config.solve_weight * parts[Metric.SOLVE_LOSS]
     if config.replay_weight:
         log_probs, _ = policy.sequence_log_probs(actor, data.documents)
-        parts["replay/loss"] = -jnp.sum(log_probs) / document_tokens
-        total += config.replay_weight * parts["replay/loss"]
+        parts[Metric.REPLAY_LOSS] = -jnp.sum(log_probs) / document_tokens
+        total += config.replay_weight * parts[Metric.REPLAY_LOSS]
     if config.kl_weight:
-        parts["replay/kl"] = policy.kl_to_base(actor, base, data.documents) / document_tokens
-        total += config.kl_weight * parts["replay/kl"]
+        parts[Metric.REPLAY_KL] = policy.kl_to_base(actor, base, data.documents) / document_tokens
+        total += config.kl_weight * parts[Metric.REPLAY_KL]
     return total, parts
 
 
-def model_gradient(
-    actor: Actor, config: OuterConfig, base: Params, data: UpdateData
-) -> tuple[Params, dict[str, Array]]:
+def model_gradient(actor: Actor, config: OuterConfig, base: Params, data: UpdateData) -> Gradient:
     """The gradient of `model_loss`, added up from ``config.microbatches`` parts, and the loss's parts."""
     count, params = config.microbatches, actor.params
     tokens = jnp.sum(jnp.asarray(data.documents.target)[:, 1:]) / count
 
-    def loss(params: Params, data: UpdateData) -> tuple[Array, dict[str, Array]]:
+    def loss(params: Params, data: UpdateData) -> tuple[Array, dict[Metric, Array]]:
         return model_loss(actor.replace(params=params), config, base, data, tokens)
 
     gradient = jax.grad(loss, has_aux=True)
@@ -123,7 +126,7 @@ def model_gradient(
         rows(data.documents),
     )
 
-    def add(total: tuple[Params, dict[str, Array]], part: UpdateData) -> tuple[tuple[Params, dict[str, Array]], None]:
+    def add(total: Gradient, part: UpdateData) -> tuple[Gradient, None]:
         found, parts = gradient(params, part)
         found = (sharding.constrain(found), parts)
         return jax.tree.map(lambda x, y: x + y.astype(x.dtype) / count, total, found), None
@@ -139,7 +142,7 @@ def model_gradient(
 @partial(jax.jit, static_argnames="config", donate_argnames=("actor", "opt_state"))
 def update_model(
     actor: Actor, config: OuterConfig, opt_state: OptState, base: Params, data: UpdateData, limit: AnyArray
-) -> tuple[Params, OptState, dict[str, Array]]:
+) -> tuple[Params, OptState, dict[Metric, Array]]:
     """One step of the model's optimiser on `model_loss`, if its gradient's norm is within ``limit``.
 
     The actor's parameters and the optimiser's state are donated. Also returns the loss's parts, the gradient's norm
@@ -148,7 +151,7 @@ def update_model(
     gradient, parts = model_gradient(actor, config, base, data)
     params, opt_state, norm, skipped = _step(model_optimizer(config), actor.params, opt_state, gradient, limit)
     params, opt_state = sharding.constrain((params, opt_state))
-    return params, opt_state, parts | {"grad_norm/generator": norm, "skipped/generator": skipped}
+    return params, opt_state, parts | {Metric.NORM_GENERATOR: norm, Metric.SKIPPED_GENERATOR: skipped}
 
 
 def _step(

@@ -34,6 +34,7 @@ from mass_jax.models.pretrained import folder
 from mass_jax.parallel.partition import AXES
 from mass_jax.planning import lower
 from mass_jax.planning.chips import peak_flops
+from mass_jax.quantities import Metric
 
 
 class Program(NamedTuple):
@@ -248,16 +249,19 @@ def work(method: Method, config: OuterConfig, checks: int, problems: int, docume
     return Work(sum(map(model.flops, calls)), sum(call.times * call.tokens for call in calls))
 
 
-def throughput(work: Work | None, seconds: float) -> dict[str, float]:
+def throughput(work: Work | None, seconds: float) -> dict[Metric, float]:
     """How fast a step was: seconds, and of all devices together tokens and FLOPs a second, where its work is known.
 
     ``flop_utilisation`` is the model FLOP utilisation (Chowdhery et al. 2022, arXiv 2204.02311, appendix B): what
     products of matrices take, without what is recomputed, over what the devices could have done in bfloat16.
     """
-    found = {"seconds": seconds}
+    found = {Metric.STEP_SECONDS: seconds}
     if work is not None:
-        found |= {"tokens_per_second": work.tokens / seconds, "flops_per_second": work.flops / seconds}
+        found |= {
+            Metric.TOKENS_PER_SECOND: work.tokens / seconds,
+            Metric.FLOPS_PER_SECOND: work.flops / seconds,
+        }
         peak = peak_flops(jax.devices()[0].device_kind)
         if peak is not None:
-            found["flop_utilisation"] = work.flops / seconds / (peak * jax.device_count())
+            found[Metric.FLOP_UTILISATION] = work.flops / seconds / (peak * jax.device_count())
     return found

@@ -17,12 +17,11 @@ import numpy as np
 from absl import logging
 
 from mass_jax.parallel import hosts
+from mass_jax.quantities import MACHINE, TIME, Metric
 from mass_jax.runtime.events import EventFile
 from mass_jax.runtime.workdir import WorkdirError, write_atomically
 
 METRICS_FILE = "metrics.jsonl"
-MACHINE = "machine/"
-"""Prefix of the metrics that, like ``time/*``, tell of the machine: they differ when a run is repeated."""
 T = TypeVar("T")
 
 
@@ -117,14 +116,14 @@ class MetricsWriter:
             self._events.close()
 
 
-def peak_bytes() -> dict[str, float]:
+def peak_bytes() -> dict[Metric, float]:
     """The most memory held so far: by this process on the host, and on its first device where that tells."""
     # Linux counts in KiB, macOS in bytes.
     unit = 1 if sys.platform == "darwin" else 1024
-    found = {"peak_host_bytes": float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)}
+    found = {Metric.PEAK_HOST_BYTES: float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)}
     stats = jax.local_devices()[0].memory_stats() or {}
     if "peak_bytes_in_use" in stats:
-        found["peak_device_bytes"] = float(stats["peak_bytes_in_use"])
+        found[Metric.PEAK_DEVICE_BYTES] = float(stats["peak_bytes_in_use"])
     return found
 
 
@@ -137,7 +136,7 @@ def read_metrics(directory: str | os.PathLike[str]) -> list[dict[str, float]]:
 def read_repeatable(directory: str | os.PathLike[str]) -> list[dict[str, float]]:
     """`read_metrics` without what tells of the machine: equal for a run and its repetition."""
     return [
-        {name: value for name, value in line.items() if not name.startswith(("time/", MACHINE))}
+        {name: value for name, value in line.items() if not name.startswith((TIME, MACHINE))}
         for line in read_metrics(directory)
     ]
 
@@ -195,4 +194,4 @@ class PhaseTimer:
     def pop(self) -> dict[str, float]:
         """Returns ``{"time/<phase>": seconds}`` since the last call, and starts from zero."""
         seconds, self._seconds = self._seconds, {}
-        return {f"time/{phase}": value for phase, value in seconds.items()}
+        return {f"{TIME}{phase}": value for phase, value in seconds.items()}

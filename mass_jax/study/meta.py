@@ -13,19 +13,19 @@ import ml_collections
 from absl import logging
 
 from mass_jax import metagrad
-from mass_jax.mass import record
 from mass_jax.mass.actor import Actor
 from mass_jax.mass.state import OuterConfig, TrainState, init_state, shardings
 from mass_jax.mass.step import Hooks, outer_step
 from mass_jax.parallel import hosts, mesh
 from mass_jax.parallel.preemption import Notice, Preempted
 from mass_jax.planning import cost
+from mass_jax.quantities import Metric
 from mass_jax.runtime import profiling
 from mass_jax.runtime.checkpoint import Checkpointer
 from mass_jax.runtime.compilation import programs_compiled
 from mass_jax.runtime.configs import Config
 from mass_jax.runtime.guard import check_finite
-from mass_jax.runtime.metrics import MACHINE, MetricsWriter, PhaseTimer, peak_bytes
+from mass_jax.runtime.metrics import MetricsWriter, PhaseTimer, peak_bytes
 from mass_jax.runtime.progress import Progress
 from mass_jax.study import setup
 from mass_jax.study.watch import Watch
@@ -37,7 +37,7 @@ WARM_UP = 2
 """Steps after a start in which every program is met: a restored state may lie elsewhere than an updated one."""
 LEAST_WELL_FORMED = 0.5
 """The share of well-formed practice below which a run warns."""
-SHOW = ("outer/loss_pre", "outer/loss_post", "solve/accuracy", "synthesis/correct")
+SHOW = (Metric.LOSS_PRE, Metric.LOSS_POST, Metric.SOLVE_ACCURACY, Metric.CORRECT)
 
 
 def meta_train(  # parameters: an arm, its two streams, its place and name; lines: one loop, in its order
@@ -119,23 +119,21 @@ def meta_train(  # parameters: an arm, its two streams, its place and name; line
                     # Whatever crosses between host and devices does so on purpose.
                     with profiling.step(step - done, workdir), jax.transfer_guard("disallow"):
                         hooks = Hooks(phase, partial(watch.check, step), watch.limits())
-                        state, metrics = outer_step(base, config, state, step, batch, replay, hooks)
+                        state, record = outer_step(base, config, state, step, batch, replay, hooks)
                 except Preempted:
                     save(step, before)
                     raise
-                skipped = watch.record(step, metrics)
+                skipped = watch.record(step, record.metrics)
                 compiled = programs_compiled()
                 if compiled and step - done >= WARM_UP:
                     logging.warning("Step %d compiled %s: a shape that was new.", step, ", ".join(compiled))
                 machine = cost.throughput(work, time.perf_counter() - began) | peak_bytes()
-                machine["programs_compiled"] = float(len(compiled))
-                metrics |= {"skipped": float(skipped), **{f"{MACHINE}{name}": x for name, x in machine.items()}}
-                values = writer.write(step, metrics | timer.pop())
+                record.metrics.update(machine)
+                record.metrics.update({Metric.SKIPPED: skipped, Metric.PROGRAMS_COMPILED: len(compiled)})
+                values = writer.write(step, record.named() | timer.pop())
                 progress.update(step + 1, values)
-                told = record.DIAGNOSTICS
-                diagnostics = {name.removeprefix(told): x for name, x in values.items() if name.startswith(told)}
-                metagrad.warn_if_broken(base.method.estimator, diagnostics)
-                well_formed = values.get("synthesis/well_formed", 1.0)
+                metagrad.warn_if_broken(base.method.estimator, record.diagnostics)
+                well_formed = record.metrics.get(Metric.WELL_FORMED, 1.0)
                 if step == done and well_formed < LEAST_WELL_FORMED and train.malformed_advantage < 0:
                     logging.warning(mostly_malformed(base.task, well_formed))
                 if (step + 1) % train.save_every == 0 or step + 1 == train.steps or watch.hopeless:

@@ -15,6 +15,7 @@ from mass_jax.mass.packing import target_log_probs
 from mass_jax.models import decoder, sharding
 from mass_jax.models.config import ModelConfig
 from mass_jax.parallel import hosts, mesh
+from mass_jax.quantities import Metric
 from mass_jax.runtime.checkpoint import Checkpointer
 from mass_jax.runtime.guard import check_finite
 from mass_jax.runtime.locks import alone
@@ -115,14 +116,14 @@ def _train(
     @partial(jax.jit, donate_argnums=(0, 1))
     def update(
         params: Params, opt_state: OptState, batches: list[Sequences]
-    ) -> tuple[Params, OptState, dict[str, Array]]:
+    ) -> tuple[Params, OptState, dict[Metric, Array]]:
         def loss(params: Params) -> Array:
             totals = [target_log_probs(model, params, None, documents) for documents in batches]
             return -jnp.sum(jnp.stack([jnp.sum(t) for t, _ in totals])) / sum(jnp.sum(n) for _, n in totals)
 
         value, gradient = jax.value_and_grad(loss)(params)
         updates, opt_state = optimizer.update(gradient, opt_state, params)
-        metrics = {"pretrain/loss": value, "grad_norm/base": optax.tree.norm(gradient)}
+        metrics = {Metric.PRETRAIN_LOSS: value, Metric.NORM_BASE: optax.tree.norm(gradient)}
         params, opt_state = sharding.constrain((optax.apply_updates(params, updates), opt_state))
         return params, opt_state, metrics
 
@@ -140,7 +141,7 @@ def _train(
                 stream.set_state(restored.data[name])
         with (
             MetricsWriter(workdir, resume_step=done, every=LOG_EVERY) as writer,
-            Progress(settings.steps, start=done, label="pretrain", show=["pretrain/loss"]) as progress,
+            Progress(settings.steps, start=done, label="pretrain", show=[Metric.PRETRAIN_LOSS]) as progress,
         ):
             for step in range(done, settings.steps):
                 batches = hosts.share([hosts.mine(next(stream)) for stream in documents.values()])

@@ -8,8 +8,15 @@ import numpy as np
 from absl import logging
 
 from mass_jax.mass.state import Limits
+from mass_jax.quantities import Metric
 from mass_jax.runtime.guard import NonFiniteError, check_finite
 from mass_jax.types import PyTree
+
+FOLLOWED = {
+    "scorer": (Metric.NORM_SCORER, Metric.SKIPPED_SCORER),
+    "generator": (Metric.NORM_GENERATOR, Metric.SKIPPED_GENERATOR),
+}
+"""Of every field of `Limits`: the gradient's norm, and whether the update was skipped."""
 
 
 class Watch:
@@ -59,16 +66,17 @@ class Watch:
         except NonFiniteError as error:
             self._found = self._found or error
 
-    def record(self, step: int, metrics: Mapping[str, float]) -> bool:
+    def record(self, step: int, metrics: Mapping[Metric, float]) -> bool:
         """Take note of a step's norms; whether it was skipped, which a warning then tells."""
         reasons = [] if self._found is None else [str(self._found)]
         limits = self.limits()
         for name, norms in self._norms.items():
-            norm = metrics.get(f"grad_norm/{name}")
-            if metrics.get(f"skipped/{name}"):
+            measured, skipped = FOLLOWED[name]
+            norm = metrics.get(measured)
+            if metrics.get(skipped):
                 limit = getattr(limits, name)
                 why = f"where {limit:.4g} is the limit" if not norm <= limit else "but its update is not finite"
-                reasons.append(f"grad_norm/{name} = {norm:.4g}, {why}")
+                reasons.append(f"{measured} = {norm:.4g}, {why}")
             elif norm:  # a norm of 0, of groups without a signal, says nothing of what is usual
                 norms.append(norm)
                 del norms[: -self._window]

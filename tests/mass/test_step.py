@@ -29,7 +29,8 @@ def start(config: OuterConfig, seed: int = 0) -> TrainState:
 def run(config: OuterConfig, domain: Domain = tiny.LENIENT, step: int = 0, seed: int = 0) -> tuple:
     """(state, metrics) after one step from the start."""
     base = tiny.make_actor(METHOD, domain)
-    return outer_step(base, config, start(config, seed), step, tiny.make_problems(), DOCUMENTS)
+    state, record = outer_step(base, config, start(config, seed), step, tiny.make_problems(), DOCUMENTS)
+    return state, record.named()
 
 
 def distance(a: PyTree, b: PyTree) -> float:
@@ -132,7 +133,8 @@ def test_a_step_in_parts_is_the_same_step_with_a_part_on_the_devices():
     after, metrics = run(VERIFIER)
     config = dataclasses.replace(VERIFIER, parts=3)
     args = (tiny.make_actor(METHOD, tiny.LENIENT), config, start(config), 0, tiny.make_problems(), DOCUMENTS)
-    again, repeated = outer_step(*args, Hooks(check=check))
+    again, record = outer_step(*args, Hooks(check=check))
+    repeated = record.named()
     assert attributed == [(1, tiny.EXAMPLES)] * 3
     assert metrics.keys() == repeated.keys()
     for name in ("synthesis/well_formed", "synthesis/correct", "solve/accuracy"):

@@ -153,11 +153,15 @@ def test_remat_that_is_not_modelled_is_refused_and_does_not_change_the_work():
 
 def test_throughput_is_of_all_devices(monkeypatch):
     work = cost.Work(flops=6e12, tokens=300)
-    assert cost.throughput(None, 2.0) == {"seconds": 2.0}
-    assert cost.throughput(work, 2.0) == {"seconds": 2.0, "tokens_per_second": 150.0, "flops_per_second": 3e12}
+    assert cost.throughput(None, 2.0) == {"machine/seconds": 2.0}
+    assert cost.throughput(work, 2.0) == {
+        "machine/seconds": 2.0,
+        "machine/tokens_per_second": 150.0,
+        "machine/flops_per_second": 3e12,
+    }
     monkeypatch.setattr(cost, "peak_flops", lambda kind: 1e12)
     monkeypatch.setattr(jax, "device_count", lambda: 4)
-    assert cost.throughput(work, 2.0)["flop_utilisation"] == 0.75
+    assert cost.throughput(work, 2.0)["machine/flop_utilisation"] == 0.75
 
 
 @pytest.mark.parametrize(("kind", "peak"), [("TPU v5 lite", 197e12), ("TPU v5p", 459e12), ("cpu", None)])
