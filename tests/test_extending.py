@@ -9,7 +9,6 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from mass_jax.quantities import Metric
 from ml_collections import ConfigDict
 
 from mass_jax.adapt import run
@@ -18,6 +17,7 @@ from mass_jax.errors import InputError
 from mass_jax.mass.scorers.registry import SCORERS, register
 from mass_jax.mass.state import init_state
 from mass_jax.mass.step import outer_step
+from mass_jax.quantities import Metric
 from mass_jax.study.arms import ARMS, declared
 from mass_jax.study.evaluate import base_state, write_results
 from mass_jax.study.schema import check

@@ -22,6 +22,7 @@ from typing import Any
 from mass_jax.reporting import table as tables
 from mass_jax.reporting.run import RunError, errors_as_sentences, load_run
 from mass_jax.reporting.table import Table, to_markdown
+from mass_jax.results import Environment
 
 DATA = Path("docs", "data")
 MARK = "<!-- table:"
@@ -152,16 +153,17 @@ def keep_run(workdir: str, path: Path) -> None:
     run = load_run(workdir)
     if "results.json" in run.missing:
         raise RunError(run.missing["results.json"])
-    made = run.results.get("environment") or {}
-    program = ((run.results.get("timing") or {}).get("invocations") or [{}])[0].get("program", "demo")
+    made = run.results.environment or Environment()
+    invocations = run.results.timing.invocations
+    program = invocations[0].program if invocations else "demo"
     save(
         path,
         {name: build(run.results) for name, build in OF_A_STUDY.items()},
         {
             "command": f"python -m experiments.{program} --workdir={workdir}",
-            "commit": made.get("commit"),
-            "machine": f"{(made.get('cpu') or {}).get('model')}, {(made.get('devices') or {}).get('kind')}",
-            "date": made.get("date"),
+            "commit": made.commit,
+            "machine": f"{made.cpu.model}, {made.devices.kind}",
+            "date": made.date,
         },
     )
 

@@ -13,9 +13,10 @@ from pathlib import Path
 
 from mass_jax.reporting import sections
 from mass_jax.reporting.labels import label
-from mass_jax.reporting.run import Run, RunError, dig, errors_as_sentences, interval, load_run
+from mass_jax.reporting.run import Run, RunError, errors_as_sentences, load_run
 from mass_jax.reporting.table import COMMIT, number, percent
-from mass_jax.reporting.targets import judge, points, trained_arm
+from mass_jax.reporting.targets import judge, points
+from mass_jax.results import Environment, finite
 
 SECTIONS: tuple[tuple[str, str, Callable[[Run], str]], ...] = (
     ("methods", "Methods", sections.methods),
@@ -91,58 +92,56 @@ def _guarded(build: Callable[[Run], str], run: Run) -> str:
 
 
 def summary(workdir: str | Path) -> str:
-    """The main result of a run in two lines: the arm that it is about over Base, and the oracle.
+    """The main result of a run in two lines: the row that it is about over Base, and the oracle.
 
     Raises:
       RunError: if the directory does not exist.
     """
     run = load_run(workdir)
-    oracle, base = (
-        dig(run.results, *row, "accuracy") for row in (("controls", "oracle_gold_family"), ("methods", "base"))
-    )
+    results, rows = run.results, run.results.methods | run.results.controls
+    name = next(iter(results.targets.gains), "")
+    oracle, base = rows.get(name), rows.get("base")
     if oracle is None or base is None:
         return _lead(run)
-    recovered = dig(run.results, "checks", "oracle_gain_recovered")
-    share = (
-        ""
-        if recovered is None
-        else f"; {label(trained_arm(run.results), run.results)} recovers {100 * recovered:.0f} % of that"
-    )
-    name = label("oracle_gold_family", run.results)
-    return f"{_lead(run)}\n{name} solves {percent(oracle)} %: {points(oracle - base)} points{share}."
+    recovered = results.checks.get("oracle_gain_recovered")
+    main = label(results.headline or "", results)
+    share = f"; {main} recovers {100 * recovered:.0f} % of that" if isinstance(recovered, float) else ""
+    gain = points(oracle.accuracy - base.accuracy)
+    return f"{_lead(run)}\n{label(name, results)} solves {percent(oracle.accuracy)} %: {gain} points{share}."
 
 
 def _lead(run: Run) -> str:
     """One sentence with the main result."""
-    arm = trained_arm(run.results)
-    mass, base = (dig(run.results, "methods", name, "accuracy") for name in (arm, "base"))
-    count = dig(run.results, "methods", arm, "n")
-    if mass is None or base is None:
-        lead = run.missing.get("results.json", f"This run has not measured both {label(arm, run.results)} and Base.")
+    results, name = run.results, run.results.headline or ""
+    row, base = results.methods.get(name), results.methods.get("base")
+    if row is None or base is None or finite(row.accuracy) is None or finite(base.accuracy) is None:
+        both = f"both {label(name, results)} and {label('base', results)}" if name else "a trained arm"
+        lead = run.missing.get("results.json", f"This run has not measured {both}.")
     else:
-        solved = f"{percent(mass)} % of {number(count and int(count))} test problems"
-        lead = f"{label(arm, run.results)} solves {solved}, Base {percent(base)} %"
-        pair = (run.results.get("paired") or {}).get(f"{arm}-base")
-        bounds, diff = interval(pair), dig(pair, "diff")
-        if bounds is not None and diff is not None:
-            lead += f": {points(diff)} points, 95 % interval {points(bounds[0])} to {points(bounds[1])}"
+        solved = f"{percent(row.accuracy)} % of {number(row.n)} test problems"
+        lead = f"{label(name, results)} solves {solved}, {label('base', results)} {percent(base.accuracy)} %"
+        pair = results.paired.get(f"{name}-base")
+        if pair is not None and pair.bounds is not None:
+            low, high = pair.bounds
+            lead += f": {points(pair.diff)} points, 95 % interval {points(low)} to {points(high)}"
         lead += "."
     return lead
 
 
 def _headline(run: Run) -> str:
     """The main result, and what identifies the run."""
-    verdicts = [verdict.passed for verdict in judge(run.results)]
-    total = dig(run.results, "timing", "total_seconds")
-    commit, made = str(run.results.get("commit") or ""), run.results.get("environment") or {}
-    devices = made.get("devices") or {}
+    results = run.results
+    verdicts = [verdict.passed for verdict in judge(results)]
+    total, commit = results.timing.total_seconds, results.commit or ""
+    made = results.environment or Environment()
+    devices = made.devices
     facts = {
-        "targets reached": f"{verdicts.count(True)} of {len(verdicts)}",
-        "seed": run.results.get("seed"),
+        "targets reached": f"{verdicts.count(True)} of {len(verdicts)}" if verdicts else None,
+        "seed": results.seed,
         "time": None if total is None else f"{total / 60:.1f} min",
         "commit": commit[:COMMIT] if re.fullmatch("[0-9a-f]{40}", commit) else commit or None,
-        "date": str(made.get("date") or "")[:10] or None,
-        "device": None if not devices.get("kind") else f"{devices.get('count', 1)} × {devices['kind']}",
+        "date": (made.date or "")[:10] or None,
+        "device": None if not devices.kind else f"{devices.count or 1} × {devices.kind}",
         "run": run.workdir.name,
     }
     chips = "".join(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mass_jax import records
+from mass_jax.results import Results, parse
 
 
 class RunError(FileNotFoundError):
@@ -43,7 +44,7 @@ class Run:
 
     Attributes:
       workdir: the run directory.
-      results: ``results.json``: methods, controls, paired differences, checks, timing, config. Empty if missing.
+      results: ``results.json``, the parts that are there and fit.
       metrics: the rows of ``<arm>/metrics.jsonl`` by arm, one dictionary a step.
       examples: ``examples.jsonl``: test problems with their practice sets.
       scorer: ``scorer.json``: parallel lists over practice examples. Empty if missing.
@@ -52,7 +53,7 @@ class Run:
     """
 
     workdir: Path
-    results: dict[str, Any] = field(default_factory=dict)
+    results: Results = field(default_factory=Results)
     metrics: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     examples: list[dict[str, Any]] = field(default_factory=list)
     scorer: dict[str, list[Any]] = field(default_factory=dict)
@@ -83,9 +84,13 @@ def load_run(workdir: str | Path) -> Run:
     }
     if not metrics:
         missing["metrics.jsonl"] = "No arm has written a metrics.jsonl: nothing was trained in this directory."
+    results, faults = parse(_read_object(root / "results.json", missing, damaged))
+    if faults:
+        damaged.append("results.json")
+        missing["results.json"] = f"results.json does not fit in {' and '.join(faults)}: evaluate the run again."
     return Run(
         workdir=root,
-        results=_read_object(root / "results.json", missing, damaged),
+        results=results,
         metrics={arm: rows for arm, rows in metrics.items() if rows},
         examples=_read_lines(root / "examples.jsonl", root, missing),
         scorer=_read_object(root / "scorer.json", missing, damaged),
@@ -99,14 +104,6 @@ def dig(tree: Any, *path: str) -> float | None:
     for key in path:
         tree = tree.get(key) if isinstance(tree, dict) else None
     return float(tree) if isinstance(tree, int | float) and math.isfinite(tree) else None
-
-
-def interval(entry: Any) -> tuple[float, float] | None:
-    """The ``ci95`` of an entry, or None where it has none."""
-    match entry:
-        case {"ci95": [int() | float() as low, int() | float() as high]}:
-            return float(low), float(high)
-    return None
 
 
 def flatten(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

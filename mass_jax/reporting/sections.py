@@ -3,83 +3,75 @@
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping
 from html import escape
 from typing import Any
 
 import numpy as np
 
+from mass_jax.quantities import TIME, Figure, figure
 from mass_jax.reporting import html, plots, stats, table
-from mass_jax.reporting.labels import CONTROLS, METHODS, label, pair_label
-from mass_jax.reporting.run import Run, dig, interval
-from mass_jax.reporting.targets import judge, trained_arm
+from mass_jax.reporting.labels import label, pair_label
+from mass_jax.reporting.run import Run, dig
+from mass_jax.reporting.targets import judge
+from mass_jax.results import Accuracy, Results, finite
 
-# Curves that belong together, by the metric's name; what matches none is grouped by the part before its slash.
-_PANELS = (
-    ("Target loss before and after the update", r"^outer/loss_(pre|post)$"),
-    ("Losses", r"loss"),
-    ("Accuracy and reward", r"accuracy|reward"),
-    ("Dead groups, skipped steps, solutions not judged", r"dead|skipped|not_judged"),
-    ("Practice problems", r"^synthesis/"),
-    ("Scorer", r"^scorer/"),
-    ("Attribution", r"^attribution/"),
-    ("Gradient norms", r"^grad_norm/"),
-    ("Memory, bytes", r"^machine/peak_\w*bytes$"),
-    ("Tokens a second", r"^machine/tokens_per_second$"),
-    ("Arithmetic, FLOPs a second", r"^machine/flops_per_second$"),
-    ("Share of the devices' peak arithmetic", r"^machine/flop_utilisation$"),
-    ("Seconds a step", r"^machine/seconds$"),
-)
-_NOT_CURVES = re.compile(r"^(step|phase|time|timestamp|seed)$|^time/")
+_NOT_CURVES = re.compile(rf"^(step|phase|time|timestamp|seed)$|^{TIME}")
 
 
 def methods(run: Run) -> str:
     """The paper's table, as a picture and in numbers."""
-    rows = _bars(run.results, "methods", METHODS, "accuracy", ("mass", "mass_gold", trained_arm(run.results)))
+    results = run.results
+    rows = _bars(results, results.methods)
     if not rows:
         return html.missing(run, "results.json", "results.json holds no methods.")
-    figure = plots.bars(rows, "Accuracy on held-out problems", dig(run.results, "methods", "base", "accuracy"))
+    base = results.methods.get("base")
+    figure = plots.bars(rows, "Accuracy on held-out problems", finite(base.accuracy) if base else None)
     note = "Lines are 95 % intervals; the dashed line is Base."
-    return html.wide(figure) + html.note(note) + html.table(table.methods_table(run.results))
+    return html.wide(figure) + html.note(note) + html.table(table.methods_table(results))
 
 
 def controls(run: Run) -> str:
     """The controls that say where a gain comes from."""
-    rows = _bars(run.results, "controls", CONTROLS, "accuracy", ())
+    results = run.results
+    rows = _bars(results, results.controls)
     if not rows:
         return html.missing(run, "results.json", "results.json holds no controls.")
-    arm = trained_arm(run.results)
-    figure = plots.bars(rows, "Accuracy of the controls", dig(run.results, "methods", arm, "accuracy"))
-    name = label(arm, run.results)
+    main = results.methods.get(results.headline or "")
+    figure = plots.bars(rows, "Accuracy of the controls", finite(main.accuracy) if main else None)
+    name = label(results.headline or "the trained arm", results)
     note = f"Each control shares everything with {name} but the one thing it is named for. The dashed line is {name}."
-    return html.wide(figure) + html.note(note) + html.table(table.controls_table(run.results))
+    return html.wide(figure) + html.note(note) + html.table(table.controls_table(results))
 
 
 def paired(run: Run) -> str:
     """Differences over the same problems."""
-    entries = run.results.get("paired") or {}
-    rows = _bars(run.results, "paired", {}, "diff", ())
+    results = run.results
+    rows = [
+        plots.Bar(pair_label(name, results), entry.diff, entry.bounds, False)
+        for name, entry in results.paired.items()
+        if finite(entry.diff) is not None
+    ]
     if not rows:
         return html.missing(run, "results.json", "results.json holds no paired differences.")
-    named = [name for name in entries if dig(entries, name, "diff") is not None]
-    rows = [row._replace(label=pair_label(name, run.results)) for row, name in zip(rows, named, strict=True)]
     note = "Both methods answered the same problems. Lines are 95 % intervals; one that leaves out zero is coloured."
-    likelihood = html.titled("Log-likelihood of the reference solutions", table.log_likelihood_table(run.results))
+    likelihood = html.titled("Log-likelihood of the reference solutions", table.log_likelihood_table(results))
     figure = html.wide(plots.forest(rows, "Paired differences"))
-    return figure + html.note(note) + html.table(table.paired_table(run.results)) + likelihood
+    return figure + html.note(note) + html.table(table.paired_table(results)) + likelihood
 
 
 def targets(run: Run) -> str:
     """What the run has to show, and whether it did."""
-    if "results.json" in run.missing:
-        return html.missing(run, "results.json", "")
+    verdicts = judge(run.results)
+    if not verdicts and not run.results.checks:
+        return html.missing(run, "results.json", "results.json holds no targets: evaluate the run again.")
     signs = {True: ("good", "✓ reached"), False: ("bad", "✗ missed"), None: ("none", "not measured")}
     lines = [
         (escape(v.claim), escape(v.measured), f'<span class="{signs[v.passed][0]}">{signs[v.passed][1]}</span>')
-        for v in judge(run.results)
+        for v in verdicts
     ]
-    verdicts = html.grid(("Target", "Measured", "Verdict"), "lrl", lines)
-    return verdicts + html.titled("All checks", table.checks_table(run.results))
+    held = html.grid(("Target", "Measured", "Verdict"), "lrl", lines) if lines else ""
+    return held + html.titled("All checks", table.checks_table(run.results))
 
 
 def learning(run: Run) -> str:
@@ -146,7 +138,7 @@ def examples(run: Run) -> str:
 def cost(run: Run) -> str:
     """Where the time went, and what it bought."""
     times = table.time_table(run.results)
-    if not times.rows and not run.results.get("cost"):
+    if not times.rows and not run.results.cost:
         return html.missing(run, "results.json", "results.json holds neither timing nor cost.")
     seconds = [float(row[1].replace(",", "")) for row in times.rows]
     longest = max(seconds, default=1.0) or 1.0
@@ -170,7 +162,7 @@ def gate(run: Run) -> str:
 
 def made(run: Run) -> str:
     """What the run was made with, and what each arm was trained with."""
-    if not run.results.get("environment"):
+    if run.results.environment is None:
         return html.missing(run, "results.json", "results.json does not say what it was made with.")
     arms = html.titled("What each arm is trained with", table.overrides_table(run.results))
     return html.table(table.environment_table(run.results), compact=True) + arms
@@ -178,22 +170,17 @@ def made(run: Run) -> str:
 
 def config(run: Run) -> str:
     """The configuration that made the run."""
-    if not run.results.get("config"):
+    if not run.results.config:
         return html.missing(run, "results.json", "results.json holds no config.")
-    text = escape(json.dumps(run.results["config"], indent=2, default=str, ensure_ascii=False))
+    text = escape(json.dumps(run.results.config, indent=2, default=str, ensure_ascii=False))
     return f"<details><summary>Show the configuration</summary><pre>{text}</pre></details>"
 
 
-def _bars(
-    results: dict[str, Any], part: str, order: dict[str, Any], key: str, highlight: Sequence[str]
-) -> list[plots.Bar]:
-    entries = results.get(part) or {}
-    names = [*(name for name in order if name in entries), *(name for name in entries if name not in order)]
-    values = [(name, dig(entries, name, key)) for name in names]
+def _bars(results: Results, entries: Mapping[str, Accuracy]) -> list[plots.Bar]:
     return [
-        plots.Bar(label(name, results), value, interval(entries[name]), name in highlight)
-        for name, value in values
-        if value is not None
+        plots.Bar(label(name, results), entries[name].accuracy, entries[name].bounds, name == results.headline)
+        for name in table.ordered(entries, results)
+        if finite(entries[name].accuracy) is not None
     ]
 
 
@@ -209,15 +196,11 @@ def _panels(rows: list[dict[str, Any]]) -> list[tuple[str, dict[str, tuple[list[
                 series[index if step is None else step] = number
     panels: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
     for name, phases in points.items():
-        group = next((title for title, pattern in _PANELS if re.search(pattern, name)), None)
-        head, _, tail = name.partition("/")
-        # What has no known unit shares no axis.
-        title = group or ((head if tail and head != "machine" else tail or head).replace("_", " ").capitalize())
         for phase, series in phases.items():
             steps = sorted(series)
             legend = f"{name} ({phase})" if len(phases) > 1 else name
-            panels.setdefault(title, {})[legend] = (steps, [series[step] for step in steps])
-    order = [title for title, _ in _PANELS]
+            panels.setdefault(figure(name), {})[legend] = (steps, [series[step] for step in steps])
+    order = [*map(str, Figure)]
     return sorted(panels.items(), key=lambda item: order.index(item[0]) if item[0] in order else len(order))
 
 

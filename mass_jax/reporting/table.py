@@ -4,12 +4,13 @@
 """
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from mass_jax.reporting.labels import CONTROLS, METHODS, check_label, label, meaning, pair_label, phase_label
-from mass_jax.reporting.run import RunError, dig, errors_as_sentences, flatten, interval, load_run
+from mass_jax.reporting.labels import check_label, label, meaning, pair_label, phase_label
+from mass_jax.reporting.run import RunError, errors_as_sentences, flatten, load_run
 from mass_jax.reporting.targets import judge, points
+from mass_jax.results import Accuracy, Environment, Results, finite
 
 COMMIT = 12
 """Digits of a commit that are shown where there is little room."""
@@ -30,129 +31,124 @@ class Table(NamedTuple):
     rows: Sequence[tuple[str, ...]]
 
 
-def methods_table(results: dict[str, Any]) -> Table:
+def methods_table(results: Results) -> Table:
     """The paper's table: accuracy of every method, with its interval and its gain over Base."""
-    return _accuracies(results, "methods", METHODS, "Method")
+    return _accuracies(results, results.methods, "Method")
 
 
-def controls_table(results: dict[str, Any]) -> Table:
+def controls_table(results: Results) -> Table:
     """The same for the controls."""
-    return _accuracies(results, "controls", CONTROLS, "Control")
+    return _accuracies(results, results.controls, "Control")
 
 
-def paired_table(results: dict[str, Any]) -> Table:
+def paired_table(results: Results) -> Table:
     """Differences over the same problems, in points, with their intervals."""
-    rows = []
-    for name, entry in (results.get("paired") or {}).items():
-        bounds, diff = interval(entry), dig(entry, "diff")
-        rows.append((pair_label(name, results), "–" if diff is None else points(diff), _range(bounds, signed=True)))
+    rows = [
+        (pair_label(name, results), points(entry.diff), _range(entry.bounds, signed=True))
+        for name, entry in results.paired.items()
+    ]
     return Table(("Difference", "Points", "95 % interval"), "lrr", rows)
 
 
-def log_likelihood_table(results: dict[str, Any]) -> Table:
+def log_likelihood_table(results: Results) -> Table:
     """Mean log-probability of the reference's tokens, and the paired difference to Base."""
     rows = []
-    for name, value in (results.get("log_likelihood") or {}).items():
-        entry = (results.get("paired_log_likelihood") or {}).get(f"{name}-base")
-        bounds, diff, mean = interval(entry), dig(entry or {}, "diff"), dig({"x": value}, "x")
-        cells = ("–" if x is None else f"{x:+.3f}".replace("-", "−") for x in (mean, diff))
-        low, high = (f"{bound:+.3f}".replace("-", "−") for bound in bounds) if bounds else ("–", "–")
-        rows.append((label(name, results), *cells, "–" if bounds is None else f"{low} to {high}"))
+    for name, mean in results.log_likelihood.items():
+        entry = results.paired_log_likelihood.get(f"{name}-base")
+        diff, bounds = (entry.diff, entry.bounds) if entry else (None, None)
+        cells = [_signed(finite(x)) for x in (mean, diff)]
+        low, high = map(_signed, bounds or (None, None))
+        rows.append((label(name, results), *cells, "–" if low == "–" else f"{low} to {high}"))
     return Table(("Log-likelihood a token", "Mean", "Over Base", "95 % interval"), "lrrr", rows)
 
 
-def synthesis_table(results: dict[str, Any]) -> Table:
+def synthesis_table(results: Results) -> Table:
     """Shares of practice problems that are well-formed, on-family and correct, before and after meta-training."""
-    synthesis = results.get("synthesis") or {}
-    names = dict.fromkeys(name for side in ("before", "after") for name in synthesis.get(side) or {})
-    rows = [
-        (name.replace("_", " "), *(percent(dig(synthesis, side, name)) for side in ("before", "after")))
-        for name in names
-    ]
+    sides = (results.synthesis.before, results.synthesis.after)
+    names = dict.fromkeys(name for side in sides for name in side)
+    rows = [(name.replace("_", " "), *(percent(finite(side.get(name))) for side in sides)) for name in names]
     return Table(("Practice problems", "Before, %", "After, %"), "lrr", rows)
 
 
-def targets_table(results: dict[str, Any]) -> Table:
+def targets_table(results: Results) -> Table:
     """What the run has to show, and whether it did."""
     rows = [(verdict.claim, verdict.measured, MARKS[verdict.passed]) for verdict in judge(results)]
     return Table(("Target", "Measured", ""), "lrl", rows)
 
 
-def time_table(results: dict[str, Any]) -> Table:
+def time_table(results: Results) -> Table:
     """Seconds of every phase, the longest first."""
-    phases = [(name, dig({"x": value}, "x")) for name, value in flatten((results.get("timing") or {}).get("phases"))]
-    timed = sorted(((name, s) for name, s in phases if s is not None), key=lambda item: -item[1])
-    total = dig(results, "timing", "total_seconds")
+    timed = sorted(results.timing.phases.items(), key=lambda item: -item[1])
+    total = results.timing.total_seconds
     rows = [(phase_label(name, results), f"{seconds:,.1f}") for name, seconds in timed]
     return Table(("Phase", "Seconds"), "lr", rows + ([("whole run", f"{total:,.1f}")] if total is not None else []))
 
 
-def invocations_table(results: dict[str, Any]) -> Table:
+def invocations_table(results: Results) -> Table:
     """Which program worked when, with which commit and for how long; empty where one did it all."""
-    invocations = (results.get("timing") or {}).get("invocations") or []
     rows = [
-        (str(row.get("program", "–")), str(row.get("began", "–")), str(row.get("commit", "–"))[:COMMIT],
-         f"{dig(row, 'seconds') or 0.0:,.1f}")
-        for row in invocations
-    ]  # fmt: skip
+        (each.program, each.began, each.commit[:COMMIT], f"{each.seconds:,.1f}") for each in results.timing.invocations
+    ]
     return Table(("Program", "Began", "Commit", "Seconds"), "lllr", rows if len(rows) > 1 else [])
 
 
-def cost_table(results: dict[str, Any]) -> Table:
+def cost_table(results: Results) -> Table:
     """What the run took beside its phases."""
     rows = [
         (phase_label(name, results), f"{number(value)} s") if name.endswith(" (s)") else (name, number(value))
-        for name, value in flatten(results.get("cost") or {})
+        for name, value in results.cost.items()
     ]
     return Table(("What", "Amount"), "lr", rows)
 
 
-def checks_table(results: dict[str, Any]) -> Table:
+def checks_table(results: Results) -> Table:
     """The numbers that the verdicts rest on."""
-    rows = [(check_label(name), number(value)) for name, value in flatten(results.get("checks") or {}) if name]
+    rows = [(check_label(name), number(value)) for name, value in flatten(results.checks) if name]
     return Table(("Check", "Value"), "lr", rows)
 
 
-def gate_table(results: dict[str, Any]) -> Table:
+def gate_table(results: Results) -> Table:
     """The headroom: accuracies, and gains in points."""
     rows = []
-    for name, entry in (results.get("gate") or {}).items():
-        share, diff, count = (dig(entry, key) for key in ("accuracy", "diff", "n"))
-        if diff is not None:
-            cells = (pair_label(name, results), f"{points(diff)} points", _range(interval(entry), signed=True), "")
-        elif share is not None:
-            bounds = _range(interval(entry))
-            cells = (label(name, results), f"{percent(share)} %", bounds, "" if count is None else f"{count:.0f}")
+    for name, entry in results.gate.items():
+        if isinstance(entry, Accuracy):
+            count = "" if entry.n is None else str(entry.n)
+            rows.append((label(name, results), f"{percent(entry.accuracy)} %", _range(entry.bounds), count))
         else:
-            cells = (label(name, results), number(entry), "", "")
-        rows.append(cells)
+            rows.append((pair_label(name, results), f"{points(entry.diff)} points", _range(entry.bounds, True), ""))
     return Table(("On validation families", "Measured", "95 % interval", "n"), "lrrr", rows)
 
 
-def environment_table(results: dict[str, Any]) -> Table:
+def environment_table(results: Results) -> Table:
     """What the evaluation ran on and with."""
-    made = results.get("environment") or {}
-    devices, cpu, packages = (made.get(name) or {} for name in ("devices", "cpu", "packages"))
-    many = f", {devices['processes']} processes" if devices.get("processes", 1) > 1 else ""
-    changed = " with uncommitted changes" if made.get("uncommitted") else ""
+    made = results.environment or Environment()
+    devices, cpu = made.devices, made.cpu
+    many = f", {devices.processes} processes" if devices.processes > 1 else ""
+    changed = " with uncommitted changes" if made.uncommitted else ""
     rows = [
-        ("Commit", f"{made.get('commit', '–')}{changed}"),
-        ("Evaluated", str(made.get("date", "–"))),
-        ("Devices", f"{devices.get('count', '–')} × {devices.get('kind', '–')}{many}"),
-        ("Processor", f"{cpu.get('model') or '–'}, {cpu.get('cores', '–')} cores"),
-        ("Python", str(made.get("python", "–"))),
-        *((str(name), str(version or "–")) for name, version in packages.items()),
+        ("Commit", f"{made.commit or '–'}{changed}"),
+        ("Evaluated", made.date or "–"),
+        ("Devices", f"{number(devices.count)} × {devices.kind or '–'}{many}"),
+        ("Processor", f"{cpu.model or '–'}, {number(cpu.cores)} cores"),
+        ("Python", made.python or "–"),
+        *((name, version or "–") for name, version in made.packages.items()),
     ]
     return Table(("Made with", ""), "ll", rows)
 
 
-def overrides_table(results: dict[str, Any]) -> Table:
+def overrides_table(results: Results) -> Table:
     """What each arm was trained with where it differs from the config."""
     rows = [
-        (label(name, results), ", ".join(f"{field} = {value}" for field, value in (arm.get("overrides") or {}).items()))
-        for name, arm in (results.get("arms") or {}).items()
+        (label(name, results), ", ".join(f"{field} = {value}" for field, value in arm.overrides.items()))
+        for name, arm in results.arms.items()
     ]
     return Table(("Arm", "Overrides"), "ll", rows)
+
+
+def ordered(names: Iterable[str], results: Results) -> list[str]:
+    """Names of rows, in the order of the labels; those without one last."""
+    order = [*results.labels]
+    return sorted(names, key=lambda name: order.index(name) if name in order else len(order))
 
 
 def to_markdown(table: Table) -> str:
@@ -181,18 +177,21 @@ def number(value: Any) -> str:
     return str(value)
 
 
-def _accuracies(results: dict[str, Any], key: str, order: dict[str, tuple[str, str]], heading: str) -> Table:
-    entries = results.get(key) or {}
-    base = dig(results, "methods", "base", "accuracy")
-    rows = []
-    for name in [*(name for name in order if name in entries), *(name for name in entries if name not in order)]:
-        share, count = dig(entries, name, "accuracy"), dig(entries, name, "n")
-        gain = "–" if share is None or base is None else points(share - base)
-        asked, missing = "–" if count is None else f"{count:.0f}", dig(entries, name, "not_judged")
-        asked += f" ({missing:.0f} not judged, taken as wrong)" if missing else ""
-        cells = (percent(share), _range(interval(entries[name])), gain, asked)
+def _accuracies(results: Results, entries: Mapping[str, Accuracy], heading: str) -> Table:
+    base, rows = results.methods.get("base"), []
+    for name in ordered(entries, results):
+        entry = entries[name]
+        share = finite(entry.accuracy)
+        gain = "–" if share is None or base is None else points(share - base.accuracy)
+        asked = "–" if entry.n is None else str(entry.n)
+        asked += f" ({entry.not_judged} not judged, taken as wrong)" if entry.not_judged else ""
+        cells = (percent(share), _range(entry.bounds), gain, asked)
         rows.append((label(name, results), meaning(name, results), *cells))
     return Table((heading, "What it is", "Accuracy, %", "95 % interval", "Over Base", "n"), "llrrrr", rows)
+
+
+def _signed(value: float | None) -> str:
+    return "–" if value is None else f"{value:+.3f}".replace("-", "−")
 
 
 def _range(bounds: tuple[float, float] | None, signed: bool = False) -> str:

@@ -1,10 +1,11 @@
-"""``results.json``: each program writes its own part, and leaves the others' as they are."""
+"""Writing ``results.json``: each program writes its own part, and leaves the others' as they are."""
 
 from pathlib import Path
 from typing import Any
 
 from mass_jax import records
 from mass_jax.parallel import hosts
+from mass_jax.results import check
 from mass_jax.runtime.workdir import write_atomically
 
 RESULTS_FILE = "results.json"
@@ -15,14 +16,17 @@ def merge(workdir: Path, **parts: Any) -> Path:
 
     Args:
       workdir: of the run.
-      **parts: what JSON can hold, by name. The gate owns ``gate``, the clock ``timing``, the evaluation all others.
+      **parts: keys of `mass_jax.results.Results`, as JSON holds them. The gate owns ``gate``, the clock ``timing``, the
+        evaluation all others.
 
     Returns:
       The path of the file.
 
     Raises:
+      ResultsError: a part is not declared, or does not fit its declaration.
       WorkdirError: it cannot be written.
     """
+    check(parts)
     path = workdir / RESULTS_FILE
     if hosts.first():
         write_atomically(path, records.dumps((records.read(path) or {}) | parts, indent=2))

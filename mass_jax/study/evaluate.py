@@ -29,6 +29,7 @@ from mass_jax.study import plugins
 from mass_jax.study.arms import Arm, pairs
 from mass_jax.study.evaluator import Evaluator
 from mass_jax.study.study import Study, overrides, table
+from mass_jax.study.targets import targets
 from mass_jax.study.views import attribution_check, examples, or_none, scorer_view, synthesis_quality
 from mass_jax.tasks.base import KnowsFamily
 
@@ -95,6 +96,7 @@ def described(config: ConfigDict, names: Iterable[str]) -> dict[str, Any]:
     return {
         "labels": {name: known[name].label for name in names},
         "meanings": {name: known[name].meaning for name in names},
+        "targets": targets(config),
         "arms": {name: {"overrides": overrides(config, name)} for name in config.arms},
         "commit": made["commit"],
         "environment": made,

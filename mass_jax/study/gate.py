@@ -16,6 +16,7 @@ from mass_jax.study.arms import ARMS
 from mass_jax.study.evaluate import base_state, made_with
 from mass_jax.study.evaluator import Evaluator
 from mass_jax.study.study import Study
+from mass_jax.study.targets import gains
 
 MEASURED = ("base", "tt_ss", "oracle_gold_family", "oracle_strict")
 """The rows of the table that the gate is about."""
@@ -41,7 +42,7 @@ def gate(study: Study) -> dict[str, Any]:
         )
     verdicts = {name: evaluator.correct(evaluator.run(ARMS[name].model, ARMS[name].recipe)) for name in MEASURED}
     report: dict[str, Any] = {name: stats.accuracy(verdict, evaluator.families) for name, verdict in verdicts.items()}
-    for name, least in (("oracle_gold_family", settings.oracle_gain), ("oracle_strict", settings.strict_gain)):
+    for name, least in gains(study.config).items():
         gain = stats.paired_difference(verdicts[name], verdicts["base"], evaluator.families)
         report[f"{name}-base"] = gain
         assert gain["ci95"] is not None, "there are two families or more"

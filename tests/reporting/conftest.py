@@ -9,7 +9,25 @@ import pytest
 
 from mass_jax.reporting import report
 
-TARGETS = {"problems": 300, "minutes": 20}
+TARGETS = {
+    "gains": {"oracle_gold_family": 0.15, "oracle_strict": 0.05},
+    "above": ["base", "tt_ss", "solver_grpo", "mass_no_update", "mass_shuffled_weights"],
+    "kept": ["mass_no_update"],
+    "checks": {"oracle_gain_recovered": 0.5, "attribution_fd_correlation": 0.99, "scorer_auc_within_task": 0.7},
+    "problems": 300,
+    "minutes": 20,
+}
+LABELS = {
+    "base": "Base",
+    "base_ttt": "Base TTT",
+    "tt_ss": "TT-SS",
+    "tt_ss_majority": "TT-SS, majority",
+    "solver_grpo": "Solver GRPO",
+    "mass_gold": "MASS-gold",
+    "mass": "MASS",
+    "oracle_gold_family": "Oracle",
+    "mine": "My own",
+}
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +60,8 @@ def run_files() -> dict[str, str]:
         if name != "mass"
     }
     results = {
-        "config": {"seed": 3, "model": {"width": 128, "note": "<b>not markup</b>"}, "targets": TARGETS},
+        "config": {"seed": 3, "model": {"width": 128, "note": "<b>not markup</b>"}},
+        "targets": TARGETS,
         "seed": 3,
         "commit": "0123456789" * 4,
         "environment": {
@@ -55,7 +74,8 @@ def run_files() -> dict[str, str]:
             "cpu": {"model": "A CPU @ 2 GHz", "cores": 8},
         },
         "headline": "mass",
-        "labels": {"mass": "MASS", "mine": "My own"},
+        "labels": LABELS,
+        "meanings": {"mass": "meta-trained with the verifier's verdicts"},
         "arms": {"mine": {"overrides": {"train.mode": "gold", "inner.steps": 4}}},
         "methods": {name: _accuracy(share) for name, share in methods.items()},
         "controls": {name: _accuracy(share) for name, share in controls.items()},
@@ -107,7 +127,7 @@ def run_files() -> dict[str, str]:
         }
         for step in range(100)
     ]
-    pretrain = [{"step": step, "loss": 3.0 / (1 + step / 30), "accuracy": step / 300} for step in range(200)]
+    pretrain = [{"step": step, "pretrain/loss": 3.0 / (1 + step / 30), "accuracy": step / 300} for step in range(200)]
     pairs, tasks = 12, 40
     correct = rng.random(pairs * tasks) < 0.45
     scores = correct + 1.2 * rng.normal(size=pairs * tasks)

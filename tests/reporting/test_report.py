@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 
+import configs.demo
 from mass_jax.reporting import plots, report
 from mass_jax.reporting.run import load_run
 from mass_jax.reporting.targets import judge
+from mass_jax.results import Results
+from mass_jax.study.targets import targets
 
 PHONE = 300
 """Pixels that a figure has on a screen of 390."""
@@ -314,9 +317,44 @@ def test_command_line(tmp_path: Path):
 
 def test_verdicts(run_files: dict[str, str]):
     results = json.loads(run_files["results.json"])
-    assert [verdict.passed for verdict in judge(results)] == [True] * 13
-    assert [verdict.passed for verdict in judge({"config": results["config"]})] == [None] * 13
-    assert len(judge({})) == 11, "a run of unknown size is held to no size"
+    assert [verdict.passed for verdict in judge(Results(**results))] == [True] * 13
+    targets = results["targets"]
+    assert [verdict.passed for verdict in judge(Results(headline="mass", targets=targets))] == [None] * 13
+    del targets["problems"], targets["minutes"]
+    assert len(judge(Results(**results))) == 11, "a run without a size to reach is held to no size"
+    assert judge(Results()) == []
+
+
+def test_targets_are_those_of_the_config():
+    config = configs.demo.get_config()
+    config.gate.oracle_gain, config.targets.minutes = 0.1, 7
+    found = judge(Results(headline="mass", targets=targets(config), labels={"base": "Base", "oracle_strict": "Strict"}))
+    claims = [verdict.claim for verdict in found]
+    assert claims[1:3] == ["oracle gold family over Base: at least 10 points", "Strict over Base: at least 5 points"]
+    assert claims[-1] == "Total time: at most 7 minutes"
+    config.gate.oracle_gain = -1.0
+    assert len(judge(Results(headline="mass", targets=targets(config)))) == len(found) - 1, "an open gate asks nothing"
+
+
+def test_a_part_that_does_not_fit_is_named_and_costs_itself_only(workdir: Path, plain_figures: None):
+    results = json.loads((workdir / "results.json").read_text(encoding="utf-8"))
+    results["methods"]["mass"]["accuracy"] = "high"
+    (workdir / "results.json").write_text(json.dumps(results), encoding="utf-8")
+    run = load_run(workdir)
+    assert run.damaged == ["results.json"] and run.results.controls and not run.results.methods
+    html = report.write_report(workdir).read_text(encoding="utf-8")
+    said = "results.json does not fit in methods.mass.accuracy = &#x27;high&#x27; (input should be a valid number)"
+    assert said in _section(html, "methods") and "could not be drawn" not in html
+    assert 'class="missing"' not in _section(html, "controls")
+
+
+def test_a_file_of_an_earlier_version_is_shown(workdir: Path, plain_figures: None):
+    results = json.loads((workdir / "results.json").read_text(encoding="utf-8"))
+    for key in ("labels", "meanings", "targets", "headline", "arms", "environment"):
+        del results[key]
+    (workdir / "results.json").write_text(json.dumps(results), encoding="utf-8")
+    html = report.write_report(workdir).read_text(encoding="utf-8")
+    assert "could not be drawn" not in html and "tt ss majority" in _section(html, "methods")
 
 
 @pytest.mark.parametrize(
@@ -324,7 +362,7 @@ def test_verdicts(run_files: dict[str, str]):
     [
         (("methods", "mass", "n"), 299, "300"),
         (("controls", "oracle_gold_family", "accuracy"), 0.6, "Oracle over"),
-        (("controls", "oracle_strict", "accuracy"), 0.5, "Strict oracle"),
+        (("controls", "oracle_strict", "accuracy"), 0.5, "oracle strict"),
         (("controls", "mass_no_update", "accuracy"), 0.45, "forgotten"),
         (("paired", "mass-solver_grpo", "ci95"), [-0.01, 0.2], "Solver GRPO"),
         (("paired", "mass-mass_shuffled_weights", "ci95"), [0.0, 0.2], "shuffled"),
@@ -340,7 +378,7 @@ def test_each_target_can_be_missed(run_files: dict[str, str], path: tuple[str, .
     for key in path[:-1]:
         entry = entry[key]
     entry[path[-1]] = value
-    missed = [verdict for verdict in judge(results) if not verdict.passed]
+    missed = [verdict for verdict in judge(Results(**results)) if not verdict.passed]
     assert len(missed) == 1 and claim in missed[0].claim
 
 

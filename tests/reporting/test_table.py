@@ -6,13 +6,14 @@ import sys
 from pathlib import Path
 
 from mass_jax.reporting import table
+from mass_jax.results import Results
 
 
 def test_methods_come_in_the_paper_order_with_their_gain(run_files: dict[str, str]):
     results = json.loads(run_files["results.json"])
     results["methods"]["base"]["not_judged"], results["methods"]["mass"]["not_judged"] = 3, 0
     results["methods"] = dict(reversed(results["methods"].items())) | {"another_idea": {"accuracy": 0.1}}
-    rows = table.methods_table(results).rows
+    rows = table.methods_table(Results(**results)).rows
     assert [row[0] for row in rows] == [
         "Base", "Base TTT", "TT-SS", "TT-SS, majority", "Solver GRPO", "MASS-gold", "MASS", "another idea",
     ]  # fmt: skip
@@ -23,12 +24,12 @@ def test_methods_come_in_the_paper_order_with_their_gain(run_files: dict[str, st
 
 
 def test_differences_name_both_sides(run_files: dict[str, str]):
-    rows = {row[0]: row[1:] for row in table.paired_table(json.loads(run_files["results.json"])).rows}
+    rows = {row[0]: row[1:] for row in table.paired_table(Results(**json.loads(run_files["results.json"]))).rows}
     assert rows["MASS − Solver GRPO"] == ("+12.0", "+9.0 to +15.0")
 
 
 def test_longest_phase_first(run_files: dict[str, str]):
-    rows = table.time_table(json.loads(run_files["results.json"])).rows
+    rows = table.time_table(Results(**json.loads(run_files["results.json"]))).rows
     assert rows == [("train MASS", "402.1"), ("pretrain", "310.5"), ("evaluate", "200.9"), ("whole run", "1,075.2")]
 
 
@@ -46,7 +47,7 @@ def test_empty_results_make_empty_tables():
         table.synthesis_table,
         table.time_table,
     ):
-        assert build({}).rows == []
+        assert build(Results()).rows == []
 
 
 def test_command_line(workdir: Path):
@@ -62,10 +63,11 @@ def test_command_line(workdir: Path):
 
 def test_log_likelihoods_have_their_difference_to_base():
     results = {
+        "labels": {"base": "Base", "tt_ss": "TT-SS"},
         "log_likelihood": {"base": -1.5, "tt_ss": -1.25},
         "paired_log_likelihood": {"tt_ss-base": {"diff": 0.25, "ci95": [-0.1, 0.6]}},
     }
-    rows = table.log_likelihood_table(results).rows
+    rows = table.log_likelihood_table(Results(**results)).rows
     assert rows == [("Base", "−1.500", "–", "–"), ("TT-SS", "−1.250", "+0.250", "−0.100 to +0.600")]
 
 
@@ -75,33 +77,33 @@ def test_an_arm_of_ones_own_has_its_label_everywhere(run_files: dict[str, str]):
     results["paired"]["mine-base"] = {"diff": 0.04, "ci95": [-0.01, 0.09]}
     results["log_likelihood"] = {"mine": -1.5}
     results["timing"]["phases"]["train/mine"] = 3.0
-    row = table.methods_table(results).rows[-1]
+    row = table.methods_table(Results(**results)).rows[-1]
     assert row[:3] == ("My own", "trained with train.mode = gold, inner.steps = 4", "50.0")
-    assert table.paired_table(results).rows[-1][0] == "My own − Base"
-    assert table.log_likelihood_table(results).rows[0][0] == "My own"
-    assert ("train My own", "3.0") in table.time_table(results).rows
-    assert table.cost_table(results).rows == [("answer as My own", "12.5 s")]
-    assert table.overrides_table(results).rows == [("My own", "train.mode = gold, inner.steps = 4")]
+    assert table.paired_table(Results(**results)).rows[-1][0] == "My own − Base"
+    assert table.log_likelihood_table(Results(**results)).rows[0][0] == "My own"
+    assert ("train My own", "3.0") in table.time_table(Results(**results)).rows
+    assert table.cost_table(Results(**results)).rows == [("answer as My own", "12.5 s")]
+    assert table.overrides_table(Results(**results)).rows == [("My own", "train.mode = gold, inner.steps = 4")]
 
 
 def test_what_made_a_run_is_shown(run_files: dict[str, str]):
     results = json.loads(run_files["results.json"])
-    rows = dict(table.environment_table(results).rows)
+    rows = dict(table.environment_table(Results(**results)).rows)
     assert rows["Commit"] == "0123456789" * 4 + " with uncommitted changes"
     assert rows["Devices"] == "16 × TPU v5e, 4 processes" and rows["Processor"] == "A CPU @ 2 GHz, 8 cores"
     assert rows["jax"] == "0.10.2"
-    assert table.invocations_table(results).rows[1] == ("evaluate", "2026-01-02", "b" * 12, "75.2")
+    assert table.invocations_table(Results(**results)).rows[1] == ("evaluate", "2026-01-02", "b" * 12, "75.2")
     results["timing"]["invocations"].pop()
-    assert table.invocations_table(results).rows == [], "one program did it all: the phases say everything"
+    assert table.invocations_table(Results(**results)).rows == [], "one program did it all: the phases say everything"
 
 
 def test_the_gate_is_a_table_and_checks_have_words(run_files: dict[str, str]):
     results = json.loads(run_files["results.json"])
-    assert table.gate_table(results).rows == [
+    assert table.gate_table(Results(**results)).rows == [
         ("Base", "45.0 %", "40.0 to 50.0", "400"),
         ("Oracle", "62.0 %", "57.0 to 67.0", "400"),
         ("Oracle − Base", "+17.0 points", "+10.0 to +24.0", ""),
     ]
-    assert table.checks_table(results).rows[0] == (
+    assert table.checks_table(Results(**results)).rows[0] == (
         "Attribution against finite differences: correlation, sgd", "0.9991"
     )  # fmt: skip

@@ -1,0 +1,33 @@
+"""What a finished run is held to: the part ``targets`` of results.json, from the config."""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+ORACLES = {"oracle_gold_family": "oracle_gain", "oracle_strict": "strict_gain"}
+"""Rows whose gain over Base shows that there is headroom, and the field of ``config.gate`` that says how much."""
+ABOVE = ("base", "tt_ss", "solver_grpo", "mass_no_update", "mass_shuffled_weights")
+"""Rows that the headline has to be better than."""
+KEPT = ("mass_no_update",)
+"""Rows that must not be below Base, or something was forgotten."""
+CHECKS = {"oracle_gain_recovered": 0.5, "attribution_fd_correlation": 0.99, "scorer_auc_within_task": 0.7}
+"""The least value of each check."""
+ANY = -1.0
+"""A gain that asks nothing: the gate is open."""
+
+
+def gains(config: ConfigDict) -> dict[str, float]:
+    """The least gain of every oracle."""
+    return {row: config.gate[field] for row, field in ORACLES.items()}
+
+
+def targets(config: ConfigDict) -> dict[str, Any]:
+    """See `mass_jax.results.Targets`."""
+    return {
+        "gains": {row: least for row, least in gains(config).items() if least > ANY},
+        "above": list(ABOVE),
+        "kept": list(KEPT),
+        "checks": CHECKS,
+        "problems": config.targets.problems,
+        "minutes": config.targets.minutes,
+    }
