@@ -8,66 +8,10 @@ status is 1 where a number differs.
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
-from typing import Any
 
-from mass_jax import records
-from mass_jax.runtime.checkpoint import Checkpointer
-from mass_jax.runtime.metrics import METRICS_FILE, read_repeatable
-
-RECORDS = ("gate.json", "results.json", "scorer.json", "examples.jsonl")
-OF_THE_MACHINE = ("timing", "cost", "environment", records.CHECKSUM, records.MADE_WITH)
-
-
-def compare(a: Path, b: Path) -> tuple[list[str], list[str]]:
-    """What two finished runs differ in, and what only one of them has, as sentences."""
-    differing: list[str] = []
-    alone: list[str] = []
-
-    def both(name: str, one: dict[str, Any], other: dict[str, Any]) -> None:
-        shared = one.keys() & other.keys()
-        if wrong := sorted(key for key in shared if one[key] != other[key]):
-            differing.append(f"{name} differs in {len(wrong)} of {len(shared)} values, such as {wrong[0]}")
-        if more := sorted(one.keys() ^ other.keys()):
-            alone.append(f"{name}: only one run has {', '.join(more[:5])}{' ...' * (len(more) > 5)}")
-
-    for file in sorted({file.relative_to(run) for run in (a, b) for file in run.glob(f"*/{METRICS_FILE}")}):
-        lines = [read_repeatable((run / file).parent) for run in (a, b)]
-        if len(lines[0]) != len(lines[1]):
-            differing.append(f"{file} has {len(lines[0])} and {len(lines[1])} lines")
-        for step, pair in enumerate(zip(*lines, strict=False)):
-            both(f"{file}, line {step}", *({key: json.dumps(value) for key, value in line.items()} for line in pair))
-    for folder in sorted({path.relative_to(run) for run in (a, b) for path in run.glob("*/checkpoints")}):
-        both(str(folder), *(_newest(run / folder) for run in (a, b)))
-    for name in RECORDS:
-        both(name, *(_leaves((run / name).read_text(encoding="utf-8")) for run in (a, b)))
-    return differing, alone
-
-
-def _newest(directory: Path) -> dict[str, bytes]:
-    with Checkpointer(directory) as checkpointer:
-        step = checkpointer.latest_step()
-        arrays = {} if step is None else checkpointer.read_arrays(step)
-    return {"step": str(step).encode()} | {path: leaf.tobytes() for path, leaf in arrays.items()}
-
-
-def _leaves(text: str) -> dict[str, str]:
-    """The values of JSON, or of lines of JSON, by their paths."""
-    found: dict[str, str] = {}
-
-    def walk(value: Any, path: str) -> None:
-        if isinstance(value, dict):
-            for key, child in value.items():
-                if path or key not in OF_THE_MACHINE:
-                    walk(child, f"{path}/{key}")
-        else:
-            found[path] = json.dumps(value)
-
-    for i, line in enumerate([text] if text.startswith("{\n") else text.splitlines()):
-        walk(json.loads(line), f"{i}" if i else "")
-    return found
+from mass_jax.study.compare import compare
 
 
 def main() -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 import jax.numpy as jnp
 
 from experiments.benchmarks import pod_local
-from experiments.compare_runs import compare
 from mass_jax.runtime.checkpoint import Checkpointer
 from mass_jax.runtime.metrics import MetricsWriter
+from mass_jax.study.compare import compare
 
 
 def finished(run: Path, loss: float = 1.0, weight: float = 2.0, accuracy: float = 0.5, seconds: float = 3.0) -> Path:
