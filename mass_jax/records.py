@@ -16,8 +16,12 @@ from mass_jax.errors import InputError
 
 CHECKSUM = "checksum"
 MADE_WITH = "made_with"
-METHOD = ("adapt", "mass", "metagrad", "models", "tasks", "parallel", "types.py")
-"""The parts of the package that decide what a model answers."""
+METHOD = ("adapt", "mass", "metagrad", "models", "tasks", "parallel", "types.py", "study/evaluator.py")
+"""The parts of the package that decide what a model answers: practice, adaptation and decoding, with all that these
+import (`parallel` decides the order of sums), and the evaluator, which draws their batches and keys."""
+SAYS_ONLY = ("errors.py", "extras.py", "fields.py", "quantities.py")
+"""What these import and no answer depends on: sentences for wrong input, the kinds of a config's fields, whose values
+the config's own fingerprint covers, and names of metrics. A better sentence makes no evaluation stale."""
 
 TRIES, PAUSE = 3, 0.5
 """How often a file is read that cannot be, and seconds between."""

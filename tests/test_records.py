@@ -1,5 +1,6 @@
 """A damaged record is not used, nor one of another origin; both are said."""
 
+import ast
 import json
 import logging
 import math
@@ -85,5 +86,31 @@ def test_a_record_of_another_origin_is_not_used(path: Path, caplog: pytest.LogCa
 def test_other_code_is_another_version(monkeypatch: pytest.MonkeyPatch):
     before = records.method_version()
     assert before == records.method_version() and len(before) == 16
-    monkeypatch.setattr(records, "METHOD", records.METHOD[1:])
+    monkeypatch.setattr(records, "METHOD", records.METHOD[:-1])
     assert records.method_version() != before
+
+
+def test_the_version_covers_whatever_answers_depend_on():
+    """All that practice, adaptation and decoding import, through any number of modules."""
+    package = Path(records.__file__).parent
+    assert all((package / part).exists() for part in (*records.METHOD, *records.SAYS_ONLY))
+    files = {file for part in ("adapt", "mass") for file in (package / part).rglob("*.py")}
+    seen: set[Path] = set()
+    while files:
+        seen |= files
+        files = {found for file in files for found in _imported(file, package)} - seen
+    parts = {file.relative_to(package).parts[0] for file in seen}
+    assert {"adapt", "mass", "metagrad", "models", "tasks", "parallel", "types.py"} <= parts <= {
+        *records.METHOD, *records.SAYS_ONLY
+    }  # fmt: skip
+
+
+def _imported(file: Path, package: Path) -> set[Path]:
+    """The files of the package that one of them imports."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and not node.level and str(node.module).startswith("mass_jax"):
+            base = package.parent.joinpath(*str(node.module).split("."))
+            tries = [base, *(base / alias.name for alias in node.names)]
+            found |= {path.with_suffix(".py") for path in tries if path.with_suffix(".py").exists()}
+    return found

@@ -20,11 +20,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mass_jax.study.compare import compare
-
 from mass_jax.quantities import Metric
 from mass_jax.runtime.metrics import METRICS_FILE, read_repeatable
 from mass_jax.runtime.workdir import write_atomically
+from mass_jax.study.compare import compare
 
 LOOK_EVERY = 0.05
 """Seconds between two looks at how far a run is."""

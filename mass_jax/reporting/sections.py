@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mass_jax.quantities import TIME, Figure, figure
+from mass_jax.quantities import TIME, Figure, Metric, figure
 from mass_jax.reporting import html, plots, stats, table
 from mass_jax.reporting.labels import label, pair_label
 from mass_jax.reporting.run import Run, dig
@@ -82,6 +82,9 @@ def learning(run: Run) -> str:
     for arm, rows in run.metrics.items():
         figures = "".join(f"<figure>{plots.curves(series, title)}</figure>" for title, series in _panels(rows))
         parts.append(f'<h3>{escape(label(arm, run.results))}</h3><div class="grid">{figures}</div>')
+    written = {name for rows in run.metrics.values() for row in rows for name in row}
+    meanings = table.Table(("Curve", "What it is"), "ll", [(m, m.meaning) for m in Metric if m in written])
+    parts.append(f"<details><summary>What each curve is</summary>{html.table(meanings, compact=True)}</details>")
     return "".join(parts)
 
 
