@@ -32,7 +32,7 @@ STUDY = [
     "absl-py>=2.3.0",  # flags, logging and the mains of the experiments
     "ml_dtypes>=0.5.1",  # bfloat16 for numpy
     "rich>=13.9.4",  # progress bar with the time left
-    "matplotlib>=3.9.2",  # figures of the report
+    "matplotlib>=3.10.0",  # figures of the report
     "tensorboardX>=2.6.2.2",  # TensorBoard event files; flax.metrics.tensorboard would need TensorFlow
     "safetensors>=0.5.0",  # pretrained weights and adapters; never pickle
     "tokenizers>=0.21.0",  # byte-pair encodings of pretrained models
@@ -63,7 +63,7 @@ EXTRAS = {
     ],
     "examples": EXAMPLES,
     "eval": EVAL,
-    # Others' implementations, which ours is held against.
+    # Others' implementations, which ours is held against: of these releases, no older ones were tried.
     "parity": ["torch==2.13.0", "transformers>=5.24.0", "peft>=0.21.2", "accelerate>=1.15.0", *EVAL],
     "plan": ["libtpu>=0.0.52"],  # the TPU compiler, which needs no TPU to say how much memory a program takes
     # The peers of `make peers`, in a virtual environment of their own.
