@@ -17,7 +17,7 @@ FIELDS = {
 
 def test_rows_have_their_fields_and_are_not_measured_twice(tmp_path, monkeypatch):
     cells = [("tiny", "sgd", 2)]
-    results = estimators.run(tmp_path, cells, ["mixed_mode", "first_order"], 1, 60.0, False)
+    results = estimators.run(tmp_path, cells, ["mixed_mode", "evolution"], 1, 60.0, False)
     rows = results["rows"]
     assert all(set(row) >= FIELDS for row in rows)
     exact = [row for row in rows if row["exact"]]
@@ -33,7 +33,7 @@ def test_rows_have_their_fields_and_are_not_measured_twice(tmp_path, monkeypatch
         raise AssertionError("measured again")
 
     monkeypatch.setattr(estimators.Bench, "measure", never)
-    assert estimators.run(tmp_path, cells, ["mixed_mode", "first_order"], 1, 60.0, False)["rows"] == rows
+    assert estimators.run(tmp_path, cells, ["mixed_mode", "evolution"], 1, 60.0, False)["rows"] == rows
     with pytest.raises(AssertionError, match="measured again"):
         estimators.run(tmp_path, cells, ["mixed_mode"], 1, 60.0, True)
 
