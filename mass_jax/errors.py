@@ -1,7 +1,8 @@
 """The one family of exceptions that a person can put right, and how their sentences help with a mistyped name."""
 
 import difflib
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any
 
 
 class InputError(ValueError):
@@ -10,6 +11,14 @@ class InputError(ValueError):
     Its message is a sentence that names the value, the limit and the way out. ``program.run`` prints it without a
     traceback and exits with status 2.
     """
+
+
+def said(function: Callable[..., Any], *arguments: Any, **options: Any) -> Iterator[str]:
+    """What a function says that checks its own arguments."""
+    try:
+        function(*arguments, **options)
+    except ValueError as error:
+        yield str(error)
 
 
 def not_one_of(valid: Collection[str], value: str) -> str:

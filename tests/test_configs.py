@@ -14,11 +14,12 @@ from mass_jax.errors import InputError
 from mass_jax.models.pretrained import folder, known
 from mass_jax.planning import lower
 from mass_jax.runtime.workdir import WorkdirError, open_workdir
-from mass_jax.study import setup
+from mass_jax.study import data, setup
 from mass_jax.study.arms import ARMS
 from mass_jax.study.schema import arm_config
 from mass_jax.study.study import open_study
 from mass_jax.tasks.base import Domain
+from mass_jax.tasks.domain import Splits
 from mass_jax.tasks.mathematics import prompts
 from mass_jax.tasks.mathematics.grading import Grader
 from mass_jax.tasks.mathematics.task import MathematicsTask
@@ -164,9 +165,9 @@ def test_problems_that_do_not_fit_are_left_out_and_none_is_a_sentence(tmp_path: 
     config.task.train_problems = 3
     domain = Domain(MathematicsTask(prompts.load("gsm8k"), Grader()), byte_model.make_tokenizer())
 
-    def splits(solution: int) -> setup.Splits:
+    def splits(solution: int) -> Splits:
         config.lengths.solution = solution
-        return setup.make_splits(config, domain, SimpleNamespace(lengths=config.lengths))  # type: ignore[arg-type]
+        return data.make_splits(config, domain, SimpleNamespace(lengths=config.lengths))  # type: ignore[arg-type]
 
     config.lengths.prompt = config.lengths.long_document = 4096
     every = splits(4096)

@@ -40,6 +40,7 @@ from mass_jax.reporting.table import Table, to_markdown
 from mass_jax.runtime import program
 from mass_jax.runtime.progress import Progress, duration
 from mass_jax.study import entry, setup
+from mass_jax.study.estimator import make_estimator
 from mass_jax.study.schema import arm_config
 
 WIDTHS = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "f32": 4, "f64": 8, "s64": 8, "u64": 8}
@@ -274,7 +275,7 @@ def main(config: ConfigDict, workdir: Path) -> None:
     others = [(name, options) for name, _, options in (text.partition(":") for text in values.estimator)]
     for name, options in others:
         try:
-            setup.make_estimator(ConfigDict({"name": name, "options": options}))
+            make_estimator(ConfigDict({"name": name, "options": options}))
         except ValueError as error:
             raise InputError(f"--estimator={name}:{options}: {error}") from None
     plan(planner, values.mesh, [int(count) for count in values.problems], others)

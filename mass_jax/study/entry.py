@@ -13,6 +13,7 @@ from mass_jax.models.config import ModelConfig
 from mass_jax.runtime import command_line
 from mass_jax.runtime.command_line import Default
 from mass_jax.study import schema
+from mass_jax.tasks.registry import DOMAINS
 
 
 def run(main: Callable[[ConfigDict, Path], None]) -> NoReturn:
@@ -39,12 +40,11 @@ def optional(config: ConfigDict) -> dict[str, Default]:
 
 def _kind(group: str, fields: ConfigDict) -> type | None:
     """The class of a group, among several the one that its fields choose; None where they choose none."""
-    kinds = list(_classes(schema.Config.model_fields[group].annotation))
+    if group == "task":
+        return DOMAINS.get(fields.get("name"))
     if group == "model":
         return schema.Pretrained if "source" in fields else schema.Own
-    if len(kinds) == 1:
-        return kinds[0]
-    return next((kind for kind in kinds if fields.get("name") in get_args(_fields(kind)["name"].annotation)), None)
+    return next(_classes(schema.Config.model_fields[group].annotation), None)
 
 
 def _classes(annotation: Any) -> Iterator[type]:
@@ -53,10 +53,6 @@ def _classes(annotation: Any) -> Iterator[type]:
     else:
         for argument in get_args(annotation):
             yield from _classes(argument)
-
-
-def _fields(kind: Any) -> dict[str, Any]:
-    return kind.__pydantic_fields__
 
 
 def _type(annotation: Any) -> type:

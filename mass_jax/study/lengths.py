@@ -1,6 +1,6 @@
 """Whether a domain's texts fit ``config.lengths``: looked at before anything is computed, not when the first is met."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import ml_collections
 import numpy as np
@@ -8,11 +8,9 @@ import numpy as np
 from mass_jax.errors import InputError
 from mass_jax.mass.method import LengthConfig
 from mass_jax.mass.packing import taken
-from mass_jax.study import setup
-from mass_jax.study.setup import Splits
-from mass_jax.tasks import pipeline
-from mass_jax.tasks.arithmetic.documents import KINDS
+from mass_jax.tasks import pipeline, registry
 from mass_jax.tasks.base import Domain, KnowsFamily
+from mass_jax.tasks.domain import OwnWords, Splits
 
 DRAWN = 1024
 """Documents that are drawn where they are random: each of the longest kind is one in 27."""
@@ -23,26 +21,29 @@ LOOKED_AT = 20
 def check_lengths(config: ml_collections.ConfigDict, domain: Domain, lengths: LengthConfig, splits: Splits) -> None:
     """Hold the texts that a run is sure to meet against the lengths that it has for them.
 
-    Problems of mathematics that do not fit were left out already.
+    Problems that were collected and do not fit were left out already.
 
     Raises:
       InputError: a problem, a solution or a document is too long, or no correct practice is short enough; it names the
         field, and what is needed.
     """
+    declared = registry.read(config.task)
+    needs = [] if declared.collected else [*_of_problems(domain, splits)]
     if isinstance(domain.task, KnowsFamily):
-        for field, needed, what in (*_of_problems(domain, splits), *_of_practice(domain, domain.task, splits)):
-            if needed > getattr(lengths, field):
-                raise InputError(
-                    f"lengths.{field} = {getattr(lengths, field)}, but {what} takes {needed} tokens: give {needed} or "
-                    "more."
-                )
-    kinds: dict[str, Sequence[str]] = {"long_document": KINDS}
-    if "source" not in config.model:
-        kinds["short_document"] = ("solve", "table")
+        needs += _of_practice(domain, domain.task, splits)
+    for field, needed, what in needs:
+        if needed > getattr(lengths, field):
+            raise InputError(
+                f"lengths.{field} = {getattr(lengths, field)}, but {what} takes {needed} tokens: give {needed} or more."
+            )
+    own_words = isinstance(declared, OwnWords)
+    kinds = {"long_document": tuple(dict.fromkeys((*declared.kinds.replay, *declared.kinds.long)))}
+    if own_words:
+        kinds["short_document"] = declared.kinds.short
     for field, some in kinds.items():
-        problems, write = setup.document_writer(config, domain, splits, some)
+        problems, write = declared.documents(domain, splits, some)
         rng = np.random.default_rng(0)
-        for problem in problems if "source" in config.model else problems[:DRAWN]:
+        for problem in problems[:DRAWN] if own_words else problems:
             try:
                 pipeline.pack(write(problem, rng), domain.tokenizer, config.lengths[field])
             except ValueError as error:

@@ -25,7 +25,6 @@ from mass_jax.study import setup
 from mass_jax.study.evaluate import base_state, for_answers
 from mass_jax.study.pretrain import load_base
 from mass_jax.study.schema import check
-from mass_jax.study.setup import Splits
 from mass_jax.study.study import (
     Study,
     base_folder,
@@ -36,6 +35,7 @@ from mass_jax.study.study import (
     named_arm,
 )
 from mass_jax.tasks.base import Problem
+from mass_jax.tasks.domain import Splits
 
 
 def load(workdir: str | os.PathLike[str], arm: str = "mass", pool: Sequence[Problem] = ()) -> Learner:

@@ -4,16 +4,18 @@
 own dataclasses hold (`mass.method`, `mass.state`) is not said again here: the schema is made of them.
 """
 
+import functools
+import operator
 import re
-from collections.abc import Callable, Iterator
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any
 
 import ml_collections
-from pydantic import BaseModel, Discriminator, Field, Tag, ValidationError
+from pydantic import BaseModel, Discriminator, Field, Tag, ValidationError, create_model
 from pydantic.dataclasses import dataclass
 
 from mass_jax import metagrad
-from mass_jax.errors import InputError, not_one_of
+from mass_jax.errors import InputError, not_one_of, said
 from mass_jax.fields import (
     FORBID,
     MOST,
@@ -35,11 +37,12 @@ from mass_jax.mass.method import GeneratorConfig, InnerConfig, LengthConfig, Sco
 from mass_jax.mass.state import OuterConfig
 from mass_jax.models.config import PROJECTIONS, ModelConfig
 from mass_jax.runtime.configs import flatten
-from mass_jax.study import arms, plugins, setup
+from mass_jax.study import arms, plugins
+from mass_jax.study.estimator import make_estimator, try_estimator
 from mass_jax.study.sentences import sentences
-from mass_jax.tasks.mathematics import fetch, prompts
+from mass_jax.tasks.domain import DomainConfig, Drawn, OwnWords
+from mass_jax.tasks.registry import DOMAINS
 
-TASKS = ("arithmetic", "operators", "mathematics")
 DTYPES = ("float32", "bfloat16", "float16")
 SHARED = ("arms", "evaluate", "gate", "lengths", "mesh", "pretrain", "targets", "task")
 """Groups that no arm can override: they are of the base, or of the evaluation that all arms share."""
@@ -51,50 +54,6 @@ class Group(BaseModel):
     """Fields of one kind; there are no others."""
 
     model_config = FORBID
-
-
-class Families(Group):
-    """``task`` of a domain that is drawn: see `tasks.procedural.ProceduralConfig`. Intervals are over families."""
-
-    rules: Count
-    rules_seed: Seed
-    seed: Seed
-    validation_families: Several
-    test_families: Several
-    train_problems: Count
-    validation_problems: Several
-    test_problems: Several
-    data_dir: Text
-
-
-class Arithmetic(Families):
-    """See `tasks.arithmetic`."""
-
-    name: Literal["arithmetic"]
-    pretrain_problems: Count
-
-
-class Operators(Families):
-    """See `tasks.operators`."""
-
-    name: Literal["operators"]
-
-
-class Mathematics(Group):
-    """See `tasks.mathematics.builder.MathematicsConfig`; 0 problems are all that there are."""
-
-    name: Literal["mathematics"]
-    dataset: Annotated[Text, one_of(fetch.DATASETS)]
-    source: Annotated[Text, Field(min_length=1)]
-    held_out: CountOrNone = 0
-    test_ids: Text
-    validation_problems: CountOrNone
-    train_problems: CountOrNone
-    test_problems: Annotated[CountOrNone, other_than(1, "an interval needs 2 problems; give 2 or more, or 0 for all")]
-    seed: Seed
-    prompts: Text
-    shots: CountOrNone
-    data_dir: Text
 
 
 class Runtime(Group):
@@ -177,7 +136,7 @@ class Lengths(LengthConfig):
 
 
 class Metagrad(Group):
-    """See `metagrad.registry`; the options are read by `setup.make_estimator`."""
+    """See `metagrad.registry`; the options are read by `study.estimator`."""
 
     name: Annotated[Text, one_of(sorted(metagrad.ESTIMATORS))]
     options: Text
@@ -236,7 +195,7 @@ class Config(Group):
     """A whole config; `configs/demo.py` says what every field is for."""
 
     seed: Seed
-    task: Annotated[Arithmetic | Operators | Mathematics, Field(discriminator="name")]
+    task: DomainConfig
     model: Annotated[
         Annotated[Own, Tag("own")] | Annotated[Pretrained, Tag("pretrained")],
         Discriminator(lambda model: "pretrained" if isinstance(model, dict) and "source" in model else "own"),
@@ -299,7 +258,7 @@ def arm_config(config: ml_collections.ConfigDict, name: str) -> ml_collections.C
 def faults(config: ml_collections.ConfigDict) -> Iterator[str]:
     """A sentence for every fault of a config, but its arms'. Contradictions are sought between sound fields only."""
     try:
-        read = Config.model_validate(config.to_dict())
+        read = _with_domains(tuple(DOMAINS.values())).model_validate(config.to_dict())
     except ValidationError as error:
         yield from sentences(error, _name, list(flatten(config)))
     else:
@@ -307,41 +266,38 @@ def faults(config: ml_collections.ConfigDict) -> Iterator[str]:
             yield from said
 
 
+@functools.cache
+def _with_domains(kinds: tuple[type[DomainConfig], ...]) -> type[Config]:
+    """`Config` for a task of one of these kinds."""
+    task: Any = Annotated[functools.reduce(operator.or_, kinds), Field(discriminator="name")]
+    return create_model("Config", __base__=Config, task=(task, ...))
+
+
 def _name(path: tuple[Any, ...]) -> str:
     """The dotted name of a field; the kind of a task or model is no part of it."""
-    kinds = (*TASKS, "own", "pretrained")
+    kinds = (*DOMAINS, "own", "pretrained")
     return ".".join(str(part) for i, part in enumerate(path) if not (i == 1 and part in kinds))
 
 
-def _said(function: Callable[..., Any], *arguments: Any, **options: Any) -> Iterator[str]:
-    """What a function says that checks its own arguments."""
-    try:
-        function(*arguments, **options)
-    except ValueError as error:
-        yield str(error)
-
-
 def _of_the_task(read: Config, config: ml_collections.ConfigDict) -> Iterator[str]:
-    yield from _said(setup.describe_data, config)
     task, gate = read.task, read.gate
-    if isinstance(task, Mathematics):
-        for said in _said(prompts.load, task.prompts or task.dataset):
-            yield f"task.prompts = {task.prompts!r}: {said}"
-    elif gate.problems > task.validation_problems:
+    yield from task.contradictions()
+    if isinstance(task, Drawn) and gate.problems > task.validation_problems:
         yield (
             f"gate.problems = {gate.problems}: there are task.validation_problems = {task.validation_problems}; ask "
             "for fewer."
         )
-    if isinstance(task, Arithmetic) != isinstance(read.model, Own):
+    if isinstance(task, OwnWords) != isinstance(read.model, Own):
+        own = ", ".join(name for name, kind in DOMAINS.items() if issubclass(kind, OwnWords))
         yield (
-            f"task.name = {task.name!r}: arithmetic has words of its own, for a model that is pretrained here, and all "
+            f"task.name = {task.name!r}: {own} has words of its own, for a model that is pretrained here, and all "
             "other tasks are for pretrained models: give model.source for those, and only for those."
         )
 
 
 def _of_the_model(read: Config, config: ml_collections.ConfigDict) -> Iterator[str]:
     model, lengths, settings = read.model, read.lengths, read.pretrain
-    yield from _said(ModelConfig, vocab_size=1, **{name: x for name, x in config.model.items() if name != "source"})
+    yield from said(ModelConfig, vocab_size=1, **{name: x for name, x in config.model.items() if name != "source"})
     documents = {"long_document": lengths.long_document}
     if isinstance(model, Own):
         documents["short_document"] = lengths.short_document
@@ -368,8 +324,8 @@ def _of_the_method(read: Config, config: ml_collections.ConfigDict) -> Iterator[
     found = list(method.contradictions(read.generator, read.inner, read.lengths, read.model.context or MOST))
     yield from found
     if not found:
-        for said in _said(lambda: setup.try_estimator(setup.make_estimator(config.metagrad), read.inner, examples)):
-            yield said if said.startswith("metagrad.") else f"metagrad.options = {config.metagrad.options!r}: {said}"
+        for fault in said(lambda: try_estimator(make_estimator(config.metagrad), read.inner, examples)):
+            yield fault if fault.startswith("metagrad.") else f"metagrad.options = {config.metagrad.options!r}: {fault}"
 
 
 def _of_the_arms(config: ml_collections.ConfigDict) -> Iterator[str]:
@@ -391,7 +347,7 @@ def _of_the_arms(config: ml_collections.ConfigDict) -> Iterator[str]:
                     "differ."
                 )
     named = plugins.load(config)
-    yield from _said(lambda: arms.table({name: arm_config(config, name).train.practice for name in config.arms}, named))
+    yield from said(lambda: arms.table({name: arm_config(config, name).train.practice for name in config.arms}, named))
     known = (*arms.declared(named), *config.arms)
     for row in config.evaluate.skip:
         if row not in known:

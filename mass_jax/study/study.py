@@ -26,15 +26,14 @@ from mass_jax.parallel import mesh as meshes
 from mass_jax.runtime.checkpoint import Checkpointer
 from mass_jax.runtime.configs import fingerprint, flatten
 from mass_jax.runtime.workdir import check_workdir, open_workdir
-from mass_jax.study import arms, plugins, setup
+from mass_jax.study import arms, data, plugins, setup
 from mass_jax.study.arms import Arm
 from mass_jax.study.lengths import check_lengths
 from mass_jax.study.meta import load_trained, meta_train
 from mass_jax.study.pretrain import identity, pretrain
 from mass_jax.study.schema import arm_config, check
-from mass_jax.study.setup import Splits
-from mass_jax.tasks.arithmetic.documents import KINDS
 from mass_jax.tasks.base import Domain
+from mass_jax.tasks.domain import Splits
 from mass_jax.types import Array, Params
 
 
@@ -92,22 +91,14 @@ def _opened(
     with _sentences():
         for name in config.arms:  # their checkpoints say whose they are, should config.json be gone
             Checkpointer(workdir / name / "checkpoints", config=arm_config(config, name)).check_config()
-        splits = _made_once(partial(setup.make_splits, config, domain, method))
+        splits = _made_once(partial(data.make_splits, config, domain, method))
         check_lengths(config, domain, method.lengths, splits)
         workdir = open_workdir(workdir, config)  # the first to be written, after all that can be refused
         if "source" in config.model:
             places = None if mesh is None else sharding.shardings(mesh, folder.shapes_of(method.model))
             base = source.load_params(config.model.source, method.model, sharding=places)
             return Study(config, workdir, domain, method, splits, base)
-    settings, lengths = config.pretrain, config.lengths
-    short = ["solve"] + ["table"] * settings.tables
-    streams = {
-        "short": (short, lengths.short_document, settings.short_batch),
-        "long": (["synthesise"], lengths.long_document, settings.long_batch),
-    }
-    documents = {
-        name: setup.make_documents(config, domain, splits, *stream, config.seed) for name, stream in streams.items()
-    }
+    documents = data.pretraining(config, domain, splits)
     base = pretrain(config, method.model, documents, workdir / "pretrain", base_folder(config, workdir))
     return Study(config, workdir, domain, method, splits, base)
 
@@ -264,14 +255,12 @@ def train_arm(study: Study, name: str) -> TrainState:
     config = arm_config(study.config, name)
     if hosts.first() and (own := overrides(study.config, name)):
         print(f"{name}: {', '.join(f'{field} = {value!r}' for field, value in own.items())}", file=sys.stderr)
-    length, batch = config.lengths.long_document, config.train.replay_batch
-    documents = setup.make_documents(config, study.domain, study.splits, KINDS, length, batch, config.seed + 1)
     return meta_train(
         config.train,
         config.seed,
         study.actor.replace(method=setup.make_method(config, study.domain)),
         study.splits.train,
-        documents,
+        data.replay(config, study.domain, study.splits),
         study.workdir / name,
         label=name,
         owner=config,

@@ -6,7 +6,7 @@ import pytest
 
 from mass_jax.errors import InputError
 from mass_jax.study.lengths import check_lengths
-from mass_jax.study.setup import Splits
+from mass_jax.tasks.domain import Splits
 from tests.mass import tiny
 from tests.study.test_schema import get_config
 
