@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
+from configs import smoke
 from mass_jax.adapt import run
 from mass_jax.adapt.run import Recipe
 from mass_jax.errors import InputError
@@ -21,7 +22,10 @@ from mass_jax.quantities import Metric
 from mass_jax.study.arms import ARMS, declared
 from mass_jax.study.evaluate import base_state, write_results
 from mass_jax.study.schema import check
-from mass_jax.study.study import open_study
+from mass_jax.study.study import open_study, train_arm
+from mass_jax.tasks import registry
+from mass_jax.tasks.domain import DomainConfig
+from mass_jax.tasks.registry import DOMAINS, read
 from tests.mass import tiny
 from tests.study.test_study import config, data, model  # noqa: F401 (fixtures)
 
@@ -98,3 +102,32 @@ def test_a_scorer(scorers: None, config: ConfigDict):  # noqa: F811
 def test_a_name_that_is_taken_is_a_sentence(scorers: None):
     with pytest.raises(InputError, match="there is a scorer 'linear' already: give another name"):
         register(dataclasses.replace(SCORERS["linear"], meaning="another one"))
+
+
+def test_a_domain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest):
+    monkeypatch.delitem(sys.modules, "tests.extending.domain", raising=False)
+    request.addfinalizer(lambda: DOMAINS.pop("sums", None))
+    own = smoke.get_config()
+    own.plugins = ("tests.extending.domain",)
+    own.task = ConfigDict({"name": "sums", "count": 12})
+    own.pretrain.update({"steps": 2, "warmup_steps": 1, "decay_steps": 1, "long_batch": 8})
+    own.model.update({"width": 16, "head_dim": 8, "heads": 2, "kv_heads": 1, "mlp_width": 24})
+    own.train.update({"steps": 2, "problems": 2, "solutions": 2})
+    own.arms = ConfigDict({"mass_gold": {"train": {"mode": "gold"}}})
+    own.evaluate.skip = tuple(name for name in ARMS if name not in ("base", "base_ttt", "mass_gold"))
+    with open_study(own.lock(), tmp_path / "run") as study:
+        states = {"base": base_state(study), "mass_gold": train_arm(study, "mass_gold")}
+        results = json.loads(write_results(study, states).read_text())
+    assert study.domain.tokenizer.vocab_size == 3 + 13 and study.splits.test[1].prompt == "4 + 1"
+    assert set(results["methods"]) == {"base", "base_ttt", "mass_gold"} and results["headline"] == "mass_gold"
+    assert [row["n"] for row in results["methods"].values()] == [12] * 3
+    assert len((tmp_path / "run/mass_gold/metrics.jsonl").read_text().splitlines()) == 2
+    log_likelihood = results["log_likelihood"]
+    assert log_likelihood["base"] != log_likelihood["base_ttt"], "it was adapted to solved training problems"
+    assert "sums" in DOMAINS and isinstance(read(own.task), DomainConfig)
+    with own.unlocked():
+        own.task.count = 0
+    with pytest.raises(InputError, match="^task.count = 0: give 1 or more.$"):
+        check(own)
+    with pytest.raises(InputError, match="there is a domain 'sums' already: give another name"):
+        registry.register(type("Other", (DOMAINS["sums"],), {}))

@@ -41,7 +41,7 @@ def _split(
         logging.warning("%s: %d of %d problems exceed config.lengths", split, read - len(fitting), read)
     if read and not fitting:
         raise ValueError(
-            f"none of the {read} problems of the {split} split fits config.lengths: raise "
+            f"none of the {read} problems of {declared.title}'s {split} split fits config.lengths: raise "
             f"lengths.prompt = {config.lengths.prompt}, lengths.solution = {config.lengths.solution} or, for "
             f"training problems, lengths.long_document = {config.lengths.long_document}."
         )

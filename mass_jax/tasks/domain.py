@@ -76,6 +76,11 @@ class DomainConfig(BaseModel, abc.ABC):
 
     name: str
 
+    @property
+    def title(self) -> str:
+        """What sentences call its problems' source."""
+        return self.name
+
     def contradictions(self) -> Iterator[str]:
         """A sentence for everything in which sound fields contradict each other."""
         return iter(())
@@ -112,6 +117,10 @@ class OwnWords(DomainConfig):
     @abc.abstractmethod
     def make(self, tokenizer: Tokenizer) -> Domain:
         """The task, for a model with the tokenizer of `vocabulary`."""
+
+    def documents(self, domain: Domain, splits: Splits, kinds: Sequence[str]) -> Documents:
+        """As by default; words are separated by spaces."""
+        return Documents(splits.train, lambda p, rng: f"{domain.task.solve_prompt(p.prompt)} {p.solution}")
 
 
 class Drawn(DomainConfig):

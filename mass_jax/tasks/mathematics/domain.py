@@ -32,6 +32,11 @@ class Mathematics(DomainConfig):
     shots: CountOrNone
     data_dir: Text
 
+    @property
+    def title(self) -> str:
+        """The data set's name."""
+        return self.dataset
+
     def contradictions(self) -> Iterator[str]:
         """Those of the data, and of the prompts."""
         yield from said(self.data)
