@@ -20,7 +20,7 @@ CORE = [
 
 # The method, its data, and runs of it; what of these is missing is said by `mass_jax/extras.py`.
 STUDY = [
-    "orbax-checkpoint>=0.11.30",  # atomic, asynchronous checkpoints
+    "orbax-checkpoint>=0.12.3",  # atomic, asynchronous checkpoints; the first that saves without the preemption service
     "etils>=1.13.0",  # paths as Orbax takes them
     "tensorflow-datasets>=4.9.10",  # dataset builders; used without TensorFlow; an older one fails with protobuf 7
     "array-record>=0.8.3",  # the file format of those datasets
