@@ -12,6 +12,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs import smoke
+from mass_jax import metagrad
 from mass_jax.adapt import run
 from mass_jax.adapt.run import Recipe
 from mass_jax.errors import InputError
@@ -114,16 +115,15 @@ def test_a_domain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pyte
     own.model.update({"width": 16, "head_dim": 8, "heads": 2, "kv_heads": 1, "mlp_width": 24})
     own.train.update({"steps": 2, "problems": 2, "solutions": 2})
     own.arms = ConfigDict({"mass_gold": {"train": {"mode": "gold"}}})
-    own.evaluate.skip = tuple(name for name in ARMS if name not in ("base", "base_ttt", "mass_gold"))
+    own.evaluate.skip = tuple(name for name in ARMS if name not in ("base", "mass_gold"))
     with open_study(own.lock(), tmp_path / "run") as study:
         states = {"base": base_state(study), "mass_gold": train_arm(study, "mass_gold")}
         results = json.loads(write_results(study, states).read_text())
     assert study.domain.tokenizer.vocab_size == 3 + 13 and study.splits.test[1].prompt == "4 + 1"
-    assert set(results["methods"]) == {"base", "base_ttt", "mass_gold"} and results["headline"] == "mass_gold"
-    assert [row["n"] for row in results["methods"].values()] == [12] * 3
+    assert set(results["methods"]) == {"base", "mass_gold"} and results["headline"] == "mass_gold"
+    assert [row["n"] for row in results["methods"].values()] == [12] * 2
     assert len((tmp_path / "run/mass_gold/metrics.jsonl").read_text().splitlines()) == 2
-    log_likelihood = results["log_likelihood"]
-    assert log_likelihood["base"] != log_likelihood["base_ttt"], "it was adapted to solved training problems"
+    assert results["log_likelihood"]["base"] != results["log_likelihood"]["mass_gold"], "it was trained"
     assert "sums" in DOMAINS and isinstance(read(own.task), DomainConfig)
     with own.unlocked():
         own.task.count = 0
@@ -131,3 +131,23 @@ def test_a_domain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pyte
         check(own)
     with pytest.raises(InputError, match="there is a domain 'sums' already: give another name"):
         registry.register(type("Other", (DOMAINS["sums"],), {}))
+
+
+def test_an_estimator(config: ConfigDict, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest):  # noqa: F811
+    monkeypatch.delitem(sys.modules, "tests.extending.estimator", raising=False)
+    request.addfinalizer(lambda: metagrad.ESTIMATORS.pop("clipped", None))
+    config.metagrad.name, config.metagrad.options = "clipped", "limit=0.5"
+    with pytest.raises(InputError, match="metagrad.name = 'clipped' is not one of adjoint"):
+        check(config)
+    with config.unlocked():
+        config.plugins = ("tests.extending.estimator",)
+    check(config)
+    actor = tiny.make_actor(tiny.make_method("clipped"), tiny.LENIENT)
+    problems, documents = tiny.make_problems(), tiny.replay_documents()
+    outer = dataclasses.replace(tiny.OUTER, generator_rate=0.0)
+    state = init_state(actor, outer, tiny.CHECKS, jax.random.key(0))
+    for step in range(2):
+        state, record = outer_step(actor, outer, state, step, problems, documents)
+        assert record.metrics[Metric.NORM_SCORER] > 0 and np.isfinite(list(record.named().values())).all()
+    with pytest.raises(ValueError, match="there is an estimator 'adjoint' already: give another name"):
+        metagrad.register("adjoint", metagrad.ESTIMATORS["clipped"])

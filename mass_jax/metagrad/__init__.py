@@ -32,7 +32,7 @@ from mass_jax.metagrad.implicit import Implicit
 from mass_jax.metagrad.microbatch import check_additive
 from mass_jax.metagrad.mixed_mode import MixedMode
 from mass_jax.metagrad.normalized import normalized_examples
-from mass_jax.metagrad.registry import ESTIMATORS, make
+from mass_jax.metagrad.registry import ESTIMATORS, make, register
 from mass_jax.metagrad.truncated import Truncated
 from mass_jax.metagrad.unroll import Unroll
 
@@ -57,6 +57,7 @@ __all__ = [
     "check_additive",
     "explain",
     "make",
+    "register",
     "normalized_examples",
     "optimizers",
     "warn_if_broken",

@@ -30,6 +30,20 @@ ESTIMATORS: dict[str, type[Estimator]] = {
 }
 
 
+def register(name: str, kind: type[Estimator]) -> None:
+    """Adds an estimator of your own, so that `make` and a config's ``metagrad.name`` find it.
+
+    Args:
+      name: what it is called.
+      kind: a frozen dataclass whose fields are its options.
+
+    Raises:
+      ValueError: the name is taken.
+    """
+    if ESTIMATORS.setdefault(name, kind) is not kind:
+        raise ValueError(f"there is an estimator {name!r} already: give another name.")
+
+
 def make(name: str, **options: Option) -> Estimator:
     """Makes an estimator, e.g. ``make("adjoint", microbatch=2)``.
 

@@ -138,7 +138,7 @@ class Lengths(LengthConfig):
 class Metagrad(Group):
     """See `metagrad.registry`; the options are read by `study.estimator`."""
 
-    name: Annotated[Text, one_of(sorted(metagrad.ESTIMATORS))]
+    name: Annotated[Text, one_of(metagrad.ESTIMATORS)]
     options: Text
 
 
