@@ -135,9 +135,11 @@ def test_the_whole_study_runs(
     states = {"base": base_state(study), "mass_gold": state, "mine": state}
     changed = jax.tree.map(lambda a, b: np.any(np.asarray(a) != b), states["mass_gold"].params, study.base)
     assert any(jax.tree.leaves(changed))
-    merge(study.workdir, gate={"passed": True}, timing={"total_seconds": 1.0})
+    merge(study.workdir, gate={"base": {"accuracy": 0.5}}, timing={"total_seconds": 1.0})
     results = json.loads(write_results(study, states).read_text())
-    assert results["gate"] == {"passed": True} and results["timing"] == {"total_seconds": 1.0}, "others' parts"
+    assert results["gate"] == {"base": {"accuracy": 0.5}} and results["timing"] == {"total_seconds": 1.0}, (
+        "others' parts"
+    )
     assert {"base", "base_ttt", "ttt_nn", "tt_ss", "mass_gold"} <= set(results["methods"])
     # An arm of one's own has its row, its name, what it overrides, and is compared.
     assert results["methods"]["mine"] == results["methods"]["mass_gold"]
