@@ -12,7 +12,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from mass_jax.tasks.base import Verdict
-from mass_jax.tasks.mathematics.worker import sides
+from mass_jax.tasks.mathematics.equivalence import sides
 
 TOLERANCE = Fraction(1, 10**6)
 """Of decimals, relative below 1, absolute above: 0.333333 is a third. Integers and fractions must be equal."""

@@ -13,8 +13,13 @@ from collections.abc import Callable
 import pytest
 
 from mass_jax.tasks.base import Verdict
-from mass_jax.tasks.mathematics import grading, worker
-from mass_jax.tasks.mathematics.grading import LONGEST_ANSWER, Grader, _Worker
+from mass_jax.tasks.mathematics import equivalence, grading
+from mass_jax.tasks.mathematics.grading import LONGEST_ANSWER, Grader
+from mass_jax.tasks.sandbox import worker
+from mass_jax.tasks.sandbox.pool import Pool, _Worker
+
+COMMAND = [sys.executable, "-P", worker.__file__, equivalence.__file__]
+"""One worker by itself."""
 
 HANGS = "(" * 60 + "x" + ")" * 60
 """An expression over which math-verify's parser runs for ages."""
@@ -47,7 +52,7 @@ def alive(pid: int) -> bool:
 
 
 def pids(grader: Grader) -> list[int]:
-    return [each._process.pid for each in grader._workers]
+    return [each._process.pid for each in grader._pool._workers]
 
 
 @pytest.fixture
@@ -59,12 +64,12 @@ def at_send(monkeypatch) -> Callable:
     real, sent = _Worker.send, []
 
     def install(act: Callable[[_Worker], object], then: Callable = lambda worker: None, times: int = 1) -> list[int]:
-        def send(self: _Worker, pair: tuple[str, str], time_limit: float) -> None:
+        def send(self: _Worker, call: int, line: bytes, patience: float) -> None:
             sent.append(self._process.pid)
             chosen = len(sent) <= times
             if chosen:
                 act(self)
-            real(self, pair, time_limit)
+            real(self, call, line, patience)
             if chosen:
                 then(self)
 
@@ -188,7 +193,7 @@ def test_an_answer_that_kills_its_worker_twice_is_not_judged(at_send):
 def test_workers_killed_while_idle_lose_nothing():
     with Grader(workers=1) as grader:
         grader.grade("x+1", "1+x")
-        kill(*grader._workers)
+        kill(*grader._pool._workers)
         assert all(verdict.correct for verdict in grader.grade_many([("x+3", "3+x"), ("x+4", "4+x")]))
 
 
@@ -210,7 +215,7 @@ def test_an_interruption_leaves_no_stale_answer(monkeypatch):
     with Grader(workers=1) as grader:
         grader.grade("x+1", "1+x")
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(Grader, "_wait", interrupted)
+            patch.setattr(Pool, "_wait", interrupted)
             grader.grade("x+1", "1+x+0")
         assert not grader.grade("x+1", "2+x").correct
 
@@ -244,7 +249,7 @@ def test_workers_end_with_a_killed_parent_and_a_script_needs_no_main_guard():
         "from mass_jax.tasks.mathematics.grading import Grader\n"
         "grader = Grader(workers=1)\n"
         "assert grader.grade('x+1', '1+x').correct\n"
-        "print(*[each._process.pid for each in grader._workers], flush=True)\n"
+        "print(*[each._process.pid for each in grader._pool._workers], flush=True)\n"
         "os.kill(os.getpid(), 9)\n"
     )
     done = subprocess.run([sys.executable, "-"], input=code, capture_output=True, text=True, timeout=600)
@@ -258,9 +263,7 @@ def test_workers_end_with_a_killed_parent_and_a_script_needs_no_main_guard():
 
 def test_a_worker_without_a_parent_ends_itself_at_its_limit():
     line = json.dumps(["x", HANGS, 0.5]) + "\n"
-    done = subprocess.run(
-        [sys.executable, "-P", worker.__file__], input=line, capture_output=True, text=True, timeout=600
-    )
+    done = subprocess.run(COMMAND, input=line, capture_output=True, text=True, timeout=600)
     assert done.returncode == -signal.SIGPROF and done.stdout == "true\n"
 
 
@@ -274,13 +277,13 @@ def test_what_the_libraries_do_to_a_worker(tmp_path, body, answer):
     (tmp_path / "math_verify" / "parser.py").write_text("LatexExtractionConfig = dict")
     (tmp_path / "latex2sympy2_extended.py").write_text("NormalizationConfig = dict")
     (tmp_path / "math_verify" / "__init__.py").write_text(
-        f"import os\nprint('noise')\nexpected = {[equal for *_, equal in worker.WARM_UP]}\n"
+        f"import os\nprint('noise')\nexpected = {[equal for *_, equal in equivalence.WARM_UP]}\n"
         "def parse(*a, **o):\n    print('noise')\n"
         "def verify(*a, **o):\n    if expected:\n        return expected.pop(0)\n"
         f"    {body.replace('worker.MEMORY', str(worker.MEMORY))}\n    return True\n"
     )
     done = subprocess.run(
-        [sys.executable, "-P", worker.__file__],
+        COMMAND,
         input='["x", "y", 20]\n' * 2,
         env=os.environ | {"PYTHONPATH": str(tmp_path)},
         capture_output=True,
@@ -298,9 +301,7 @@ def test_a_library_that_compares_wrongly_is_refused_before_the_first_answer(tmp_
         "def parse(*a, **o):\n    return []\ndef verify(*a, **o):\n    return True\n"
     )
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, "-P", worker.__file__], input="", env=environment, capture_output=True, text=True, timeout=600
-    )
+    done = subprocess.run(COMMAND, input="", env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 1 and done.stdout == ""
     assert done.stderr == "math-verify should find x+1 and 2+x different.\n"
 
@@ -309,7 +310,7 @@ def test_a_first_comparison_costs_no_more_than_a_later_one():
     """Of processor time, which is what limits it: imports and tables are paid for before the worker is ready."""
     code = (
         "import runpy, sys, time\n"
-        f"names = runpy.run_path({worker.__file__!r})\n"
+        f"names = runpy.run_path({equivalence.__file__!r})\n"
         "for reference, answer, _ in names['WARM_UP']:\n    names['equivalent'](reference, answer)\n"
         "before = set(sys.modules)\n"
         "names['equivalent']('y^2+3', '3+y^2'), names['equivalent'](r'\\{4,7\\}', r'\\{7,4\\}')\n"
@@ -322,7 +323,7 @@ def test_a_first_comparison_costs_no_more_than_a_later_one():
 def test_a_worker_that_does_not_start_is_an_error_that_says_how_to_see_why(tmp_path, monkeypatch):
     broken = tmp_path / "broken.py"
     broken.write_text("raise SystemExit(3)")
-    monkeypatch.setattr(worker, "__file__", str(broken))
+    monkeypatch.setattr(equivalence, "__file__", str(broken))
     grader = Grader(workers=2)
     with pytest.raises(RuntimeError, match="ended or hung 3 times before it was ready: run .*broken.py"):
         grader.grade("x+1", "1+x")

@@ -1,22 +1,10 @@
-"""The program of one grading process: equivalence of two answers by math-verify (https://github.com/huggingface/Math-Verify).
+"""Equivalence of two answers by math-verify (https://github.com/huggingface/Math-Verify): what grading's workers run.
 
-Run as a script, outside the package: it starts in the time that SymPy takes. Each line of standard input is the JSON
-of ``[reference, answer, seconds]`` and each line written the JSON of whether they are equal; the first line says that
-it is ready: everything is imported, and it has compared some answers of every kind rightly. It ends when its input
-does. An expression that takes more than its seconds of processor time ends the process, by SIGPROF.
+`sandbox.pool` loads this file by itself, so it imports nothing of the package, and starts in the time that SymPy takes.
 """
 
-import contextlib
-import json
-import logging
-import os
 import re
-import resource
-import signal
-import sys
 
-MEMORY = 4 << 30
-"""Bytes of address space; an expression that needs more is not an answer."""
 WARM_UP = (
     (r"\frac{1}{2}", "0.5", True),
     (r"\frac{1}{2000}", "0.0005", True),
@@ -33,6 +21,25 @@ WARM_UP = (
     (r"\int_0^1 x dx", r"\frac{1}{2}", True),
 )
 """Comparisons of every kind and whether they are equal: what a first one imports and builds, no answer's time pays."""
+
+
+def prepare() -> None:
+    """Import everything, and compare some answers of every kind.
+
+    Raises:
+      SystemExit: one was compared wrongly.
+    """
+    for reference, answer, equal in WARM_UP:
+        if bool(equivalent(reference, answer)) != equal:
+            raise SystemExit(f"math-verify should find {reference} and {answer} {'equal' if equal else 'different'}.")
+
+
+def judge(reference: str, answer: str) -> bool:
+    """`equivalent`; what math-verify cannot compare is not equal."""
+    try:
+        return bool(equivalent(reference, answer))
+    except Exception:  # among them RecursionError and MemoryError
+        return False
 
 
 def equivalent(reference: str, answer: str) -> bool:
@@ -76,31 +83,3 @@ def _small(reference: object, answer: object) -> tuple[object, object] | None:
         return None
     scale = sympy.Integer(10) ** -sympy.floor(sympy.log(size, 10))
     return reference.doit() * scale, answer.doit() * scale
-
-
-def main() -> None:
-    """Serve until standard input ends."""
-    # The pipe to the parent is kept aside: nothing that a library prints may end up in it.
-    answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)
-    logging.disable(logging.CRITICAL)
-    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-    with contextlib.suppress(ValueError, OSError):  # macOS knows the limit and refuses to set it
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY if hard < 0 else min(MEMORY, hard), hard))
-    for reference, answer, equal in WARM_UP:
-        if bool(equivalent(reference, answer)) != equal:
-            raise SystemExit(f"math-verify should find {reference} and {answer} {'equal' if equal else 'different'}.")
-    print("true", file=answers)
-    for line in sys.stdin:
-        reference, answer, seconds = json.loads(line)
-        signal.setitimer(signal.ITIMER_PROF, seconds)
-        try:
-            equal = bool(equivalent(reference, answer))
-        except Exception:  # among them RecursionError and MemoryError
-            equal = False
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        print(json.dumps(equal), file=answers)
-
-
-if __name__ == "__main__":
-    main()
