@@ -7,8 +7,6 @@ The same command continues a run that was stopped; what is finished is not done 
 
 from pathlib import Path
 
-from ml_collections import ConfigDict
-
 from mass_jax.errors import InputError
 from mass_jax.parallel import hosts
 from mass_jax.reporting.report import summary, write_report
@@ -19,11 +17,12 @@ from mass_jax.runtime.results import merge
 from mass_jax.study import entry
 from mass_jax.study.evaluate import base_state, for_answers, write_results
 from mass_jax.study.gate import opened
+from mass_jax.study.schema import Config
 from mass_jax.study.study import open_study, train_arm
 from mass_jax.tasks.base import KnowsFamily
 
 
-def main(config: ConfigDict, workdir: Path) -> None:
+def main(config: Config, workdir: Path) -> None:
     """Run everything that is not done yet."""
     enable_compilation_cache()
     with Clock(workdir, "demo") as clock:

@@ -7,16 +7,15 @@ Nothing is trained: an arm that is not finished is a sentence.
 
 from pathlib import Path
 
-from ml_collections import ConfigDict
-
 from mass_jax.runtime.clock import Clock
 from mass_jax.runtime.compilation import enable_compilation_cache
 from mass_jax.study import entry
 from mass_jax.study.evaluate import base_state, for_answers, write_results
+from mass_jax.study.schema import Config
 from mass_jax.study.study import check_base, check_trained, load_arm, open_study
 
 
-def main(config: ConfigDict, workdir: Path) -> None:
+def main(config: Config, workdir: Path) -> None:
     """Evaluate what is trained; what is not is said, and nothing is trained."""
     for name in config.arms:
         check_trained(config, workdir, name)

@@ -6,16 +6,15 @@ python -m experiments.gate --config=configs/demo.py --workdir=runs/demo
 import json
 from pathlib import Path
 
-from ml_collections import ConfigDict
-
 from mass_jax.runtime.clock import Clock
 from mass_jax.runtime.compilation import enable_compilation_cache
 from mass_jax.study import entry
 from mass_jax.study.gate import opened
+from mass_jax.study.schema import Config
 from mass_jax.study.study import open_study
 
 
-def main(config: ConfigDict, workdir: Path) -> None:
+def main(config: Config, workdir: Path) -> None:
     """Measure, print, and say whether the gate is open."""
     enable_compilation_cache()
     with Clock(workdir, "gate") as clock:

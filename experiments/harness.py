@@ -12,17 +12,17 @@ import json
 from pathlib import Path
 
 from absl import flags
-from ml_collections import ConfigDict
 
 from mass_jax.runtime.compilation import enable_compilation_cache
 from mass_jax.runtime.workdir import write_atomically
 from mass_jax.study import entry
 from mass_jax.study.evaluate import base_state
 from mass_jax.study.harness import evaluate, write_task
+from mass_jax.study.schema import Config
 from mass_jax.study.study import check_base, check_trained, load_arm, named_arm, open_study
 
 
-def main(config: ConfigDict, workdir: Path) -> None:
+def main(config: Config, workdir: Path) -> None:
     """Evaluate one arm, and write what the harness says of it."""
     arm = named_arm(config, flags.FLAGS.arm)
     if arm.model != "base":

@@ -12,6 +12,8 @@ from pydantic import AfterValidator, ConfigDict, Field  # noqa: E402
 
 FORBID = ConfigDict(extra="forbid")
 """Of every group of fields: one that it does not have is a mistake."""
+FROZEN = ConfigDict(extra="forbid", frozen=True)
+"""The same, of a group that is a class of pydantic's."""
 MOST = 2**31 - 1
 """What an int32 holds."""
 LARGEST = 3e38

@@ -16,7 +16,8 @@ from mass_jax.planning import lower
 from mass_jax.runtime.workdir import WorkdirError, open_workdir
 from mass_jax.study import data, setup
 from mass_jax.study.arms import ARMS
-from mass_jax.study.schema import arm_config
+from mass_jax.study.config import arm_config, read
+from mass_jax.study.schema import Config, validate
 from mass_jax.study.study import open_study
 from mass_jax.tasks.base import Domain
 from mass_jax.tasks.domain import Splits
@@ -35,9 +36,9 @@ def get_config(name: str) -> ConfigDict:
     return importlib.import_module(f"configs.{name}").get_config().lock()
 
 
-def make_domain(config: ConfigDict) -> Domain:
+def make_domain(config: Config) -> Domain:
     """The config's domain; with single bytes as tokens where its model is on a hub."""
-    source = config.model.get("source", "")
+    source = getattr(config.model, "source", "")
     if source.startswith("package:"):
         installed(source.removeprefix("package:"))
     if source in known.ARCHITECTURES:
@@ -47,7 +48,7 @@ def make_domain(config: ConfigDict) -> Domain:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_arm_of_every_config_can_be_built(name: str):
-    config = get_config(name)
+    config = read(get_config(name))
     domain = make_domain(config)
     methods = {"": setup.make_method(config, domain)}
     for arm in config.arms:
@@ -56,7 +57,7 @@ def test_every_arm_of_every_config_can_be_built(name: str):
         methods[arm] = setup.make_method(merged, domain)
         for group, overrides in config.arms[arm].items():
             for field, value in overrides.items():
-                assert merged[group][field] == value, f"{arm} does not get its {group}.{field}"
+                assert getattr(getattr(merged, group), field) == value, f"{arm} does not get its {group}.{field}"
         assert hash((methods[arm], outer)), "both are static arguments"
     # What the table compares is what the config trains.
     used = {arm.model for arm in ARMS.values()} - {"base"}
@@ -68,9 +69,8 @@ def test_every_arm_of_every_config_can_be_built(name: str):
 @pytest.mark.parametrize("name", ["qwen25_1p5b", "llama31_8b"])
 @pytest.mark.parametrize("arm", ["mass_gold", "mass", "solver_grpo"])
 def test_the_large_models_lower_without_weights(name: str, arm: str):
-    config = get_config(name)
-    merged = arm_config(config, arm)
-    domain = make_domain(config)
+    merged = arm_config(read(get_config(name)), arm)
+    domain = make_domain(merged)
     method = setup.make_method(merged, domain)
     outer = setup.make_outer(merged.train)
     base = folder.shapes_of(method.model)
@@ -109,11 +109,11 @@ def test_configs_are_locked_and_fresh(name: str):
 def test_an_unknown_arm_or_override_is_a_sentence():
     config = get_config("smoke")
     with pytest.raises(InputError, match=r"no arm 'mas' in config.arms: choose from first_order, mass, mass_gold, sol"):
-        arm_config(config, "mas")
+        arm_config(read(config), "mas")
     with config.unlocked():
         config.arms.mass = {"train": {"nonsense": 1}}
     with pytest.raises(InputError, match="config.arms.mass overrides a field that does not exist: .*nonsense"):
-        arm_config(config, "mass")
+        read(config)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_a_contradictory_config_is_a_sentence(tmp_path: Path, group: str, field:
     config = get_config("smoke")
     config.train.microbatches = 2
     config[group][field] = value
-    with pytest.raises(InputError, match=words), open_study(config, tmp_path / "run"):
+    with pytest.raises(InputError, match=words), open_study(read(config), tmp_path / "run"):
         pass
     assert not (tmp_path / "run").exists(), "nothing is written before all is checked"
 
@@ -149,7 +149,7 @@ def test_texts_that_do_not_fit_their_lengths_are_a_sentence(tmp_path: Path):
     config.task.data_dir, config.lengths.prompt = str(tmp_path / "tfds"), 4
     with (
         pytest.raises(InputError, match=r"lengths.prompt = 4, but the longest prompt takes 10 tokens: give 10 or more"),
-        open_study(config, tmp_path / "run"),
+        open_study(read(config), tmp_path / "run"),
     ):
         pass
 
@@ -167,7 +167,8 @@ def test_problems_that_do_not_fit_are_left_out_and_none_is_a_sentence(tmp_path: 
 
     def splits(solution: int) -> Splits:
         config.lengths.solution = solution
-        return data.make_splits(config, domain, SimpleNamespace(lengths=config.lengths))  # type: ignore[arg-type]
+        lengths = SimpleNamespace(lengths=config.lengths)
+        return data.make_splits(validate(config.to_dict()), domain, lengths)  # type: ignore[arg-type]
 
     config.lengths.prompt = config.lengths.long_document = 4096
     every = splits(4096)
@@ -193,6 +194,6 @@ def test_the_workdir_of_another_config_is_refused(tmp_path: Path):
     config.train.steps += 1
     with (
         pytest.raises(WorkdirError, match=r"train.steps: 3 \(there\), 4 \(now\)"),
-        open_study(config, tmp_path / "run"),
+        open_study(read(config), tmp_path / "run"),
     ):
         pass

@@ -21,12 +21,11 @@ from mass_jax.mass.state import init_state
 from mass_jax.mass.step import outer_step
 from mass_jax.quantities import Metric
 from mass_jax.study.arms import ARMS, declared
+from mass_jax.study.config import read
 from mass_jax.study.evaluate import base_state, write_results
-from mass_jax.study.schema import check
 from mass_jax.study.study import open_study, train_arm
 from mass_jax.tasks import registry
-from mass_jax.tasks.domain import DomainConfig
-from mass_jax.tasks.registry import DOMAINS, read
+from mass_jax.tasks.registry import DOMAINS
 from tests.mass import tiny
 from tests.study.test_study import config, data, model  # noqa: F401 (fixtures)
 
@@ -44,7 +43,7 @@ def test_an_arm_and_its_source_of_practice(config: ConfigDict, tmp_path: Path): 
         config.arms = ConfigDict()
         config.plugins = ("tests.extending.arm",)
         config.evaluate.skip = tuple(name for name in ARMS if name not in ("base", "base_ttt"))
-    with open_study(config, tmp_path / "run") as study:
+    with open_study(read(config), tmp_path / "run") as study:
         results = json.loads(write_results(study, {"base": base_state(study)}).read_text())
     assert set(results["methods"]) == {"base", "base_ttt"} and set(results["controls"]) == {"ttt_shortest"}
     assert {"ttt_shortest-base", "ttt_shortest-base_ttt"} <= set(results["paired"])
@@ -61,7 +60,7 @@ def test_a_plugin_that_cannot_be_imported_is_a_sentence(config: ConfigDict):  # 
     with config.unlocked():
         config.plugins = ("tests.extending.nowhere",)
     with pytest.raises(InputError, match="plugins: the module 'tests.extending.nowhere' cannot be imported"):
-        check(config)
+        read(config)
 
 
 @pytest.fixture
@@ -77,10 +76,10 @@ def scorers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_a_scorer(scorers: None, config: ConfigDict):  # noqa: F811
     config.scorer.kind = "variety"
     with pytest.raises(InputError, match="scorer.kind = 'variety' is not one of uniform, linear, verification"):
-        check(config)
+        read(config)
     with config.unlocked():
         config.plugins = ("tests.extending.variety",)
-    check(config)
+    read(config)
 
     actor = tiny.make_actor(tiny.make_method(scorer=config.scorer.kind), tiny.LENIENT)
     problems, documents, key = tiny.make_problems(), tiny.replay_documents(), jax.random.key(0)
@@ -116,7 +115,7 @@ def test_a_domain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pyte
     own.train.update({"steps": 2, "problems": 2, "solutions": 2})
     own.arms = ConfigDict({"mass_gold": {"train": {"mode": "gold"}}})
     own.evaluate.skip = tuple(name for name in ARMS if name not in ("base", "mass_gold"))
-    with open_study(own.lock(), tmp_path / "run") as study:
+    with open_study(read(own.lock()), tmp_path / "run") as study:
         states = {"base": base_state(study), "mass_gold": train_arm(study, "mass_gold")}
         results = json.loads(write_results(study, states).read_text())
     assert study.domain.tokenizer.vocab_size == 3 + 13 and study.splits.test[1].prompt == "4 + 1"
@@ -124,11 +123,11 @@ def test_a_domain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pyte
     assert [row["n"] for row in results["methods"].values()] == [12] * 2
     assert len((tmp_path / "run/mass_gold/metrics.jsonl").read_text().splitlines()) == 2
     assert results["log_likelihood"]["base"] != results["log_likelihood"]["mass_gold"], "it was trained"
-    assert "sums" in DOMAINS and isinstance(read(own.task), DomainConfig)
+    assert isinstance(study.config.task, DOMAINS["sums"])
     with own.unlocked():
         own.task.count = 0
     with pytest.raises(InputError, match="^task.count = 0: give 1 or more.$"):
-        check(own)
+        read(own)
     with pytest.raises(InputError, match="there is a domain 'sums' already: give another name"):
         registry.register(type("Other", (DOMAINS["sums"],), {}))
 
@@ -138,10 +137,10 @@ def test_an_estimator(config: ConfigDict, monkeypatch: pytest.MonkeyPatch, reque
     request.addfinalizer(lambda: metagrad.ESTIMATORS.pop("clipped", None))
     config.metagrad.name, config.metagrad.options = "clipped", "limit=0.5"
     with pytest.raises(InputError, match="metagrad.name = 'clipped' is not one of adjoint"):
-        check(config)
+        read(config)
     with config.unlocked():
         config.plugins = ("tests.extending.estimator",)
-    check(config)
+    read(config)
     actor = tiny.make_actor(tiny.make_method("clipped"), tiny.LENIENT)
     problems, documents = tiny.make_problems(), tiny.replay_documents()
     outer = dataclasses.replace(tiny.OUTER, generator_rate=0.0)

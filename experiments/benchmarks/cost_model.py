@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import jax
 from absl import flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import config_flags
 
 from experiments.benchmarks.kept import keep
 from experiments.benchmarks.plan_pod import CHECKS, MESH_FORM, WIDTHS, Planner, is_mesh
@@ -25,7 +25,8 @@ from mass_jax.planning.cost import Chips, CostModel, Program
 from mass_jax.reporting.table import Table, to_markdown
 from mass_jax.runtime.progress import Progress
 from mass_jax.study import entry, setup
-from mass_jax.study.schema import arm_config
+from mass_jax.study.config import arm_config
+from mass_jax.study.schema import Config
 
 
 class Compiled(NamedTuple):
@@ -126,7 +127,7 @@ def compile_all(
     return found
 
 
-def main(config: ConfigDict, workdir: Path) -> None:
+def main(config: Config, workdir: Path) -> None:
     """Print the tables."""
     jax.config.update("jax_enable_compilation_cache", False)
     values = flags.FLAGS

@@ -24,7 +24,7 @@ from typing import Any
 import jax
 from absl import flags, logging
 from jax.sharding import Mesh
-from ml_collections import ConfigDict, config_flags
+from ml_collections import config_flags
 
 from experiments.benchmarks.kept import keep
 from mass_jax.errors import InputError
@@ -40,8 +40,9 @@ from mass_jax.reporting.table import Table, to_markdown
 from mass_jax.runtime import program
 from mass_jax.runtime.progress import Progress, duration
 from mass_jax.study import entry, setup
+from mass_jax.study.config import arm_config
 from mass_jax.study.estimator import make_estimator
-from mass_jax.study.schema import arm_config
+from mass_jax.study.schema import Config, Metagrad
 
 WIDTHS = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "f32": 4, "f64": 8, "s64": 8, "u64": 8}
 CHECKS = 3
@@ -145,13 +146,13 @@ class Planner:
       path: of the file.
     """
 
-    def __init__(self, config: ConfigDict, arm: str, topology: str, path: Path):
+    def __init__(self, config: Config, arm: str, topology: str, path: Path):
         self.merged, self.topology, self.path = arm_config(config, arm), topology, path
         self.devices = described_devices(topology)
         capacity = CHIPS[topology.partition(":")[0]].capacity
         assert capacity is not None, "the topology is of a chip that is PLANNED"
         self.memory = capacity
-        identity = {"config": config.to_dict(), "arm": arm, "topology": topology, "versions": versions()}
+        identity = {"config": config.given, "arm": arm, "topology": topology, "versions": versions()}
         self.identity = json.loads(json.dumps(identity))
         self.rows: list[dict[str, Any]] = []
         if path.exists() and (old := json.loads(path.read_text(encoding="utf-8")))["run"] == self.identity:
@@ -181,8 +182,8 @@ class Planner:
 
     def programs(self, shape: str, count: int, estimator: Estimator) -> tuple[Mesh, dict[str, Planned]]:
         """All programs of an outer step by name, and the mesh that they are compiled for."""
-        merged = self.merged.copy_and_resolve_references()
-        merged.metagrad.name, merged.metagrad.options = estimator
+        name, options = estimator
+        merged = self.merged.model_copy(update={"metagrad": Metagrad(name=name, options=options)})
         method = setup.make_method(merged)
         config = setup.make_outer(merged.train)
         mesh = meshes.make(self._sizes(shape), self.devices)
@@ -221,7 +222,7 @@ class Planner:
             ("train.replay_batch", train.replay_batch, "microbatches"),
             ("problems", count, "parts"),
         ):
-            ways = spread * train[pieces]
+            ways = spread * getattr(train, pieces)
             if size % ways:
                 raise InputError(
                     f"{name} = {size} cannot be split over {DATA} x {FSDP} x train.{pieces} = {ways} on the mesh "
@@ -263,7 +264,7 @@ def plan(planner: Planner, shapes: Sequence[str], counts: Sequence[int], others:
                     planner.fits(shape, estimator, name, count)
 
 
-def main(config: ConfigDict, workdir: Path) -> None:
+def main(config: Config, workdir: Path) -> None:
     """Compile, and print the table."""
     jax.config.update("jax_enable_compilation_cache", False)  # the seconds are part of the result
     values = flags.FLAGS
@@ -275,7 +276,7 @@ def main(config: ConfigDict, workdir: Path) -> None:
     others = [(name, options) for name, _, options in (text.partition(":") for text in values.estimator)]
     for name, options in others:
         try:
-            make_estimator(ConfigDict({"name": name, "options": options}))
+            make_estimator(Metagrad(name=name, options=options))
         except ValueError as error:
             raise InputError(f"--estimator={name}:{options}: {error}") from None
     plan(planner, values.mesh, [int(count) for count in values.problems], others)

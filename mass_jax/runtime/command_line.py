@@ -68,20 +68,26 @@ class _ConfigParser(flags.ArgumentParser):
             self.added = {}
             with config.unlocked():
                 for name, default in self._optional(config).items():
-                    group, field = name.split(".")
-                    if field in config[group]:
+                    fields, field = _place(config, name)
+                    if field in fields:
                         continue
                     self.added[name] = default
-                    config[group][field] = placeholder(default.kind) if default.value is None else default.value
+                    fields[field] = placeholder(default.kind) if default.value is None else default.value
         return config
 
     def remove_defaults(self, config: ConfigDict) -> None:
         """Takes out what was added and is not set: what is stored and compared is what the user wrote."""
         with config.unlocked():
             for name, default in self.added.items():
-                group, field = name.split(".")
-                if config[group][field] == default.value:
-                    del config[group][field]
+                fields, field = _place(config, name)
+                if fields[field] == default.value:
+                    del fields[field]
+
+
+def _place(config: ConfigDict, name: str) -> tuple[ConfigDict, str]:
+    """What holds the field of a dotted name, and the field's own name."""
+    group, _, field = name.rpartition(".")
+    return config[group] if group else config, field
 
 
 def run(
@@ -97,8 +103,9 @@ def run(
     Args:
       main: the program.
       read: checks a config, and makes of it what ``main`` takes.
-      optional: the fields that a config may leave out, ``{"group.field": default}``. They can be set as all others. One
-        that keeps its default is no part of what ``read`` gets: equal runs have equal configs, whatever is optional.
+      optional: the fields that a config may leave out, ``{"group.field": default}``, or ``{"field": default}`` of one
+        in no group. They can be set as all others. One that keeps its default is no part of what ``read`` gets: equal
+        runs have equal configs, whatever is optional.
     """
     flag = flags.FLAGS["config"]
     flag.parser = parser = _ConfigParser(flag.parser, optional)

@@ -3,27 +3,27 @@
 from collections.abc import Sequence
 
 import grain
-import ml_collections
 from absl import logging
 
 from mass_jax.mass.method import LengthConfig, Method
 from mass_jax.mass.packing import fits
-from mass_jax.tasks import pipeline, registry
+from mass_jax.study.schema import Config
+from mass_jax.tasks import pipeline
 from mass_jax.tasks.base import Domain, Problem
 from mass_jax.tasks.domain import Documents, DomainConfig, Splits
 
 
-def make_splits(config: ml_collections.ConfigDict, domain: Domain, method: Method) -> Splits:
+def make_splits(config: Config, domain: Domain, method: Method) -> Splits:
     """The problems of ``config.task``, written to disk first if they are not there yet.
 
     Of those that were collected, the ones longer than ``config.lengths`` allow are left out, and how many is said.
     """
-    declared = registry.read(config.task)
+    declared = config.task
     return Splits(*(_split(config, declared, domain, method.lengths, split) for split in Splits._fields))
 
 
 def _split(
-    config: ml_collections.ConfigDict, declared: DomainConfig, domain: Domain, lengths: LengthConfig, split: str
+    config: Config, declared: DomainConfig, domain: Domain, lengths: LengthConfig, split: str
 ) -> Sequence[Problem]:
     found, most = declared.load(split), declared.most(split)
     if not declared.collected:
@@ -59,9 +59,9 @@ def _fits(domain: Domain, lengths: LengthConfig, document: int | None, problem: 
     )
 
 
-def pretraining(config: ml_collections.ConfigDict, domain: Domain, splits: Splits) -> dict[str, grain.DatasetIterator]:
+def pretraining(config: Config, domain: Domain, splits: Splits) -> dict[str, grain.DatasetIterator]:
     """The streams that a base is pretrained on, ``short`` and ``long``: sequences [batch, length] without end."""
-    declared, settings, lengths = registry.read(config.task), config.pretrain, config.lengths
+    declared, settings, lengths = config.task, config.pretrain, config.lengths
     first, *others = declared.kinds.short
     streams = {
         "short": ([first, *others * settings.tables], lengths.short_document, settings.short_batch),
@@ -73,9 +73,9 @@ def pretraining(config: ml_collections.ConfigDict, domain: Domain, splits: Split
     }
 
 
-def replay(config: ml_collections.ConfigDict, domain: Domain, splits: Splits) -> grain.DatasetIterator:
+def replay(config: Config, domain: Domain, splits: Splits) -> grain.DatasetIterator:
     """The documents of meta-training: sequences [train.replay_batch, lengths.long_document] without end."""
-    declared = registry.read(config.task)
+    declared = config.task
     written = declared.documents(domain, splits, declared.kinds.replay)
     return _stream(written, domain, config.lengths.long_document, config.train.replay_batch, config.seed + 1)
 

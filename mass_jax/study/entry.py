@@ -13,23 +13,21 @@ from mass_jax.models.config import ModelConfig
 from mass_jax.runtime import command_line
 from mass_jax.runtime.command_line import Default
 from mass_jax.study import schema
+from mass_jax.study.config import read
 from mass_jax.tasks.registry import DOMAINS
 
 
-def run(main: Callable[[ConfigDict, Path], None]) -> NoReturn:
-    """Parses the flags, checks the config, calls ``main(config, workdir)`` and exits; see `command_line.run`."""
-
-    def read(config: ConfigDict) -> ConfigDict:
-        schema.check(config)
-        return config
-
+def run(main: Callable[[schema.Config, Path], None]) -> NoReturn:
+    """Parses the flags, reads the config, calls ``main(config, workdir)`` and exits; see `command_line.run`."""
     command_line.run(main, read, optional)
 
 
 def optional(config: ConfigDict) -> dict[str, Default]:
     """The fields that a config need not name, by their dotted names; of groups that it lacks, none."""
     found = {}
-    for group in schema.Config.model_fields:
+    for group, whole in schema.Config.model_fields.items():
+        if not whole.is_required():
+            found[group] = Default(whole.default, _type(whole.annotation), _meaning(schema.Config, group))
         kind = _kind(group, config[group]) if isinstance(config.get(group), ConfigDict) else None
         for name, field in getattr(kind, "__pydantic_fields__", {}).items():
             if not field.is_required():

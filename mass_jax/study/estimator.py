@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal, get_origin, get_type_hints
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 from pydantic import AllowInfNan, TypeAdapter, ValidationError
 
@@ -15,13 +14,14 @@ from mass_jax import metagrad
 from mass_jax.mass import inner
 from mass_jax.mass.method import InnerConfig
 from mass_jax.metagrad import optimizers
+from mass_jax.study.schema import Metagrad
 from mass_jax.types import Array, InnerProblem, Meta, Params, PyTree, Sequences
 
 STAND_IN = 4096
 """Numbers in the adapter that an estimator is tried on; nothing is computed."""
 
 
-def make_estimator(config: ml_collections.ConfigDict) -> metagrad.CotangentEstimator:
+def make_estimator(config: Metagrad) -> metagrad.CotangentEstimator:
     """The estimator of ``config.metagrad``: its name, and its options as a string of Python keywords.
 
     Raises:

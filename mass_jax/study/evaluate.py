@@ -13,7 +13,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
 from mass_jax import records
 from mass_jax.mass.state import TrainState
@@ -28,6 +27,7 @@ from mass_jax.runtime.workdir import write_atomically
 from mass_jax.study import plugins
 from mass_jax.study.arms import Arm, pairs
 from mass_jax.study.evaluator import Evaluator
+from mass_jax.study.schema import Config
 from mass_jax.study.study import Study, overrides, table
 from mass_jax.study.targets import targets
 from mass_jax.study.views import attribution_check, examples, or_none, scorer_view, synthesis_quality
@@ -61,7 +61,7 @@ def evaluate(evaluator: Evaluator, progress: Progress) -> dict[str, dict]:
     return measured
 
 
-def compare(config: ConfigDict, measured: Mapping[str, Mapping[str, Any]], families: np.ndarray) -> dict[str, Any]:
+def compare(config: Config, measured: Mapping[str, Mapping[str, Any]], families: np.ndarray) -> dict[str, Any]:
     """The parts of results.json that are about accuracy.
 
     Args:
@@ -90,7 +90,7 @@ def compare(config: ConfigDict, measured: Mapping[str, Mapping[str, Any]], famil
     }
 
 
-def described(config: ConfigDict, names: Iterable[str]) -> dict[str, Any]:
+def described(config: Config, names: Iterable[str]) -> dict[str, Any]:
     """The parts of results.json that say what ran, and with what."""
     made, known = environment.describe(), table(config)
     return {
@@ -100,7 +100,7 @@ def described(config: ConfigDict, names: Iterable[str]) -> dict[str, Any]:
         "arms": {name: {"overrides": overrides(config, name)} for name in config.arms},
         "commit": made["commit"],
         "environment": made,
-        "config": config.to_dict(),
+        "config": config.given,
         "seed": config.seed,
     }
 
@@ -132,11 +132,12 @@ def made_with(study: Study, state: TrainState) -> dict[str, str]:
     """What an arm's answers depend on: the config, the model's parameters, the code of the method and of plugins."""
     leaves = checksums(array_tree.encode((state.params, state.eta)))
     origin = {
-        "config": fingerprint(study.config),
+        "config": fingerprint(study.config.given),
         "parameters": records.checksum(leaves),
         "code": records.method_version(),
     }
-    return origin | ({"plugins": plugins.version(study.config)} if plugins.load(study.config) else {})
+    named = study.config.plugins
+    return origin | ({"plugins": plugins.version(named)} if named else {})
 
 
 def write_results(study: Study, states: Mapping[str, TrainState]) -> Path:

@@ -277,7 +277,7 @@ def write_task(study: Study, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     rows = folder / "test.jsonl"
     rows.write_text("".join(f"{json.dumps(asdict(problem))}\n" for problem in study.splits.test), encoding="utf-8")
-    (folder / "config.json").write_text(to_json(study.config), encoding="utf-8")
+    (folder / "config.json").write_text(to_json(study.config.given), encoding="utf-8")
     (folder / "judge.py").write_text(JUDGE, encoding="utf-8")
     task = {
         "task": f"{study.config.task.name}_test",

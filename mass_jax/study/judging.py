@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ml_collections import ConfigDict
-
-from mass_jax.study import plugins, setup
+from mass_jax.study import setup
+from mass_jax.study.config import from_json
 from mass_jax.tasks.base import Problem, Task
 
 
@@ -21,9 +20,7 @@ def judge(config: Path) -> Callable[[Mapping[str, Any], Sequence[str]], dict[str
 
     @functools.cache
     def task() -> Task:
-        read = ConfigDict(json.loads(config.read_text(encoding="utf-8")))
-        plugins.load(read)
-        return setup.make_domain(read).task
+        return setup.make_domain(from_json(json.loads(config.read_text(encoding="utf-8")))).task
 
     def process_results(document: Mapping[str, Any], results: Sequence[str]) -> dict[str, float]:
         problem = Problem(**{**document, "facts": tuple(document["facts"])})

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 
-import ml_collections
 import numpy as np
 
 from mass_jax.errors import InputError
 from mass_jax.mass.method import LengthConfig
 from mass_jax.mass.packing import taken
-from mass_jax.tasks import pipeline, registry
+from mass_jax.study.schema import Config
+from mass_jax.tasks import pipeline
 from mass_jax.tasks.base import Domain, KnowsFamily
 from mass_jax.tasks.domain import OwnWords, Splits
 
@@ -18,7 +18,7 @@ LOOKED_AT = 20
 """Problems whose correct practice is looked at."""
 
 
-def check_lengths(config: ml_collections.ConfigDict, domain: Domain, lengths: LengthConfig, splits: Splits) -> None:
+def check_lengths(config: Config, domain: Domain, lengths: LengthConfig, splits: Splits) -> None:
     """Hold the texts that a run is sure to meet against the lengths that it has for them.
 
     Problems that were collected and do not fit were left out already.
@@ -27,7 +27,7 @@ def check_lengths(config: ml_collections.ConfigDict, domain: Domain, lengths: Le
       InputError: a problem, a solution or a document is too long, or no correct practice is short enough; it names the
         field, and what is needed.
     """
-    declared = registry.read(config.task)
+    declared = config.task
     needs = [] if declared.collected else [*_of_problems(domain, splits)]
     if isinstance(domain.task, KnowsFamily):
         needs += _of_practice(domain, domain.task, splits)
@@ -45,9 +45,9 @@ def check_lengths(config: ml_collections.ConfigDict, domain: Domain, lengths: Le
         rng = np.random.default_rng(0)
         for problem in problems[:DRAWN] if own_words else problems:
             try:
-                pipeline.pack(write(problem, rng), domain.tokenizer, config.lengths[field])
+                pipeline.pack(write(problem, rng), domain.tokenizer, getattr(config.lengths, field))
             except ValueError as error:
-                raise InputError(f"lengths.{field} = {config.lengths[field]}: {error}") from None
+                raise InputError(f"lengths.{field} = {getattr(config.lengths, field)}: {error}") from None
 
 
 def _of_problems(domain: Domain, splits: Splits) -> Iterator[tuple[str, int, str]]:

@@ -8,11 +8,9 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from mass_jax.adapt.learner import Learner
 from mass_jax.errors import InputError
@@ -22,9 +20,10 @@ from mass_jax.models.pretrained import folder, source
 from mass_jax.parallel import mesh as meshes
 from mass_jax.runtime.workdir import CONFIG_FILE
 from mass_jax.study import setup
+from mass_jax.study.config import from_json
 from mass_jax.study.evaluate import base_state, for_answers
 from mass_jax.study.pretrain import load_base
-from mass_jax.study.schema import check
+from mass_jax.study.schema import Config, Pretrained
 from mass_jax.study.study import (
     Study,
     base_folder,
@@ -57,7 +56,6 @@ def load(workdir: str | os.PathLike[str], arm: str = "mass", pool: Sequence[Prob
     """
     workdir = Path(workdir).expanduser().absolute()
     config = read_config(workdir)
-    check(config)
     row = named_arm(config, arm)
     if "pool" in row.recipe.needs and not pool:
         raise InputError(f"the arm {arm!r} practises on training problems: give them as pool.")
@@ -73,7 +71,7 @@ def load(workdir: str | os.PathLike[str], arm: str = "mass", pool: Sequence[Prob
     return dataclasses.replace(learner, mesh=mesh)
 
 
-def read_config(workdir: Path) -> ConfigDict:
+def read_config(workdir: Path) -> Config:
     """The config that a run was made with.
 
     Raises:
@@ -87,21 +85,14 @@ def read_config(workdir: Path) -> ConfigDict:
         raise InputError(
             f"there is no run in '{workdir}': its {CONFIG_FILE} cannot be read ({error}). Give the workdir of a run."
         ) from None
-    return ConfigDict(_with_tuples(found)).lock()
-
-
-def _with_tuples(value: Any) -> Any:
-    """What JSON holds, with tuples for lists, as configs have them."""
-    if isinstance(value, dict):
-        return {name: _with_tuples(each) for name, each in value.items()}
-    return tuple(_with_tuples(each) for each in value) if isinstance(value, list) else value
+    return from_json(found)
 
 
 def _base(study: Study, mesh: Mesh | None) -> TrainState:
     """The pretrained model, only read."""
     config, model = study.config, study.method.model
     check_base(config, study.workdir)
-    if "source" in config.model:
+    if isinstance(config.model, Pretrained):
         places = None if mesh is None else sharding.shardings(mesh, study.base)
         base = source.load_params(config.model.source, model, sharding=places)
     else:

@@ -1,7 +1,7 @@
 """The meta-training loop of one arm: it resumes, logs, and stops at NaN and infinity."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -9,7 +9,6 @@ from typing import Any
 
 import grain
 import jax
-import ml_collections
 from absl import logging
 
 from mass_jax import metagrad
@@ -23,11 +22,11 @@ from mass_jax.quantities import Metric
 from mass_jax.runtime import profiling
 from mass_jax.runtime.checkpoint import Checkpointer
 from mass_jax.runtime.compilation import programs_compiled
-from mass_jax.runtime.configs import Config
 from mass_jax.runtime.guard import check_finite
 from mass_jax.runtime.metrics import MetricsWriter, PhaseTimer, peak_bytes
 from mass_jax.runtime.progress import Progress
 from mass_jax.study import setup
+from mass_jax.study.schema import Train
 from mass_jax.study.watch import Watch
 from mass_jax.tasks import pipeline
 from mass_jax.tasks.base import Problem, Task
@@ -41,14 +40,14 @@ SHOW = (Metric.LOSS_PRE, Metric.LOSS_POST, Metric.SOLVE_ACCURACY, Metric.CORRECT
 
 
 def meta_train(  # parameters: an arm, its two streams, its place and name; lines: one loop, in its order
-    train: ml_collections.ConfigDict,
+    train: Train,
     seed: int,
     base: Actor,
     problems: Sequence[Problem],
     documents: grain.DatasetIterator,
     workdir: Path,
     label: str,
-    owner: Config | None = None,
+    owner: Mapping[str, Any] | None = None,
 ) -> TrainState:
     """Train one arm, continuing from ``workdir``'s newest checkpoint if there is one.
 
@@ -153,7 +152,7 @@ def mostly_malformed(task: Task, share: float) -> str:
     )
 
 
-def load_trained(train: ml_collections.ConfigDict, seed: int, base: Actor, workdir: Path) -> TrainState:
+def load_trained(train: Train, seed: int, base: Actor, workdir: Path) -> TrainState:
     """The newest state of an arm, only read; the arguments are those of `meta_train`.
 
     Raises:

@@ -6,20 +6,18 @@ the config, and so in ``config.json``: every process, a resumed run and a loaded
 
 import hashlib
 import importlib
+from collections.abc import Sequence
 from pathlib import Path
-
-from ml_collections import ConfigDict
 
 from mass_jax.errors import InputError
 
 
-def load(config: ConfigDict) -> tuple[str, ...]:
-    """Imports the modules that the config names; returns the names.
+def load(names: Sequence[str]) -> tuple[str, ...]:
+    """Imports the modules of these names, and returns them.
 
     Raises:
       InputError: one cannot be imported.
     """
-    names = tuple(config.get("plugins", ()))
     for name in names:
         try:
             importlib.import_module(name)
@@ -30,13 +28,13 @@ def load(config: ConfigDict) -> tuple[str, ...]:
                 f"plugins: the module {name!r} cannot be imported ({type(error).__name__}: {error}). Name modules that "
                 "Python finds from here, such as 'my_folder.my_module'."
             ) from error
-    return names
+    return tuple(names)
 
 
-def version(config: ConfigDict) -> str:
+def version(names: Sequence[str]) -> str:
     """16 hexadecimal digits of the plugins' source files, of a package all: other code, other digits."""
     digest = hashlib.sha256()
-    for name in load(config):
+    for name in load(names):
         file = Path(str(importlib.import_module(name).__file__))
         for each in sorted(file.parent.rglob("*.py")) if file.name == "__init__.py" else [file]:
             digest.update(each.read_bytes() + b"\0")

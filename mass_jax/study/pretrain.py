@@ -8,7 +8,6 @@ from pathlib import Path
 import grain
 import jax
 import jax.numpy as jnp
-import ml_collections
 import optax
 
 from mass_jax.mass.packing import target_log_probs
@@ -22,6 +21,7 @@ from mass_jax.runtime.locks import alone
 from mass_jax.runtime.metrics import MetricsWriter
 from mass_jax.runtime.progress import Progress
 from mass_jax.runtime.saved_params import load_params, save_params
+from mass_jax.study.schema import Config, Pretrain
 from mass_jax.types import Array, OptState, Params, PyTree, Sequences
 
 SAVE_EVERY = 200
@@ -29,12 +29,13 @@ SAVE_EVERY = 200
 LOG_EVERY = 10
 
 
-def identity(config: ml_collections.ConfigDict) -> dict:
+def identity(config: Config) -> dict:
     """The fields that decide what the base is."""
-    return {name: config[name].to_dict() for name in ("task", "model", "pretrain")} | {"seed": config.seed}
+    given = config.given
+    return {name: given[name] for name in ("task", "model", "pretrain", "seed")}
 
 
-def make_optimizer(settings: ml_collections.ConfigDict) -> optax.GradientTransformation:
+def make_optimizer(settings: Pretrain) -> optax.GradientTransformation:
     """Muon (Jordan et al. 2024) on the layers' stacked matrices, AdamW on the rest; warm-up, plateau, linear decay.
 
     On this domain Muon needs about a third of AdamW's steps.
@@ -65,7 +66,7 @@ def make_optimizer(settings: ml_collections.ConfigDict) -> optax.GradientTransfo
 
 
 def pretrain(
-    config: ml_collections.ConfigDict,
+    config: Config,
     model: ModelConfig,
     documents: Mapping[str, grain.DatasetIterator],
     workdir: Path,
@@ -100,15 +101,13 @@ def pretrain(
     return load_base(config, model, base_dir)
 
 
-def load_base(config: ml_collections.ConfigDict, model: ModelConfig, base_dir: Path) -> Params:
+def load_base(config: Config, model: ModelConfig, base_dir: Path) -> Params:
     """The base of ``base_dir``, only read; see `pretrain`."""
     init = partial(decoder.init, model, jax.random.key(config.seed))
     return load_params(base_dir, mesh.template(init, shardings=sharding.shardings), identity(config))
 
 
-def _train(
-    config: ml_collections.ConfigDict, model: ModelConfig, documents: Mapping[str, grain.DatasetIterator], workdir: Path
-) -> Params:
+def _train(config: Config, model: ModelConfig, documents: Mapping[str, grain.DatasetIterator], workdir: Path) -> Params:
     """A new base; the arguments are those of `pretrain`."""
     key, settings = jax.random.key(config.seed), config.pretrain
     optimizer = make_optimizer(settings)

@@ -1,23 +1,21 @@
-"""Every field of a config: its type and range, and what fields mean to each other.
+"""Every field of a config, with its type and its range; what fields mean to each other is in `contradictions`.
 
-`check` is called at the door of every program, before anything is read, loaded, computed or written. What the method's
-own dataclasses hold (`mass.method`, `mass.state`) is not said again here: the schema is made of them.
+What the method's own dataclasses hold (`mass.method`, `mass.state`) is not said again here: the schema is made of them.
 """
 
+import copy
 import functools
 import operator
-import re
-from collections.abc import Iterator
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
-import ml_collections
-from pydantic import BaseModel, Discriminator, Field, Tag, ValidationError, create_model
+from pydantic import BaseModel, Discriminator, Field, PrivateAttr, Tag, create_model, model_validator
 from pydantic.dataclasses import dataclass
 
 from mass_jax import metagrad
-from mass_jax.errors import InputError, not_one_of, said
 from mass_jax.fields import (
     FORBID,
+    FROZEN,
     MOST,
     Count,
     CountOrNone,
@@ -32,15 +30,10 @@ from mass_jax.fields import (
     one_of,
     other_than,
 )
-from mass_jax.mass import method
 from mass_jax.mass.method import GeneratorConfig, InnerConfig, LengthConfig, ScorerConfig
 from mass_jax.mass.state import OuterConfig
-from mass_jax.models.config import PROJECTIONS, ModelConfig
-from mass_jax.runtime.configs import flatten
-from mass_jax.study import arms, plugins
-from mass_jax.study.estimator import make_estimator, try_estimator
-from mass_jax.study.sentences import sentences
-from mass_jax.tasks.domain import DomainConfig, Drawn, OwnWords
+from mass_jax.models.config import ModelConfig
+from mass_jax.tasks.domain import DomainConfig
 from mass_jax.tasks.registry import DOMAINS
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -53,7 +46,7 @@ RUNTIME = ("context", "scan_layers", "scan_decode", "remat", "remat_keeps", "los
 class Group(BaseModel):
     """Fields of one kind; there are no others."""
 
-    model_config = FORBID
+    model_config = FROZEN
 
 
 class Runtime(Group):
@@ -192,7 +185,11 @@ class Evaluate(Group):
 
 
 class Config(Group):
-    """A whole config; `configs/demo.py` says what every field is for."""
+    """A whole config; `configs/demo.py` says what every field is for.
+
+    Attributes:
+      plugins: modules of your own that register what the config names.
+    """
 
     seed: Seed
     task: DomainConfig
@@ -209,61 +206,33 @@ class Config(Group):
     inner: InnerConfig
     metagrad: Metagrad
     train: Train
-    arms: dict[str, dict[str, Any]]
+    arms: dict[str, dict[str, object]]
     gate: Gate
     targets: Targets
     evaluate: Evaluate
     plugins: Names = ()
+    _given: dict[str, Any] = PrivateAttr(default_factory=dict)
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The fields as they were given, without those that keep a default: what is stored with a run and compared."""
+        return copy.deepcopy(self._given)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _keep(cls, given: Any, read: Callable[[Any], "Config"]) -> "Config":
+        config = read(given)
+        config._given = copy.deepcopy(given)
+        return config
 
 
-def check(config: ml_collections.ConfigDict) -> None:
-    """Check all fields of a config, by themselves and with each other, as they are and as every arm has them.
-
-    Raises:
-      InputError: with a sentence for every fault.
-    """
-    plugins.load(config)  # first: they declare what fields may name
-    found: dict[str, list[str]] = dict.fromkeys(faults(config), [])
-    if not found:
-        found = dict.fromkeys(_of_the_arms(config), [])
-    if not found:
-        for name in config.arms:
-            for fault in faults(arm_config(config, name)):
-                found.setdefault(fault, []).append(name)
-    if found:
-        said = (f"in config.arms.{', '.join(arms)}: {fault}" if arms else fault for fault, arms in found.items())
-        raise InputError("\n".join(said))
-
-
-def arm_config(config: ml_collections.ConfigDict, name: str) -> ml_collections.ConfigDict:
-    """The config with the overrides of ``config.arms.<name>``, whose ``label`` is what the tables call it.
+def validate(values: Mapping[str, Any]) -> Config:
+    """A config of these fields, each sound by itself; its task is of a domain that is registered.
 
     Raises:
-      InputError: if there is no such arm, or it overrides a field that does not exist.
+      pydantic.ValidationError: with all fields that are not sound.
     """
-    if name not in config.arms:
-        raise InputError(f"there is no arm {name!r} in config.arms: choose from {', '.join(sorted(config.arms))}.")
-    merged = ml_collections.ConfigDict(config.to_dict())
-    merged.lock()
-    overrides = config.arms[name].to_dict()
-    overrides.pop("label", None)
-    try:
-        with merged.ignore_type():  # types are checked by the schema, in better sentences
-            merged.update(overrides)
-    except (AttributeError, KeyError) as error:
-        raise InputError(f"config.arms.{name} overrides a field that does not exist: {error}.") from None
-    return merged
-
-
-def faults(config: ml_collections.ConfigDict) -> Iterator[str]:
-    """A sentence for every fault of a config, but its arms'. Contradictions are sought between sound fields only."""
-    try:
-        read = _with_domains(tuple(DOMAINS.values())).model_validate(config.to_dict())
-    except ValidationError as error:
-        yield from sentences(error, _name, list(flatten(config)))
-    else:
-        for said in (_of_the_task(read, config), _of_the_model(read, config), _of_the_method(read, config)):
-            yield from said
+    return _with_domains(tuple(DOMAINS.values())).model_validate(values)
 
 
 @functools.cache
@@ -271,86 +240,3 @@ def _with_domains(kinds: tuple[type[DomainConfig], ...]) -> type[Config]:
     """`Config` for a task of one of these kinds."""
     task: Any = Annotated[functools.reduce(operator.or_, kinds), Field(discriminator="name")]
     return create_model("Config", __base__=Config, task=(task, ...))
-
-
-def _name(path: tuple[Any, ...]) -> str:
-    """The dotted name of a field; the kind of a task or model is no part of it."""
-    kinds = (*DOMAINS, "own", "pretrained")
-    return ".".join(str(part) for i, part in enumerate(path) if not (i == 1 and part in kinds))
-
-
-def _of_the_task(read: Config, config: ml_collections.ConfigDict) -> Iterator[str]:
-    task, gate = read.task, read.gate
-    yield from task.contradictions()
-    if isinstance(task, Drawn) and gate.problems > task.validation_problems:
-        yield (
-            f"gate.problems = {gate.problems}: there are task.validation_problems = {task.validation_problems}; ask "
-            "for fewer."
-        )
-    if isinstance(task, OwnWords) != isinstance(read.model, Own):
-        own = ", ".join(name for name, kind in DOMAINS.items() if issubclass(kind, OwnWords))
-        yield (
-            f"task.name = {task.name!r}: {own} has words of its own, for a model that is pretrained here, and all "
-            "other tasks are for pretrained models: give model.source for those, and only for those."
-        )
-
-
-def _of_the_model(read: Config, config: ml_collections.ConfigDict) -> Iterator[str]:
-    model, lengths, settings = read.model, read.lengths, read.pretrain
-    yield from said(ModelConfig, vocab_size=1, **{name: x for name, x in config.model.items() if name != "source"})
-    documents = {"long_document": lengths.long_document}
-    if isinstance(model, Own):
-        documents["short_document"] = lengths.short_document
-        if settings.warmup_steps + settings.decay_steps > settings.steps:
-            yield (
-                f"pretrain.warmup_steps = {settings.warmup_steps} and pretrain.decay_steps = {settings.decay_steps} "
-                f"are together more than pretrain.steps = {settings.steps}: give fewer."
-            )
-    for name, length in documents.items():
-        if model.context is not None and length - 1 > model.context:
-            yield f"lengths.{name} = {length} exceeds model.context = {model.context} by more than its last token."
-    if [size for _, size in read.mesh].count(-1) > 1:
-        sizes = ", ".join(f"mesh.{axis} = {size}" for axis, size in read.mesh)
-        yield f"{sizes}: only one can be -1, for the devices that the others leave; give the sizes of the others."
-    try:
-        if not any(re.fullmatch(read.lora.targets, name) for name in PROJECTIONS):
-            yield f"lora.targets = {read.lora.targets!r} matches none of {', '.join(PROJECTIONS)}."
-    except re.error as error:
-        yield f"lora.targets = {read.lora.targets!r} is no regular expression ({error}): try '.*_proj'."
-
-
-def _of_the_method(read: Config, config: ml_collections.ConfigDict) -> Iterator[str]:
-    examples = read.generator.examples
-    found = list(method.contradictions(read.generator, read.inner, read.lengths, read.model.context or MOST))
-    yield from found
-    if not found:
-        for fault in said(lambda: try_estimator(make_estimator(config.metagrad), read.inner, examples)):
-            yield fault if fault.startswith("metagrad.") else f"metagrad.options = {config.metagrad.options!r}: {fault}"
-
-
-def _of_the_arms(config: ml_collections.ConfigDict) -> Iterator[str]:
-    """What is wrong with arms and rows of the table, and with their names."""
-    for name, overrides in config.arms.to_dict().items():
-        if not isinstance(label := overrides.pop("label", ""), str):
-            yield f"config.arms.{name}.label = {label!r}: give a text."
-        for group, fields in overrides.items():
-            if group in config and isinstance(config[group], ml_collections.ConfigDict) != isinstance(fields, dict):
-                yield f"config.arms.{name}.{group} = {fields!r}: give a value of the kind that config.{group} is."
-            elif group in SHARED:
-                yield (
-                    f"config.arms.{name}.{group}: all arms share {group}; set config.{group}, or make a study of its "
-                    "own for the arm."
-                )
-            elif group == "model" and (fixed := sorted(set(fields) - set(RUNTIME))):
-                yield (
-                    f"config.arms.{name}.model.{fixed[0]}: all arms train one base; only {', '.join(RUNTIME)} may "
-                    "differ."
-                )
-    named = plugins.load(config)
-    yield from said(lambda: arms.table({name: arm_config(config, name).train.practice for name in config.arms}, named))
-    known = (*arms.declared(named), *config.arms)
-    for row in config.evaluate.skip:
-        if row not in known:
-            yield f"evaluate.skip: {row!r} {not_one_of(known, row)}"
-    if "base" in config.evaluate.skip:
-        yield "evaluate.skip: 'base' is what all others are compared with; leave it in."

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import ml_collections
 from jax.sharding import Mesh
 
 from mass_jax.adapt.learner import Learner
@@ -26,12 +25,13 @@ from mass_jax.parallel import mesh as meshes
 from mass_jax.runtime.checkpoint import Checkpointer
 from mass_jax.runtime.configs import fingerprint, flatten
 from mass_jax.runtime.workdir import check_workdir, open_workdir
-from mass_jax.study import arms, data, plugins, setup
+from mass_jax.study import arms, data, setup
 from mass_jax.study.arms import Arm
+from mass_jax.study.config import arm_config
 from mass_jax.study.lengths import check_lengths
 from mass_jax.study.meta import load_trained, meta_train
 from mass_jax.study.pretrain import identity, pretrain
-from mass_jax.study.schema import arm_config, check
+from mass_jax.study.schema import Config, Own, Pretrained
 from mass_jax.tasks.base import Domain
 from mass_jax.tasks.domain import Splits
 from mass_jax.types import Array, Params
@@ -49,7 +49,7 @@ class Study(NamedTuple):
       base: pretrained parameters.
     """
 
-    config: ml_collections.ConfigDict
+    config: Config
     workdir: Path
     domain: Domain
     method: Method
@@ -63,17 +63,16 @@ class Study(NamedTuple):
 
 
 @contextmanager
-def open_study(config: ml_collections.ConfigDict, workdir: Path) -> Iterator[Study]:
-    """Check the config, make the data, and load or pretrain the base; within it, the mesh of ``config.mesh`` is set.
+def open_study(config: Config, workdir: Path) -> Iterator[Study]:
+    """Make the data, and load or pretrain the base; within it, the mesh of ``config.mesh`` is set.
 
     A base that is pretrained here lies beside the workdir, under a name made of all settings that decide it, so that
     every run with the same settings shares it.
 
     Raises:
-      InputError: the workdir belongs to another config, or the config contradicts itself.
+      InputError: the workdir belongs to another config, or the config asks for what cannot be had.
     """
-    check(config)
-    check_workdir(workdir, config)
+    check_workdir(workdir, config.given)
     with _sentences():
         domain = setup.make_domain(config)
         method = setup.make_method(config, domain)
@@ -84,17 +83,15 @@ def open_study(config: ml_collections.ConfigDict, workdir: Path) -> Iterator[Stu
         yield _opened(config, workdir, domain, method, mesh)
 
 
-def _opened(
-    config: ml_collections.ConfigDict, workdir: Path, domain: Domain, method: Method, mesh: Mesh | None
-) -> Study:
+def _opened(config: Config, workdir: Path, domain: Domain, method: Method, mesh: Mesh | None) -> Study:
     """The study with its data and base; the mesh is set."""
     with _sentences():
         for name in config.arms:  # their checkpoints say whose they are, should config.json be gone
-            Checkpointer(workdir / name / "checkpoints", config=arm_config(config, name)).check_config()
+            Checkpointer(workdir / name / "checkpoints", config=arm_config(config, name).given).check_config()
         splits = _made_once(partial(data.make_splits, config, domain, method))
         check_lengths(config, domain, method.lengths, splits)
-        workdir = open_workdir(workdir, config)  # the first to be written, after all that can be refused
-        if "source" in config.model:
+        workdir = open_workdir(workdir, config.given)  # the first to be written, after all that can be refused
+        if isinstance(config.model, Pretrained):
             places = None if mesh is None else sharding.shardings(mesh, folder.shapes_of(method.model))
             base = source.load_params(config.model.source, method.model, sharding=places)
             return Study(config, workdir, domain, method, splits, base)
@@ -123,18 +120,18 @@ def _made_once(make: Callable[[], Splits]) -> Splits:
         hosts.wait("problems are written")
 
 
-def make_mesh(config: ml_collections.ConfigDict, model: ModelConfig) -> Mesh | None:
+def make_mesh(config: Config, model: ModelConfig) -> Mesh | None:
     """The mesh of ``config.mesh``, which `mesh.entered` sets; None on a single device.
 
     Raises:
       InputError: it does not divide the devices, the model, or a batch of any arm.
     """
-    found = meshes.make(config.mesh)
+    found = meshes.make(dict(config.mesh))
     if found is not None:
         batches = {"evaluate.batch": config.evaluate.batch, "evaluate.checked": config.evaluate.checked}
         batches |= {"gate.problems": config.gate.problems}
-        if "source" not in config.model:
-            batches |= {f"pretrain.{name}": config.pretrain[name] for name in ("short_batch", "long_batch")}
+        if isinstance(config.model, Own):
+            batches |= {f"pretrain.{name}": getattr(config.pretrain, name) for name in ("short_batch", "long_batch")}
         for name in config.arms:
             train = arm_config(config, name).train
             batches |= {
@@ -145,26 +142,27 @@ def make_mesh(config: ml_collections.ConfigDict, model: ModelConfig) -> Mesh | N
     return found
 
 
-def overrides(config: ml_collections.ConfigDict, name: str) -> dict[str, Any]:
+def overrides(config: Config, name: str) -> dict[str, Any]:
     """The fields that ``config.arms.<name>`` names, dotted, each with the value that the arm is trained with."""
-    resolved = flatten(arm_config(config, name))
+    resolved = flatten(arm_config(config, name).given)
     return {field: resolved[field] for field in flatten(config.arms[name]) if field in resolved}
 
 
-def table(config: ml_collections.ConfigDict) -> dict[str, Arm]:
+def table(config: Config) -> dict[str, Arm]:
     """Every row that a study can have: what is declared, and the trained arms of ``config.arms``, with their labels."""
-    rows = arms.table({name: arm_config(config, name).train.practice for name in config.arms}, plugins.load(config))
+    practice = {name: arm_config(config, name).train.practice for name in config.arms}
+    rows = arms.table(practice, config.plugins)
     for name in config.arms:
         trained_with = ", ".join(f"{field} = {value}" for field, value in overrides(config, name).items())
         rows[name] = dataclasses.replace(
             rows[name],
-            label=config.arms[name].get("label") or rows[name].label,
+            label=str(config.arms[name].get("label") or rows[name].label),
             meaning=rows[name].meaning or (f"trained with {trained_with}" if trained_with else ""),
         )
     return rows
 
 
-def named_arm(config: ml_collections.ConfigDict, name: str) -> Arm:
+def named_arm(config: Config, name: str) -> Arm:
     """The row of the config's table, if it can answer what only a prompt is known of.
 
     Raises:
@@ -203,26 +201,26 @@ def make_learner(study: Study, model: str, state: TrainState, recipe: Recipe, ke
     return Learner(actor, state.eta, recipe, pool, key, study.config.evaluate.batch)
 
 
-def base_folder(config: ml_collections.ConfigDict, workdir: Path) -> Path:
+def base_folder(config: Config, workdir: Path) -> Path:
     """Where the base that is pretrained here lies: beside the workdir, one for all runs with its settings."""
     return workdir.parent / "base" / fingerprint(identity(config))
 
 
-def check_base(config: ml_collections.ConfigDict, workdir: Path) -> None:
+def check_base(config: Config, workdir: Path) -> None:
     """Looks whether there is a base.
 
     Raises:
       InputError: it would have to be pretrained.
     """
     folder = base_folder(config, workdir)
-    if "source" not in config.model and not (folder / "0").exists():
+    if isinstance(config.model, Own) and not (folder / "0").exists():
         raise InputError(
             f"There is no base in '{folder}', where that of '{workdir}' belongs: put it back, or pretrain it by "
             "python -m experiments.train with the same --config and --workdir."
         )
 
 
-def check_trained(config: ml_collections.ConfigDict, workdir: Path, name: str) -> None:
+def check_trained(config: Config, workdir: Path, name: str) -> None:
     """Looks whether the training of an arm is finished.
 
     Raises:
@@ -263,5 +261,5 @@ def train_arm(study: Study, name: str) -> TrainState:
         data.replay(config, study.domain, study.splits),
         study.workdir / name,
         label=name,
-        owner=config,
+        owner=config.given,
     )

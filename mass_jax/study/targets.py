@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ml_collections import ConfigDict
+from mass_jax.study.schema import Config
 
 ORACLES = {"oracle_gold_family": "oracle_gain", "oracle_strict": "strict_gain"}
 """Rows whose gain over Base shows that there is headroom, and the field of ``config.gate`` that says how much."""
@@ -16,12 +16,12 @@ ANY = -1.0
 """A gain that asks nothing: the gate is open."""
 
 
-def gains(config: ConfigDict) -> dict[str, float]:
+def gains(config: Config) -> dict[str, float]:
     """The least gain of every oracle."""
-    return {row: config.gate[field] for row, field in ORACLES.items()}
+    return {row: getattr(config.gate, field) for row, field in ORACLES.items()}
 
 
-def targets(config: ConfigDict) -> dict[str, Any]:
+def targets(config: Config) -> dict[str, Any]:
     """See `mass_jax.results.Targets`."""
     return {
         "gains": {row: least for row, least in gains(config).items() if least > ANY},

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from mass_jax.errors import said
-from mass_jax.fields import FORBID, Count, Seed, Several, Text
+from mass_jax.fields import FROZEN, Count, Seed, Several, Text
 from mass_jax.tasks.base import Domain, Problem
 from mass_jax.tasks.procedural import ProceduralConfig
 from mass_jax.types import Tokenizer
@@ -69,7 +69,7 @@ class LanguageTokenizer(Tokenizer, Protocol):
 class DomainConfig(BaseModel, abc.ABC):
     """``config.task`` of one domain. A class that can be registered says its own name: ``name: Literal["poems"]``."""
 
-    model_config = FORBID
+    model_config = FROZEN
     kinds: ClassVar[Kinds] = Kinds()
     collected: ClassVar[bool] = False
     """Its problems are people's: those that ``config.lengths`` do not allow are left out, where drawn ones must fit."""

@@ -2,9 +2,7 @@
 
 from typing import TypeVar, get_args
 
-from ml_collections import ConfigDict
-
-from mass_jax.errors import InputError, not_one_of
+from mass_jax.errors import InputError
 from mass_jax.tasks.arithmetic.domain import Arithmetic
 from mass_jax.tasks.domain import DomainConfig
 from mass_jax.tasks.mathematics.domain import Mathematics
@@ -26,14 +24,3 @@ def register(kind: type[Declared]) -> type[Declared]:
     if DOMAINS.setdefault(names[0], kind) is not kind:
         raise InputError(f"there is a domain {names[0]!r} already: give another name.")
     return kind
-
-
-def read(task: ConfigDict) -> DomainConfig:
-    """``config.task``, whose fields `study.schema` has found sound, as its domain declares it.
-
-    Raises:
-      InputError: there is no such domain.
-    """
-    if task.name not in DOMAINS:
-        raise InputError(f"task.name = {task.name!r} {not_one_of(DOMAINS, task.name)}")
-    return DOMAINS[task.name].model_validate(task.to_dict())

@@ -44,6 +44,8 @@ CASES = {
     ("train", *DEMO, "--config.nonsense=1"): (2, "has no field 'nonsense'"),
     # A field that the file does not name.
     ("train", *DEMO, "--config.inner.problems_at_once=-1"): (2, "inner.problems_at_once = -1: give 0 or more."),
+    ("train", *DEMO, "--config.plugins=nowhere.at_all"): (2, "plugins: the module 'nowhere.at_all' cannot be imported"),
+    ("train", *DEMO, "--config.plugins=3"): (2, "plugins.0 = 3: give a text."),
     ("train", *DEMO, "--config.train.steps=-3"): (2, "train.steps = -3: give 1 or more."),
     ("gate", *DEMO, "--config.metagrad.name=adjiont"): (2, "metagrad.name = 'adjiont'", "Did you mean 'adjoint'?"),
     ("demo", *DEMO, "--config.train.mode=verifer"): (2, "would change nothing"),

@@ -9,12 +9,12 @@ import dataclasses
 import functools
 import zlib
 from collections.abc import Sequence
+from typing import Any
 
 import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 
 from mass_jax import metagrad
 from mass_jax.mass import attribution, scorer
@@ -28,6 +28,7 @@ from mass_jax.models import lora
 from mass_jax.models.config import ModelConfig
 from mass_jax.models.lora import LoraConfig
 from mass_jax.models.tokenizer import WordTokenizer
+from mass_jax.study.schema import Train
 from mass_jax.tasks import pipeline
 from mass_jax.tasks.arithmetic import documents
 from mass_jax.tasks.arithmetic.rules import make_rules
@@ -110,11 +111,11 @@ OUTER = OuterConfig(
 )
 
 
-def train_config(**changes: object) -> ConfigDict:
+def train_config(**changes: Any) -> Train:
     """`OUTER` as the loop reads it, and the loop's own fields."""
     loop = {"steps": 4, "problems": 3, "replay_batch": 2, "save_every": 2}
     loop |= {"spike_factor": 20.0, "spike_window": 20, "spike_patience": 2}
-    return ConfigDict(dataclasses.asdict(OUTER) | loop | changes)
+    return Train(**dataclasses.asdict(OUTER) | loop | changes)
 
 
 @functools.cache

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import jax
 import pytest
-from ml_collections import ConfigDict
 
 from configs import demo
 from mass_jax.errors import InputError
 from mass_jax.models import sharding
 from mass_jax.models.config import ModelConfig
 from mass_jax.parallel import mesh
+from mass_jax.study.config import read
 from mass_jax.study.study import make_mesh
 from tests import programs
 
@@ -50,10 +50,10 @@ def test_what_cannot_be_split_is_named(change: dict, sizes: tuple[int, int, int]
 
 def test_a_single_device_has_no_mesh():
     config = demo.get_config()
-    assert len(jax.devices()) == 1 and make_mesh(config, MODEL) is None
-    config.mesh = ConfigDict({"data": 2, "fsdp": 1, "tensor": 1})
+    assert len(jax.devices()) == 1 and make_mesh(read(config), MODEL) is None
+    config.mesh.data = 2
     with pytest.raises(InputError, match="mesh data 2 x fsdp 1 x tensor 1 does not divide the 1 devices"):
-        make_mesh(config, MODEL)
+        make_mesh(read(config), MODEL)
 
 
 def test_a_run_moves_to_another_mesh_and_goes_on(tmp_path: Path):

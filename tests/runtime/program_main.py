@@ -19,6 +19,7 @@ def read(config):
 
 def optional(config):
     return {
+        "tags": c.Default((), tuple, "of the run"),
         "outer.steps": c.Default(1, int, "named"),
         "outer.chunk": c.Default(None, int, "how much at once"),
         "outer.decay": c.Default(0.5, float, "of the rate"),

@@ -39,7 +39,7 @@ def test_overrides_reach_main_and_the_whole_config_is_printed(program):
     assert (done.returncode, done.stdout) == (0, "ran 0.5 False (3, 4) large\n"), done.stderr
     assert done.stderr.splitlines() == [
         "config x.py:large outer.learning_rate=0.5 flag=False shape=(3, 4) outer.chunk=2",
-        "  flag=False seed=0 shape=[3, 4] size='large'",
+        "  flag=False seed=0 shape=[3, 4] size='large' tags=[]",
         "  outer: chunk=2 decay=0.5 learning_rate=0.5 steps=3",
     ]
 
@@ -53,9 +53,12 @@ def test_what_a_config_does_not_name_is_stored_where_it_is_set(program):
     (workdir / "config.json").write_text(json.dumps(before))
     done = program("--config=x.py", "--config.outer.decay=0.5", "--workdir=before")
     assert done.returncode == 0 and json.loads((workdir / "config.json").read_text()) == before, done.stderr
-    done = program("--config=x.py", "--config.outer.decay=0.25", "--config.outer.chunk=2", "--workdir=before")
+    done = program(
+        "--config=x.py", "--config.outer.decay=0.25", "--config.outer.chunk=2", "--config.tags=new", "--workdir=before"
+    )
     assert done.returncode == 2
     assert "outer.chunk: '<absent>' (there), 2 (now)\n  outer.decay: '<absent>' (there), 0.25 (now)" in done.stderr
+    assert "tags: '<absent>' (there), ['new'] (now)" in done.stderr
 
 
 def test_help_has_the_fields_that_a_config_does_not_name(program):

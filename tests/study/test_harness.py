@@ -6,14 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 
-from configs import smollm2_135m
+from configs import gsm8k_smollm2, smollm2_135m
 from mass_jax.errors import InputError
 from mass_jax.mass.state import TrainState
 from mass_jax.study.arms import ARMS
+from mass_jax.study.config import read
 from mass_jax.study.evaluate import base_state
 from mass_jax.study.evaluator import Evaluator
+from mass_jax.study.schema import Config
 from mass_jax.study.study import Study, open_study, train_arm
 from mass_jax.tasks.base import Problem
 from tests.mass import tiny
@@ -27,7 +28,7 @@ from mass_jax.study.harness import AdaptedLM
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> ConfigDict:
+def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
     """Operators on a tiny model of single bytes."""
     folder = tmp_path_factory.mktemp("model")
     byte_model.write(folder)
@@ -40,11 +41,11 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> ConfigDict:
     config.inner.learning_rate = 5.0
     config.train.steps, config.train.problems = 1, 2
     config.evaluate.batch, config.gate.problems = 3, 10
-    return config.lock()
+    return read(config)
 
 
 @pytest.fixture(scope="module")
-def study(config: ConfigDict, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Study]:
+def study(config: Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Study]:
     with open_study(config, tmp_path_factory.mktemp("runs") / "run") as study:
         yield study
 
@@ -130,9 +131,9 @@ def test_a_local_json_task(study: Study, state: TrainState, tmp_path: Path):
 
 def test_references_score_one(study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     # GSM8K: solutions of several lines, judged by what they end in.
-    config = study.config.copy_and_resolve_references()
-    with config.unlocked():
-        config.task = {"name": "mathematics", "prompts": "gsm8k", "dataset": "gsm8k", "shots": 0}
+    values = gsm8k_smollm2.get_config()
+    values.task.shots, values.model.source = 0, study.config.model.source
+    config = read(values)
     problems = [
         Problem(f"How many are {n} and {n}?", f"Add them.\n{n} + {n} = {2 * n}\n#### {2 * n}", (), 0, -1)
         for n in (1, 2)
@@ -201,7 +202,7 @@ def test_a_task_that_cannot_be_loaded_is_a_sentence(
 
 
 @pytest.fixture(scope="module")
-def hf(config: ConfigDict):
+def hf(config: Config):
     """The harness's own model, of the same weights."""
     pytest.importorskip("transformers")
     from lm_eval.models.huggingface import HFLM

@@ -6,6 +6,7 @@ import pytest
 
 from mass_jax.errors import InputError
 from mass_jax.study.lengths import check_lengths
+from mass_jax.study.schema import validate
 from mass_jax.tasks.domain import Splits
 from tests.mass import tiny
 from tests.study.test_schema import get_config
@@ -15,8 +16,8 @@ SPLITS = Splits(PROBLEMS * 40, PROBLEMS, PROBLEMS, PROBLEMS)
 
 
 def check(field: str, value: int) -> None:
-    config = get_config("demo", task__rules=len(tiny.RULES), **{f"lengths__{field}": value})
-    own = {name: config.lengths[name] for name in tiny.LENGTHS.__dataclass_fields__}
+    config = validate(get_config("demo", task__rules=len(tiny.RULES), **{f"lengths__{field}": value}).to_dict())
+    own = {name: getattr(config.lengths, name) for name in tiny.LENGTHS.__dataclass_fields__}
     check_lengths(config, tiny.DOMAIN, dataclasses.replace(tiny.LENGTHS, **own), SPLITS)
 
 

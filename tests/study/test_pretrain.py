@@ -9,15 +9,17 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 
+from configs import smoke
 from mass_jax.models import decoder
 from mass_jax.runtime import checkpoint
 from mass_jax.runtime.checkpoint import Checkpointer, CheckpointError
 from mass_jax.runtime.guard import NonFiniteError
 from mass_jax.runtime.metrics import read_metrics
 from mass_jax.study import pretrain as module
+from mass_jax.study.config import read
 from mass_jax.study.pretrain import identity, pretrain
+from mass_jax.study.schema import Config
 from mass_jax.tasks import pipeline
 from mass_jax.tasks.arithmetic.documents import document_writer
 from mass_jax.types import Params
@@ -36,9 +38,12 @@ def often_and_quick() -> Iterator[None]:
         jax.config.update("jax_disable_most_optimizations", before)
 
 
-def make_config(**changes: Any) -> ConfigDict:
-    settings = {"steps": 4, "learning_rate": 0.02, "adam_ratio": 0.3, "warmup_steps": 1, "decay_steps": 1}
-    return ConfigDict({"seed": 0, "task": {"rules": 12}, "model": {"width": 16}, "pretrain": settings | changes})
+def make_config(learning_rate: float = 0.02, **changes: Any) -> Config:
+    config = smoke.get_config()
+    config.pretrain.update({"steps": 4, "adam_ratio": 0.3, "warmup_steps": 1, "decay_steps": 1} | changes)
+    sound = read(config)
+    # NaN, too, which `read` refuses.
+    return sound.model_copy(update={"pretrain": sound.pretrain.model_copy(update={"learning_rate": learning_rate})})
 
 
 def run(workdir: Path, base_dir: Path, kill_at: int | None = None, **changes: Any) -> Params:
@@ -109,10 +114,12 @@ def test_a_state_without_numbers_is_never_saved_nor_is_its_base(tmp_path: Path, 
 
 
 def test_the_identity_is_all_that_decides_the_base():
-    one, other = make_config(), make_config()
-    other.report = "x"
-    assert identity(one) == identity(other)
-    for change in ({"seed": 1}, {"task": {"rules": 13}}, {"model": {"width": 8}}, {"pretrain": {"steps": 5}}):
-        changed = make_config()
-        changed.update(change)
-        assert identity(changed) != identity(one)
+    def identified(**changes: Any) -> dict:
+        config = smoke.get_config()
+        config.update(changes)
+        return identity(read(config))
+
+    given = smoke.get_config().to_dict()
+    assert identified(train={"steps": 7}) == {name: given[name] for name in ("task", "model", "pretrain", "seed")}
+    for change in ({"seed": 1}, {"task": {"rules": 13}}, {"model": {"width": 32}}, {"pretrain": {"steps": 201}}):
+        assert identified(**change) != identified()

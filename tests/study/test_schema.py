@@ -15,6 +15,7 @@ from mass_jax import metagrad
 from mass_jax.errors import InputError
 from mass_jax.models.config import ModelConfig
 from mass_jax.study import schema
+from mass_jax.study.config import faults, read
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = sorted(path.stem for path in (ROOT / "configs").glob("*.py") if path.stem != "__init__")
@@ -169,19 +170,19 @@ def test_a_wrong_value_is_a_sentence_and_a_sound_one_is_not(name: str, field: st
     kinds = (f"{config.task.name}: ", "pretrained: " * ("source" in config.model), "")
     sound = next(SOUND[kind + field] for kind in kinds if kind + field in SOUND)
     for label, value in WRONG.items():
-        said = "\n".join(schema.faults(get_config(name, **{field.replace(".", "__"): value})))
+        said = "\n".join(faults(get_config(name, **{field.replace(".", "__"): value}).to_dict()))
         assert (not said) == (label in sound), f"{field} = {label}: {said or 'accepted'}"
         assert not said or field in said, f"{field} = {label}: {said}"
 
 
 @pytest.mark.parametrize("name", sorted(n for n, kind in metagrad.ESTIMATORS.items() if kind.needs_cotangent))
 def test_every_estimator_passes_as_it_is(name: str):
-    schema.check(get_config("demo", metagrad__name=name))
+    read(get_config("demo", metagrad__name=name))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_config_passes(name: str):
-    schema.check(get_config(name).lock())
+    read(get_config(name).lock())
 
 
 def test_the_fields_of_a_model_are_a_models():
@@ -252,5 +253,5 @@ def test_the_fields_of_a_model_are_a_models():
 )
 def test_fields_that_contradict_each_other_are_a_sentence(changes: dict, words: str):
     with pytest.raises(InputError, match=re.compile(words, re.DOTALL)) as caught:
-        schema.check(get_config("demo", **changes).lock())
+        read(get_config("demo", **changes).lock())
     assert "pydantic" not in str(caught.value)

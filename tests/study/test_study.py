@@ -22,6 +22,7 @@ from mass_jax.reporting.report import write_report
 from mass_jax.runtime.results import merge
 from mass_jax.study import study as study_module
 from mass_jax.study.arms import DIRECT
+from mass_jax.study.config import read
 from mass_jax.study.evaluate import base_state, write_results
 from mass_jax.study.evaluator import Evaluator
 from mass_jax.study.study import base_folder, check_base, load_arm, method_for, open_study, train_arm
@@ -119,7 +120,7 @@ def test_the_whole_study_runs(
     with config.unlocked():
         config.arms.mine = {"label": "My own", "train": {"mode": "gold", "kl_weight": 0.0}}
         config.arms.linear = {"scorer": {"kind": "linear"}, "train": {"practice": False}}
-    study = enter(open_study(config, tmp_path / "run"))
+    study = enter(open_study(read(config), tmp_path / "run"))
     assert (len(study.splits.train), len(study.splits.test)) == (8, 5)
     assert study.method.model.width == 16
     assert study.domain.stops, "no chat template: prompted as a base model"
@@ -203,7 +204,7 @@ def test_the_whole_study_runs(
     config.inner.learning_rate = 0.125
     with (
         pytest.raises(InputError, match=r"another config, differing in:\n  inner.learning_rate: .* 0.125 \(now\)"),
-        open_study(config, study.workdir),
+        open_study(read(config), study.workdir),
     ):
         pass
     assert not (study.workdir / "config.json").exists()
@@ -217,13 +218,13 @@ def test_data_or_weights_that_cannot_be_had_are_a_sentence(
 
     with monkeypatch.context() as patch:
         patch.setattr(fetch, "files", offline)
-        with pytest.raises(InputError, match="train.jsonl cannot be fetched"), open_study(config, tmp_path / "a"):
+        with pytest.raises(InputError, match="train.jsonl cannot be fetched"), open_study(read(config), tmp_path / "a"):
             pass
     shutil.copytree(model, tmp_path / "model")
     weights = tmp_path / "model" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:500])
     config.model.source = str(tmp_path / "model")
-    with pytest.raises(InputError, match="model.safetensors cannot be read"), open_study(config, tmp_path / "b"):
+    with pytest.raises(InputError, match="model.safetensors cannot be read"), open_study(read(config), tmp_path / "b"):
         pass
 
 
@@ -232,17 +233,17 @@ def test_an_unknown_task_or_model_is_a_sentence(config: ConfigDict, tmp_path: Pa
         config.task.name = "poetry"
     with (
         pytest.raises(InputError, match="task.name = 'poetry' is not one of arithmetic, operators, mathematics"),
-        open_study(config, tmp_path / "a"),
+        open_study(read(config), tmp_path / "a"),
     ):
         pass
     config.task.name = "mathematics"
     config.metagrad.name = "adjiont"
-    with pytest.raises(InputError, match="adjiont"), open_study(config, tmp_path / "a"):
+    with pytest.raises(InputError, match="adjiont"), open_study(read(config), tmp_path / "a"):
         pass
     assert not (tmp_path / "a").exists(), "a typo does not claim the directory"
     config.metagrad.name = "adjoint"
     config.model.source = str(tmp_path / "nowhere")
-    with pytest.raises(InputError, match="there is no model at"), open_study(config, tmp_path / "b"):
+    with pytest.raises(InputError, match="there is no model at"), open_study(read(config), tmp_path / "b"):
         pass
 
 
@@ -252,10 +253,10 @@ def test_an_evaluation_pretrains_no_base(tmp_path: Path):
         config.arms = ConfigDict()
     workdir = tmp_path / "run"
     with pytest.raises(InputError, match="There is no base in .*: put it back, or pretrain it by"):
-        evaluate.main(config, workdir)
+        evaluate.main(read(config), workdir)
     assert list(tmp_path.iterdir()) == [], "nothing is written"
-    (base_folder(config, workdir) / "0").mkdir(parents=True)
-    check_base(config, workdir)
+    (base_folder(read(config), workdir) / "0").mkdir(parents=True)
+    check_base(read(config), workdir)
 
 
 def test_a_study_leaves_the_mesh_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -264,13 +265,13 @@ def test_a_study_leaves_the_mesh_as_it_was(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(mesh, "make", lambda wanted: next(meshes))
     monkeypatch.setattr(study_module, "_opened", lambda *_: jax.sharding.get_mesh())
     config = smoke.get_config().lock()
-    with open_study(config, tmp_path / "a") as a:
+    with open_study(read(config), tmp_path / "a") as a:
         assert partition.active()
-        with pytest.raises(ValueError, match="its own"), open_study(config, tmp_path / "b") as b:
+        with pytest.raises(ValueError, match="its own"), open_study(read(config), tmp_path / "b") as b:
             assert jax.sharding.get_mesh() is b
             raise ValueError("its own")
         assert jax.sharding.get_mesh() is a
     assert not partition.active()
-    with open_study(config, tmp_path / "c"):
+    with open_study(read(config), tmp_path / "c"):
         assert partition.active()
     assert not partition.active()
