@@ -1,7 +1,8 @@
 """Modules of your own: what ``config.plugins`` names is imported before a config is checked.
 
-Such a module registers what the config then uses: an arm, a source of practice, a scorer, a domain. The names are in
-the config, and so in ``config.json``: every process, a resumed run and a loaded model import the same modules.
+Such a module registers what the config then uses: an arm, a source of practice, a scorer, an estimator, a domain. The
+names are in the config, and so in ``config.json``: every process, a resumed run and a loaded model import the same
+modules.
 """
 
 import hashlib

@@ -22,7 +22,7 @@ class SumsTask:
         return " ".join([*(f"{e.prompt} = {e.solution} ;" for e in shown), prompt, "="])
 
     def synthesis_prompt(self, problem: Problem) -> str:
-        return f"{problem.prompt} ;"
+        return ""  # what it is pretrained on are sums: it begins one
 
     def written(self, problem: Problem, practice: Practice) -> str:
         return f"{practice.prompt} = {practice.solution}"
