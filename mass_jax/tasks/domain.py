@@ -12,8 +12,8 @@ from pydantic import BaseModel
 
 from mass_jax.errors import said
 from mass_jax.fields import FROZEN, Count, Seed, Several, Text
+from mass_jax.tasks import procedural
 from mass_jax.tasks.base import Domain, Problem
-from mass_jax.tasks.procedural import ProceduralConfig
 from mass_jax.types import Tokenizer
 
 
@@ -137,8 +137,13 @@ class Drawn(DomainConfig):
     data_dir: Text
 
     @abc.abstractmethod
-    def data(self) -> ProceduralConfig:
+    def data(self) -> procedural.ProceduralConfig:
         """Which problems; nothing is read or written."""
+
+    def load(self, split: str) -> Sequence[Problem]:
+        """See `DomainConfig`."""
+        data = self.data()
+        return procedural.load(data, split, self.data_dir or None) if split in data.splits else ()
 
     def contradictions(self) -> Iterator[str]:
         """Those of the data."""

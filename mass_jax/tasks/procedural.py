@@ -52,6 +52,8 @@ class ProceduralConfig(tfds.core.BuilderConfig):
     splits: ClassVar[tuple[str, ...]] = ("train", "validation", "test")
     most_per_family: ClassVar[int]
     """Problems of a held-out split about one rule, far fewer than there are."""
+    builder: ClassVar[type["ProceduralBuilder"]]
+    """Writes the problems, into a folder of its own name."""
 
     name: str = dataclasses.field(init=False, default="")
     rules: int
@@ -104,6 +106,10 @@ class ProceduralConfig(tfds.core.BuilderConfig):
 
     def canonical(self, prompt: str) -> str:
         """The same for all prompts of the same content."""
+        raise NotImplementedError
+
+    def facts(self, prompt: str) -> tuple[str, ...]:
+        """What a prompt states to be true."""
         raise NotImplementedError
 
 
@@ -160,20 +166,12 @@ class ProceduralBuilder(tfds.core.GeneratorBasedBuilder):
             )
 
 
-def load(
-    builder: type[ProceduralBuilder],
-    config: ProceduralConfig,
-    split: str,
-    facts: store.Facts,
-    data_dir: str | Path | None = None,
-) -> tuple[Problem, ...]:
+def load(config: ProceduralConfig, split: str, data_dir: str | Path | None = None) -> tuple[Problem, ...]:
     """One split, in the order in which it was drawn; it is written first if it is not there yet.
 
     Args:
-      builder: the domain's.
       config: what to draw.
       split: one of ``config.splits``.
-      facts: reads a problem's facts from its prompt.
       data_dir: where TFDS keeps its data; `store.DATA_DIR` where not given.
 
     Raises:
@@ -182,5 +180,5 @@ def load(
     if split not in config.splits:
         raise ValueError(f"there is no split {split!r}: choose one of {', '.join(config.splits)}.")
     root = Path(data_dir or store.DATA_DIR).expanduser()
-    prepared = store.prepared(lambda: builder(config=config, data_dir=root, file_format="array_record"))
-    return tuple(store.problem(row, facts) for row in store.rows(prepared, split))
+    prepared = store.prepared(lambda: config.builder(config=config, data_dir=root, file_format="array_record"))
+    return tuple(store.problem(row, config.facts) for row in store.rows(prepared, split))

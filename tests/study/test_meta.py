@@ -2,7 +2,6 @@
 
 import json
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -26,6 +25,7 @@ from mass_jax.tasks.mathematics.grading import Grader
 from mass_jax.tasks.mathematics.task import MathematicsTask
 from mass_jax.types import Params
 from tests.mass import tiny
+from tests.mass.conftest import quick_compilation  # noqa: F401 (fixture)
 from tests.runtime.killing import Killed, Stream
 
 
@@ -35,14 +35,6 @@ def documents(kill_at: int | None) -> Stream:
     return Stream(
         pipeline.document_batches(problems, write, tokenizer, length=24, batch_size=2, seed=1, ahead=0), kill_at
     )
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation() -> Iterator[None]:
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
 
 
 def train(

@@ -4,9 +4,9 @@ import pytest
 
 from mass_jax.tasks import procedural
 from mass_jax.tasks.arithmetic import documents
-from mass_jax.tasks.arithmetic.builder import SPLITS, MassArithmetic, load
+from mass_jax.tasks.arithmetic.builder import SPLITS, MassArithmetic
 from mass_jax.tasks.arithmetic.rules import make_rules
-from mass_jax.tasks.procedural import HELD_OUT, draw_splits
+from mass_jax.tasks.procedural import HELD_OUT, draw_splits, load
 from tests.tasks.helpers import SMALL, small_config, small_splits
 
 TINY = dict(pretrain_problems=60, train_problems=15, validation_problems=5, test_problems=12)

@@ -1,4 +1,4 @@
-"""The domain's data on disk: a TFDS builder (array_record files, no TensorFlow), and `load`, which reads it.
+"""The domain's data on disk: a TFDS builder (array_record files, no TensorFlow) and what it draws.
 
 `pretrain` is about all rules, so no prompt of `validation` or `test` is in it (nor in `train`), whatever the order of
 its pairs and queries.
@@ -6,7 +6,6 @@ its pairs and queries.
 
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -20,6 +19,13 @@ from mass_jax.tasks.base import Problem
 SPLITS = ("pretrain", *procedural.ProceduralConfig.splits)
 
 
+class MassArithmetic(procedural.ProceduralBuilder):
+    """Hidden polynomial rules mod 11. Build with ``MassArithmetic(config=ArithmeticConfig(...), data_dir=...)``."""
+
+    VERSION = tfds.core.Version("1.0.0")  # raise it when the same configuration would draw other problems
+    RELEASE_NOTES = {"1.0.0": "First release."}
+
+
 @dataclasses.dataclass(eq=False, kw_only=True)
 class ArithmeticConfig(procedural.ProceduralConfig):
     """See `procedural.ProceduralConfig`.
@@ -29,6 +35,7 @@ class ArithmeticConfig(procedural.ProceduralConfig):
     """
 
     splits: ClassVar[tuple[str, ...]] = SPLITS
+    builder: ClassVar[type[procedural.ProceduralBuilder]] = MassArithmetic
     most_per_family: ClassVar[int] = 200  # a rule has some thousands of each difficulty
 
     rules: int = 200
@@ -51,14 +58,6 @@ class ArithmeticConfig(procedural.ProceduralConfig):
         """See `documents.canonical`."""
         return documents.canonical(prompt)
 
-
-class MassArithmetic(procedural.ProceduralBuilder):
-    """Hidden polynomial rules mod 11. Build with ``MassArithmetic(config=ArithmeticConfig(...), data_dir=...)``."""
-
-    VERSION = tfds.core.Version("1.0.0")  # raise it when the same configuration would draw other problems
-    RELEASE_NOTES = {"1.0.0": "First release."}
-
-
-def load(config: ArithmeticConfig, split: str, data_dir: str | Path | None = None) -> tuple[Problem, ...]:
-    """One split; see `procedural.load`."""
-    return procedural.load(MassArithmetic, config, split, documents.facts, data_dir)
+    def facts(self, prompt: str) -> tuple[str, ...]:
+        """See `documents.facts`."""
+        return documents.facts(prompt)

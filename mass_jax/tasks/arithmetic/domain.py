@@ -7,7 +7,7 @@ from mass_jax.fields import Count
 from mass_jax.tasks.arithmetic import builder, documents
 from mass_jax.tasks.arithmetic.rules import make_rules, vocabulary
 from mass_jax.tasks.arithmetic.task import ArithmeticTask
-from mass_jax.tasks.base import Domain, Problem
+from mass_jax.tasks.base import Domain
 from mass_jax.tasks.domain import Documents, Drawn, Kinds, OwnWords, Splits, own_fields
 from mass_jax.types import Tokenizer
 
@@ -31,10 +31,6 @@ class Arithmetic(Drawn, OwnWords):
     def data(self) -> builder.ArithmeticConfig:
         """See `Drawn`."""
         return builder.ArithmeticConfig(**own_fields(self, builder.ArithmeticConfig))
-
-    def load(self, split: str) -> Sequence[Problem]:
-        """See `DomainConfig`."""
-        return builder.load(self.data(), split, self.data_dir or None)
 
     def documents(self, domain: Domain, splits: Splits, kinds: Sequence[str]) -> Documents:
         """Drawn anew around problems of all rules; none poses a problem of the validation or the test split."""

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -43,10 +42,18 @@ def facts(prompt: str) -> tuple[str, ...]:
     return tuple(prompt.split("\n")[:-1])
 
 
+class MassOperators(procedural.ProceduralBuilder):
+    """Hidden operators. Build with ``MassOperators(config=OperatorsConfig(...), data_dir=...)``."""
+
+    VERSION = tfds.core.Version("1.0.0")  # raise it when the same configuration would draw other problems
+    RELEASE_NOTES = {"1.0.0": "First release."}
+
+
 @dataclasses.dataclass(eq=False, kw_only=True)
 class OperatorsConfig(procedural.ProceduralConfig):
     """See `procedural.ProceduralConfig`."""
 
+    builder: ClassVar[type[procedural.ProceduralBuilder]] = MassOperators
     most_per_family: ClassVar[int] = 200  # a rule has some millions
 
     rules: int = 66
@@ -68,14 +75,6 @@ class OperatorsConfig(procedural.ProceduralConfig):
         """The prompt with its lines sorted."""
         return "\n".join([*sorted(facts(prompt)), prompt.rpartition("\n")[2]])
 
-
-class MassOperators(procedural.ProceduralBuilder):
-    """Hidden operators. Build with ``MassOperators(config=OperatorsConfig(...), data_dir=...)``."""
-
-    VERSION = tfds.core.Version("1.0.0")  # raise it when the same configuration would draw other problems
-    RELEASE_NOTES = {"1.0.0": "First release."}
-
-
-def load(config: OperatorsConfig, split: str, data_dir: str | Path | None = None) -> tuple[Problem, ...]:
-    """One split; see `procedural.load`."""
-    return procedural.load(MassOperators, config, split, facts, data_dir)
+    def facts(self, prompt: str) -> tuple[str, ...]:
+        """See the function of that name."""
+        return facts(prompt)

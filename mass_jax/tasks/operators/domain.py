@@ -1,9 +1,8 @@
 """The declaration of operators; see `tasks.domain`."""
 
-from collections.abc import Sequence
 from typing import Literal
 
-from mass_jax.tasks.base import Domain, Problem
+from mass_jax.tasks.base import Domain
 from mass_jax.tasks.domain import Drawn, LanguageTokenizer, own_fields
 from mass_jax.tasks.operators import builder
 from mass_jax.tasks.operators.rules import make_rules
@@ -22,8 +21,3 @@ class Operators(Drawn):
     def data(self) -> builder.OperatorsConfig:
         """See `Drawn`."""
         return builder.OperatorsConfig(**own_fields(self, builder.OperatorsConfig))
-
-    def load(self, split: str) -> Sequence[Problem]:
-        """See `DomainConfig`."""
-        chosen = self.data()
-        return builder.load(chosen, split, self.data_dir or None) if split in chosen.splits else ()

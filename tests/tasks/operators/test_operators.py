@@ -5,10 +5,10 @@ import pytest
 
 from mass_jax.tasks.base import MALFORMED, KnowsFamily, Practice, Problem, ShowsExamples
 from mass_jax.tasks.operators import builder
-from mass_jax.tasks.operators.builder import PAIRS, OperatorsConfig, draw_problem, facts, load
+from mass_jax.tasks.operators.builder import PAIRS, OperatorsConfig, draw_problem, facts
 from mass_jax.tasks.operators.rules import INNER, OUTER, SHOWN, Rule, make_rules
 from mass_jax.tasks.operators.task import OperatorsTask
-from mass_jax.tasks.procedural import draw_splits
+from mass_jax.tasks.procedural import draw_splits, load
 
 RULE = Rule("max", "x + 1")
 TASK = OperatorsTask((RULE, Rule("product", "x")))
