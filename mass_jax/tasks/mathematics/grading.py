@@ -6,7 +6,6 @@ What `exact.compare` decides never leaves this process. The rest goes to a `sand
 
 import dataclasses
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Self
 
 from absl import logging
@@ -95,9 +94,7 @@ class Grader:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _judge(self, pairs: list[tuple[str, str]]) -> dict[tuple[str, str], Verdict]:
