@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -56,7 +57,13 @@ def pids(grader: Grader) -> list[int]:
 
 
 @pytest.fixture
-def at_send(monkeypatch) -> Callable:
+def sums(monkeypatch) -> None:
+    """Workers that start at once: they compare sums, and import nothing."""
+    monkeypatch.setattr(equivalence, "__file__", str(Path(__file__).with_name("sums.py")))
+
+
+@pytest.fixture
+def at_send(monkeypatch, sums) -> Callable:
     """Calls ``act(worker)`` just before, and ``then(worker)`` just after, each of the first ``times`` comparisons.
 
     What happens to a worker while it computes must not depend on whether a test finds the time to look.
@@ -190,14 +197,14 @@ def test_an_answer_that_kills_its_worker_twice_is_not_judged(at_send):
         assert grader.counts == grading.Counts(deaths=2, unjudged=1)
 
 
-def test_workers_killed_while_idle_lose_nothing():
+def test_workers_killed_while_idle_lose_nothing(sums):
     with Grader(workers=1) as grader:
         grader.grade("x+1", "1+x")
         kill(*grader._pool._workers)
         assert all(verdict.correct for verdict in grader.grade_many([("x+3", "3+x"), ("x+4", "4+x")]))
 
 
-def test_closing_ends_the_workers_and_the_grader_can_be_used_again():
+def test_closing_ends_the_workers_and_the_grader_can_be_used_again(sums):
     grader = Grader(workers=1)
     grader.grade("x+1", "1+x")
     before = pids(grader)
@@ -208,7 +215,7 @@ def test_closing_ends_the_workers_and_the_grader_can_be_used_again():
     grader.close()
 
 
-def test_an_interruption_leaves_no_stale_answer(monkeypatch):
+def test_an_interruption_leaves_no_stale_answer(monkeypatch, sums):
     def interrupted(self):
         raise KeyboardInterrupt
 
