@@ -4,14 +4,16 @@ import jax
 
 from mass_jax.mass import inner
 from mass_jax.mass.actor import Actor
-from mass_jax.mass.attribution import Adapted, Weighed
+from mass_jax.mass.attribution import PATH_POINTS, Adapted, CreditAt, Weighed
 from mass_jax.mass.calls import FORWARD, GRADIENT, HESSIAN, TANGENT, TRAIN, Asked, Call, Kind
 from mass_jax.mass.method import Method
+from mass_jax.mass.objective import UpdateData
 from mass_jax.mass.packing import PracticeArrays
+from mass_jax.mass.scorer import Scores
 from mass_jax.mass.scorers.base import flat
 from mass_jax.mass.scorers.registry import SCORERS
 from mass_jax.mass.state import OuterConfig
-from mass_jax.mass.update import UpdateData
+from mass_jax.mass.update import halving
 from mass_jax.metagrad import Adjoint
 from mass_jax.models.config import ModelConfig
 from mass_jax.models.sampling import Prompts, SamplingSpec, State
@@ -56,9 +58,7 @@ def adapt(actor: Actor, eta: Params, adapter: PyTree, practice: PracticeArrays) 
     """Of `attribution.score_and_adapt`."""
     method, estimator = actor.method, _modelled(actor.method)
     scored = SCORERS[method.scorer.kind].asked(practice)
-    rows, steps = practice.valid_PxM.shape[0], method.inner.steps
-    trained = _practice(method, GRADIENT, steps, estimator.microbatch, practice.examples, rows)
-    return Asked((*scored, trained))
+    return Asked((*scored, _inner_run(method, estimator, practice.examples)))
 
 
 def losses(actor: Actor, adapters: PyTree, asked_PxS: Weighed) -> Asked:
@@ -70,30 +70,62 @@ def attribute(actor: Actor, adapted: Adapted, examples: Sequences, asked_PxS: We
     """Of `attribution.attribute`."""
     method, estimator = actor.method, _modelled(actor.method)
     rows, steps = asked_PxS.coefficients.shape[0], method.inner.steps
-    size = estimator.hvp_microbatch or estimator.microbatch
-    products = [_practice(method, TANGENT, 1, size, examples, rows)]
-    if steps > 1 or estimator.init_grad:
-        products.append(_practice(method, HESSIAN, steps - 1, size, examples, rows))
-    return Asked((_outer(method, GRADIENT, asked_PxS), *products), adapters=rows * (2 + steps))
+    return Asked(_attribution(method, estimator, examples, asked_PxS), adapters=rows * (2 + steps))
+
+
+def credit(
+    actor: Actor, at: CreditAt, adapter: PyTree, scores: Scores, practice: PracticeArrays, asked_PxS: Weighed
+) -> Asked:
+    """Of `attribution.credit`."""
+    method, estimator = actor.method, _modelled(actor.method)
+    points = PATH_POINTS if at.path else 1
+    run = _inner_run(method, estimator, practice.examples)
+    calls = (run, *_attribution(method, estimator, practice.examples, asked_PxS))
+    return Asked(tuple(call._replace(times=points * call.times) for call in calls))
 
 
 def generator(
     actor: Actor, config: OuterConfig, opt_state: OptState, base: Params, data: UpdateData, limit: Array
 ) -> Asked:
     """Of `update.update_model`."""
+    count = config.microbatches
 
-    def train(sequences: Sequences, kind: Kind = TRAIN) -> Call:
-        count, length = flat(sequences)
-        return Call(kind, count // config.microbatches, length - 1, times=config.microbatches)
+    def train(sequences: Sequences, kind: Kind = TRAIN, parts: int = count) -> Call:
+        rows, length = flat(sequences)
+        return Call(kind, rows // parts, length - 1, times=parts)
 
-    calls = [train(batch.sequences) for batch in data.experience]
+    calls = []
+    for i, sampled in enumerate(data.sampled(actor, config)):
+        sequences = sampled.batch.sequences
+        if i == 0:  # in halves, and with its distance from the base
+            parts = halving(config, sampled)[1]
+            calls += [train(sequences, kind, parts) for kind in (TRAIN, FORWARD)]
+        else:
+            calls.append(train(sequences))
     if data.solve is not None:
         calls.append(train(data.solve))
     if config.replay_weight:
         calls.append(train(data.documents))
     if config.kl_weight:
         calls += [train(data.documents), train(data.documents, FORWARD)]
-    return Asked(tuple(calls), copies=4)
+    kept = sum(leaf.size for leaf in jax.tree.leaves(opt_state))
+    return Asked(tuple(calls), copies=2 + kept / sum(leaf.size for leaf in jax.tree.leaves(actor.params)))
+
+
+def _inner_run(method: Method, estimator: Adjoint, examples: Sequences) -> Call:
+    """The inner steps of every problem."""
+    rows, steps = examples.tokens.shape[0], method.inner.steps
+    return _practice(method, GRADIENT, steps, estimator.microbatch, examples, rows)
+
+
+def _attribution(method: Method, estimator: Adjoint, examples: Sequences, asked_PxS: Weighed) -> tuple[Call, ...]:
+    """The outer gradient, pulled back through the inner steps."""
+    steps, rows = method.inner.steps, asked_PxS.coefficients.shape[0]
+    size = estimator.hvp_microbatch or estimator.microbatch
+    products = [_practice(method, TANGENT, 1, size, examples, rows)]
+    if steps > 1 or estimator.init_grad:
+        products.append(_practice(method, HESSIAN, steps - 1, size, examples, rows))
+    return (_outer(method, GRADIENT, asked_PxS), *products)
 
 
 def _practice(method: Method, kind: Kind, steps: int, size: int | None, examples: Sequences, rows: int) -> Call:

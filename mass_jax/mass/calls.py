@@ -73,12 +73,12 @@ class Asked(NamedTuple):
 
     Attributes:
       calls: of the model.
-      copies: of the parameters among its arguments; the optimiser's state counts as two.
+      copies: of the parameters among its arguments; of the optimiser's state as many as it is worth.
       adapters: how many adapters' worth of bytes lie among its arguments.
       cached: sequences whose keys and values lie among its arguments, and slots of each.
     """
 
     calls: tuple[Call, ...]
-    copies: int = 1
+    copies: float = 1
     adapters: int = 0
     cached: tuple[int, int] = (0, 0)

@@ -13,6 +13,9 @@ from mass_jax.models.sampling import Prompts, SamplingSpec, sample
 from mass_jax.tasks.base import Problem
 from mass_jax.types import Array, PyTree, Sequences
 
+ATTEMPTED_AT = 1.0
+"""The temperature of solutions that are sampled to learn from them."""
+
 
 class Completions(NamedTuple):
     """S completions of each of P prompts, on the host.
@@ -20,7 +23,7 @@ class Completions(NamedTuple):
     Attributes:
       texts: P lists of S, each up to its first stop string.
       sequences: prompt and completion, [P, S, T]; the target is the completion.
-      log_probs_PxS: float, log-probability of each completion when it was sampled.
+      log_probs_PxS: float, log-probability of each completion where it was drawn from.
     """
 
     texts: list[list[str]]
@@ -76,6 +79,11 @@ def writing(actor: Actor) -> SamplingSpec:
     """How practice is sampled."""
     settings = actor.method.generator
     return _spec(actor, settings.examples, actor.method.lengths.synthesis, settings.temperature, settings.top_p)
+
+
+def attempting(actor: Actor, samples: int) -> SamplingSpec:
+    """How solutions are sampled that are learned from."""
+    return solving(actor, samples, ATTEMPTED_AT)
 
 
 def solving(actor: Actor, samples: int, temperature: float) -> SamplingSpec:

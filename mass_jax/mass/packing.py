@@ -9,6 +9,7 @@ import numpy as np
 
 from mass_jax.models import decoder
 from mass_jax.models.config import ModelConfig
+from mass_jax.models.cross_entropy import OWN, Draw
 from mass_jax.models.sampling import bucket
 from mass_jax.parallel import hosts
 from mass_jax.types import AnyArray, Array, Params, PyTree, Sequences, Tokenizer
@@ -91,11 +92,16 @@ def join(prompts: np.ndarray, lengths: np.ndarray, completions: np.ndarray, mask
     return Sequences(tokens, target)
 
 
-def target_log_probs(config: ModelConfig, params: Params, adapter: PyTree, sequences: Sequences) -> tuple[Array, Array]:
-    """Sum of log p(token | before) over each sequence's target, and the number of target tokens; both float [B]."""
+def target_log_probs(
+    config: ModelConfig, params: Params, adapter: PyTree, sequences: Sequences, draw: Draw = OWN
+) -> tuple[Array, Array]:
+    """Sum of log p(token | before) over each sequence's target, and the number of target tokens; both float [B].
+
+    The probabilities are those that tokens have if they are drawn as ``draw`` says.
+    """
     chex.assert_rank(sequences.tokens, 2)
     chex.assert_equal_shape(sequences)
-    log_probs = decoder.token_log_probs(config, params, adapter, jnp.asarray(sequences.tokens))
+    log_probs = decoder.token_log_probs(config, params, adapter, jnp.asarray(sequences.tokens), draw)
     # Log-probabilities begin at the second token: nothing predicts the first.
     target = sequences.target[:, 1:].astype(log_probs.dtype)
     return jnp.sum(log_probs * target, axis=-1), jnp.sum(target, axis=-1)

@@ -1,4 +1,4 @@
-"""Policy gradients (docs/method.md, steps 4 and 6): group-normalised advantages and the clipped surrogate.
+"""Policy gradients (docs/method.md, steps 4 and 6): group-normalised rewards and the clipped surrogate.
 
 GRPO: Shao et al. 2024, arXiv 2402.03300, eq. 3; the clipping is PPO's, Schulman et al. 2017, arXiv 1707.06347, eq. 7.
 """
@@ -11,9 +11,9 @@ import numpy as np
 from mass_jax.mass.actor import Actor
 from mass_jax.mass.packing import target_log_probs
 from mass_jax.models import decoder
-from mass_jax.models.cross_entropy import map_positions, wide
+from mass_jax.models.cross_entropy import OWN, Draw, map_positions, wide
 from mass_jax.parallel import partition
-from mass_jax.types import Array, Params, Sequences
+from mass_jax.types import AnyArray, Array, Params, Sequences
 
 
 def group_normalize(rewards: np.ndarray, valid: np.ndarray, floor: float) -> np.ndarray:
@@ -39,11 +39,23 @@ def clipped_objective(log_ratio: Array, advantages: Array, clip: float) -> Array
     return jnp.minimum(ratio * advantages, jnp.clip(ratio, 1 - clip, 1 + clip) * advantages)
 
 
-def sequence_log_probs(actor: Actor, sequences: Sequences) -> tuple[Array, Array]:
-    """Log-probability of each target and its length under the un-adapted model, for sequences [..., T]."""
+def surrogate(log_probs: Array, old_log_probs: AnyArray, advantages: AnyArray, clip: float) -> Array:
+    """What is minimised of sampled texts: minus the mean of `clipped_objective`, a scalar.
+
+    Log-probabilities are of whole texts, under the distribution that they were drawn from: then the gradient is that of
+    the expected advantage. It is not divided by each text's length, which would prefer short ones among the bad.
+    """
+    return -jnp.mean(clipped_objective(log_probs - old_log_probs, jnp.asarray(advantages), clip))
+
+
+def sequence_log_probs(actor: Actor, sequences: Sequences, draw: Draw = OWN) -> tuple[Array, Array]:
+    """Log-probability of each target and its length under the un-adapted model, for sequences [..., T].
+
+    The probabilities are those that the targets' tokens have if they are drawn as ``draw`` says.
+    """
     shape = sequences.tokens.shape[:-1]
     flat = partition.spread(jax.tree.map(lambda leaf: leaf.reshape(-1, leaf.shape[-1]), sequences))
-    total, count = target_log_probs(actor.method.model, actor.params, None, flat)
+    total, count = target_log_probs(actor.method.model, actor.params, None, flat, draw)
     return total.reshape(shape), count.reshape(shape)
 
 

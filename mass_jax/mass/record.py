@@ -42,7 +42,8 @@ class Columns(NamedTuple):
       alive: bool [P], whether the outer loss carries a signal.
       valid: bool [P, M], well formed.
       leak: bool [P, M], the practice mentions what the problem asks for.
-      rewards: float [P, M], the generator's advantages.
+      rewards: float [P, M], the generator's, of the well formed; before advantages are centred.
+      advantages: float [P, M], of all texts.
       on_family: bool [P, M]; privileged.
       correct: bool [P, M]; privileged.
       adapted: of the adapted model's S solutions.
@@ -60,6 +61,7 @@ class Columns(NamedTuple):
     valid: np.ndarray | None = None
     leak: np.ndarray | None = None
     rewards: np.ndarray | None = None
+    advantages: np.ndarray | None = None
     on_family: np.ndarray | None = None
     correct: np.ndarray | None = None
     adapted: Graded | None = None
@@ -82,6 +84,11 @@ METRICS: dict[Metric, tuple[tuple[str, ...], Callable[..., Any]]] = {
         lambda weights, correct: (weights * correct).sum() / max(weights.sum(), 1e-9),
     ),
     Metric.CORRECT_MINUS_WRONG: (("rewards", "correct"), lambda r, c: correct_minus_wrong(r, c)),
+    Metric.D_PRIME: (("rewards", "correct", "valid"), lambda r, c, v: within_sets(r, c, v)),
+    Metric.D_PRIME_SETS: (
+        ("loss_pre", "loss_post", "correct", "valid"),
+        lambda pre, post, c, v: effect_size(np.broadcast_to((pre - post)[:, None], c.shape), c & v, ~c & v),
+    ),
     Metric.ACCURACY_POST: (("adapted",), Graded.accuracy),
     Metric.NOT_JUDGED: (("adapted",), Graded.not_judged),
     Metric.SOLVE_ACCURACY: (("unadapted",), Graded.accuracy),
@@ -111,3 +118,21 @@ def correct_minus_wrong(rewards_PxM: np.ndarray, correct_PxM: np.ndarray) -> flo
     if correct_PxM.all() or not correct_PxM.any():
         return 0.0
     return float(rewards_PxM[correct_PxM].mean() - rewards_PxM[~correct_PxM].mean())
+
+
+def effect_size(values: np.ndarray, one: np.ndarray, other: np.ndarray) -> float:
+    """The difference of two groups' means over their standard deviation, d'; the variance is the mean of theirs.
+
+    0 where a group is empty, or nothing varies.
+    """
+    if not one.any() or not other.any():
+        return 0.0
+    spread = np.sqrt((values[one].var() + values[other].var()) / 2)
+    return float((values[one].mean() - values[other].mean()) / spread) if spread > 0 else 0.0
+
+
+def within_sets(rewards_PxM: np.ndarray, correct_PxM: np.ndarray, valid_PxM: np.ndarray) -> float:
+    """`effect_size` of rewards, each against the mean of its set: of right practice against other well-formed one."""
+    count = np.maximum(valid_PxM.sum(axis=-1, keepdims=True), 1)
+    against = rewards_PxM - (rewards_PxM * valid_PxM).sum(axis=-1, keepdims=True) / count
+    return effect_size(against, correct_PxM & valid_PxM, ~correct_PxM & valid_PxM)

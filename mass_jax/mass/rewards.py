@@ -1,38 +1,151 @@
-"""What a practice example is worth to the generator (docs/method.md, step 5)."""
+"""What a practice example is worth to the generator (docs/method.md, step 5): rewards by name, and their advantages.
+
+Each reward but the method's own, ``attribution``, is a control or an alternative, with all else equal. A generator that
+is to learn nothing is frozen by ``train.attribution_weight = 0``, together with the solver by ``generator_rate = 0``.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from mass_jax.mass import policy
-from mass_jax.mass.attribution import VERDICT_STD_FLOOR, Graded
-from mass_jax.mass.state import OuterConfig
+from mass_jax.mass.attribution import VERDICT_STD_FLOOR
+from mass_jax.mass.policy import group_normalize
 
 TAU_STD_FLOOR = 1e-9
 """Attributions are tiny, and their scale is the inner rate's: only a spread at rounding level counts as none."""
 
 
-def example_rewards(
-    config: OuterConfig,
-    loss_P: np.ndarray,
-    tau_PxM: np.ndarray,
-    graded: Graded | None,
-    valid_PxM: np.ndarray,
-    alive_P: np.ndarray,
+class Evidence(NamedTuple):
+    """What rewards are made of: rows are practice sets, and those of one problem follow one another.
+
+    Attributes:
+      credit_PxM: float; minus the attribution of each example, or its share of the set's gain.
+      alive_P: bool, whether the outer loss carries a signal.
+      outcome_P: float, how well the adapted model solves its problem.
+      known_P: bool, whether that was judged.
+      valid_PxM: bool, which examples are well formed.
+      correct_PxM: bool, right and on the topic; privileged, None where the domain does not know.
+      noise_P: of each row its own, for rewards that are drawn.
+    """
+
+    credit_PxM: np.ndarray
+    alive_P: np.ndarray
+    outcome_P: np.ndarray
+    known_P: np.ndarray
+    valid_PxM: np.ndarray
+    correct_PxM: np.ndarray | None
+    noise_P: Sequence[np.random.Generator]
+
+
+class Reward(NamedTuple):
+    """One reward.
+
+    Attributes:
+      of: ``of(evidence, sets)``: float [P, M], of the well formed; ``sets`` is how many a problem has.
+      centred: whether advantages are to have a mean of 0; else texts are only ever imitated.
+      attributes: whether it reads attributions.
+      complete: whether these are to add up to the set's gain.
+      compares_sets: whether it needs several sets of a problem.
+      privileged: whether it needs a domain that knows which practice is right.
+    """
+
+    of: Callable[[Evidence, int], np.ndarray]
+    centred: bool = True
+    attributes: bool = False
+    complete: bool = False
+    compares_sets: bool = False
+    privileged: bool = False
+
+
+def _attribution(found: Evidence, sets: int) -> np.ndarray:
+    """z-scored within each set."""
+    return group_normalize(found.credit_PxM, found.valid_PxM, TAU_STD_FLOOR) * found.alive_P[:, None]
+
+
+def _complete(found: Evidence, sets: int) -> np.ndarray:
+    """z-scored among all texts of a problem: that a whole set helped, or hurt, is part of a complete credit."""
+    credit = np.where(found.alive_P[:, None], found.credit_PxM, 0.0)
+    return _among_problem(credit, found.valid_PxM, sets, TAU_STD_FLOOR)
+
+
+def _shuffled(found: Evidence, sets: int) -> np.ndarray:
+    """The attributions of each set, permuted among its well-formed texts."""
+    rewards = _attribution(found, sets).copy()
+    for row, valid, noise in zip(rewards, found.valid_PxM, found.noise_P, strict=True):
+        row[valid] = noise.permutation(row[valid])
+    return rewards
+
+
+def _random(found: Evidence, sets: int) -> np.ndarray:
+    """Of no text at all."""
+    drawn = np.stack([noise.normal(size=found.valid_PxM.shape[1]) for noise in found.noise_P]).astype(np.float32)
+    return group_normalize(drawn, found.valid_PxM, VERDICT_STD_FLOOR)
+
+
+def _privileged(found: Evidence, sets: int) -> np.ndarray:
+    """1 for practice that is right and on the topic, else 0; z-scored among all texts of a problem."""
+    assert found.correct_PxM is not None
+    return _among_problem(found.correct_PxM.astype(np.float32), found.valid_PxM, sets, VERDICT_STD_FLOOR)
+
+
+def _outcome(found: Evidence, sets: int) -> np.ndarray:
+    """How well the set did against the other sets of its problem, for each of its texts."""
+    outcome, known = (column.reshape(-1, sets) for column in (found.outcome_P, found.known_P))
+    against_others = group_normalize(outcome, known, VERDICT_STD_FLOOR)
+    return (against_others.reshape(-1, 1) * found.valid_PxM).astype(np.float32)
+
+
+def _rejection(found: Evidence, sets: int) -> np.ndarray:
+    """1 for the texts of the best set of a problem (ReST-EM), 0 for all others, and where all sets are equal."""
+    outcome, known = (column.reshape(-1, sets) for column in (found.outcome_P, found.known_P))
+    outcome = np.where(known, outcome, -np.inf)
+    best = (outcome == outcome.max(axis=-1, keepdims=True)) & known
+    # What is as good as all others that are judged is not chosen, nor is what is alone.
+    best &= best.sum(axis=-1, keepdims=True) < known.sum(axis=-1, keepdims=True)
+    return (best.reshape(-1, 1) & found.valid_PxM).astype(np.float32)
+
+
+REWARDS: dict[str, Reward] = {
+    "attribution": Reward(_attribution, attributes=True),
+    "complete": Reward(_complete, attributes=True, complete=True),
+    "outcome": Reward(_outcome, compares_sets=True),
+    "rejection": Reward(_rejection, centred=False, compares_sets=True),
+    "shuffled": Reward(_shuffled, attributes=True),
+    "random": Reward(_random),
+    "privileged": Reward(_privileged, privileged=True),
+}
+
+
+def rewards(name: str, set_weight: float, sets: int, found: Evidence) -> np.ndarray:
+    """The reward ``name`` of every well-formed text, and the set's outcome with its weight; float [P, M]."""
+    worth = REWARDS[name].of(found, sets)
+    return worth + set_weight * _outcome(found, sets) if set_weight else worth
+
+
+def advantages(
+    rewards_PxM: np.ndarray, valid_PxM: np.ndarray, sets: int, malformed_reward: float, centred: bool = True
 ) -> np.ndarray:
-    """Advantage of every example, float [P, M]: z-scored -tau, plus the set's outcome; dead groups get none.
+    """Advantages of all texts, float [P, M]; their mean over each problem's texts is 0.
+
+    A policy gradient whose advantages have a mean below 0 pushes the policy away from whatever it writes.
 
     Args:
-      config: weighs the two, and says what a malformed text gets.
-      loss_P: the outer loss after each set; sets of one problem follow one another.
-      tau_PxM: attributions.
-      graded: the solutions that were sampled after each set; None where the outer loss is the reference's.
-      valid_PxM: bool, which examples are well formed.
-      alive_P: bool, which problems carry a signal.
+      rewards_PxM: of the well formed; rows are practice sets, those of one problem follow one another.
+      valid_PxM: bool, which texts are well formed.
+      sets: of each problem.
+      malformed_reward: of the malformed, against a mean of 0 of the well formed.
+      centred: False for rewards that are advantages as they are; the malformed then have none.
     """
-    rewards = policy.group_normalize(-tau_PxM, valid_PxM, TAU_STD_FLOOR)
-    if config.set_weight:
-        outcome_P = -loss_P if graded is None else graded.share_P()
-        known_P = np.ones(len(loss_P), bool) if graded is None else np.any(graded.judged_PxS, axis=-1)
-        outcome, known = (column.reshape(-1, config.sets) for column in (outcome_P, known_P))
-        against_others = policy.group_normalize(outcome, known, VERDICT_STD_FLOOR)
-        rewards = rewards + config.set_weight * against_others.reshape(-1, 1) * valid_PxM
-    return np.where(valid_PxM, np.where(alive_P[:, None], rewards, 0.0), config.malformed_advantage)
+    if not centred:
+        return rewards_PxM * valid_PxM
+    worth, valid = (column.reshape(-1, sets * column.shape[1]) for column in (rewards_PxM, valid_PxM))
+    mean = np.sum(worth * valid, axis=-1, keepdims=True) / np.maximum(valid.sum(axis=-1, keepdims=True), 1)
+    worth = np.where(valid, worth - mean, malformed_reward)
+    return (worth - worth.mean(axis=-1, keepdims=True)).reshape(rewards_PxM.shape).astype(np.float32)
+
+
+def _among_problem(values_PxM: np.ndarray, valid_PxM: np.ndarray, sets: int, floor: float) -> np.ndarray:
+    """z-scores among all well-formed texts of each problem."""
+    values, valid = (column.reshape(-1, sets * column.shape[1]) for column in (values_PxM, valid_PxM))
+    return group_normalize(values, valid, floor).reshape(values_PxM.shape)

@@ -7,16 +7,20 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh, NamedSharding
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from mass_jax.fields import FORBID, Count, Flag, Number, Positive, Text, Weight, one_of
 from mass_jax.mass import scorer
 from mass_jax.mass.actor import Actor
+from mass_jax.mass.optimizers import OPTIMIZERS, Settings
+from mass_jax.mass.rewards import REWARDS
 from mass_jax.models import sharding
 from mass_jax.parallel.partition import P
 from mass_jax.types import Array, OptState, Params
 
 MODES = ("gold", "verifier")
+POINTS = ("scorer", "uniform")
 
 
 @dataclass(frozen=True, config=FORBID)
@@ -24,36 +28,51 @@ class OuterConfig:
     """What is optimised, and how.
 
     Attributes:
+      steps: outer steps of the run, over which the model's rate falls to 0.
       mode: ``gold``: the outer loss is the reference's cross-entropy; ``verifier``: GRPO on sampled solutions.
       practice: whether practice is written and adapted to; without it only the solving loss is left (Solver GRPO).
       sets: practice sets drawn for each problem.
       solutions: S, solutions sampled for each problem, from the adapted and from the un-adapted model (verifier).
-      generator_rate: Adam's rate for the model; 0 freezes it.
+      optimizer: of the model, see `optimizers.OPTIMIZERS`.
+      generator_rate: the model's rate at the start, for ``normalized`` the length of a step; 0 freezes the model.
+      momentum: the share of past gradients in the direction of the model's step.
+      epsilon: Adam's, on the model.
       scorer_rate: Adam's rate for the scorer.
-      attribution_weight: weight of L_aux, the generator's policy gradient on attributions.
+      reward: what the generator is rewarded for, see `rewards.REWARDS`.
+      attribution_at: where attributions that are rewards are taken: at the ``scorer``'s weights and gate, or at
+        ``uniform`` weights and an open gate. The scorer learns from those at its own.
+      attribution_weight: weight of L_aux, the generator's policy gradient on its rewards.
       set_weight: weight of the whole set's outcome, against the other sets of the same problem, in each example's
         reward; needs ``sets`` > 1.
-      malformed_advantage: what a text that cannot be parsed gets in place of an attribution.
+      malformed_reward: what a text that cannot be parsed gets, before advantages are centred, against a mean of 0 of
+        the others, whose standard deviation is 1; with 0 they are left out.
       solve_weight: gamma, weight of L_solve on the un-adapted model.
-      replay_weight: weight of the cross-entropy on pretraining documents.
-      kl_weight: weight of KL(base || model) on pretraining documents.
+      replay_weight: weight of the cross-entropy on documents that do not write practice. It pulls on, where the base
+        was not trained to the end.
+      kl_weight: weight of KL(base || model) on the same documents. It has no gradient at the base.
       clip: PPO's epsilon.
       epochs: gradient steps on each batch of generations; from the second on the clipping acts.
       parts: in which a step goes over its problems, from writing to attributing; what lies on the devices for a
         problem (adapters, trajectories, caches) does so for one part at a time.
       microbatches: parts that the model's gradient is added up from; only one part's activations are alive at once.
-      max_norm: global-norm clip of the model's gradient.
+      max_norm: global-norm clip of the model's gradient, before the optimiser.
     """
 
+    steps: Count
     mode: Annotated[Text, one_of(MODES)]
     practice: Flag
     sets: Count
     solutions: Count
+    optimizer: Annotated[Text, one_of(OPTIMIZERS)]
     generator_rate: Weight
+    momentum: Annotated[Weight, Field(lt=1)]
+    epsilon: Positive
     scorer_rate: Weight
+    reward: Annotated[Text, one_of(REWARDS)]
+    attribution_at: Annotated[Text, one_of(POINTS)]
     attribution_weight: Weight
     set_weight: Weight
-    malformed_advantage: Number
+    malformed_reward: Number
     solve_weight: Weight
     replay_weight: Weight
     kl_weight: Weight
@@ -68,6 +87,11 @@ class OuterConfig:
             raise ValueError(
                 f"train.set_weight = {self.set_weight} compares practice sets of one problem, but train.sets = "
                 f"{self.sets}: draw 2 or more, or set the weight to 0."
+            )
+        if self.practice and REWARDS[self.reward].compares_sets and self.sets < 2:
+            raise ValueError(
+                f"train.reward = {self.reward!r} compares practice sets of one problem, but train.sets = {self.sets}: "
+                "draw 2 or more."
             )
         if self.mode == "verifier" and self.solutions < 2:
             raise ValueError(
@@ -115,8 +139,12 @@ UNLIMITED = Limits()
 
 
 def model_optimizer(config: OuterConfig) -> optax.GradientTransformation:
-    """Adam with clipping; the weights of a pretrained model are not decayed."""
-    return optax.chain(optax.clip_by_global_norm(config.max_norm), optax.adam(config.generator_rate))
+    """Clipping, then ``config.optimizer``; the weights of a pretrained model are not decayed."""
+    rate = optax.linear_schedule(config.generator_rate, 0.0, config.steps * config.epochs)
+    make = OPTIMIZERS[config.optimizer]
+    return optax.chain(
+        optax.clip_by_global_norm(config.max_norm), make(Settings(rate, config.momentum, config.epsilon))
+    )
 
 
 def scorer_optimizer(config: OuterConfig) -> optax.GradientTransformation:

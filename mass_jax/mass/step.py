@@ -14,10 +14,12 @@ import numpy as np
 
 from mass_jax.mass import attribution, programs, update
 from mass_jax.mass.actor import Actor
+from mass_jax.mass.attribution import CreditAt
+from mass_jax.mass.objective import UpdateData
 from mass_jax.mass.record import Record, describe, floats
+from mass_jax.mass.rewards import REWARDS
 from mass_jax.mass.state import UNLIMITED, Limits, OuterConfig, TrainState
 from mass_jax.mass.texts import Texts, Worked, columns, experience
-from mass_jax.mass.update import UpdateData
 from mass_jax.parallel import hosts
 from mass_jax.quantities import Metric
 from mass_jax.tasks.base import Problem
@@ -99,11 +101,11 @@ def outer_step(
     for rows in np.split(np.arange(len(problems)), config.parts):
         part = Part([problems[i] for i in rows], places[rows], everyone)
         worked = work(actor, config, state.eta, part, keys, texts, hooks)
-        found = columns(actor, config, worked)
+        found = columns(actor, config, worked, step)
         # Nothing of a part that lies on the devices is kept, but a gradient of the scorer's size.
         gradients.append(worked.scorer_gradient)
         gathered.append(found)
-        sampled.append(experience(config, worked, found.rewards))
+        sampled.append(experience(config, worked, found.advantages))
     record = describe(hosts.whole(_together(gathered)))
     eta, eta_opt_state = state.eta, state.eta_opt_state
     if config.practice:
@@ -119,7 +121,8 @@ def outer_step(
         if config.solve_weight and config.mode == "gold":
             solve = attribution.references(actor, problems).weighed.sequences
         with hooks.timer("generator"):
-            data = hosts.share(UpdateData(_together(sampled), solve, documents))
+            practice, attempts = _together(sampled)
+            data = hosts.share(UpdateData(practice, attempts, solve, documents))
             for _ in range(config.epochs):
                 params, opt_state, updates = programs.GENERATOR(
                     base.replace(params=params), config, opt_state, base.params, data, limits.generator
@@ -159,13 +162,15 @@ def work(actor: Actor, config: OuterConfig, eta: Params, part: Part, keys: Keys,
                 solutions, _ = grading.result()
             asked = texts.share(solutions.weighed)
         with timer("attribute"):
-            result = programs.ATTRIBUTE(actor, adapted, practice.examples, asked)
-            check("attribute", attribution=result)
+            result, credit = programs.ATTRIBUTE(actor, adapted, practice.examples, asked), None
+            if (at := credit_at(actor, config)) is not None:
+                credit = programs.CREDIT(actor, at, fresh, adapted.scores, practice, asked)
+            check("attribute", attribution=result, credit=credit)
         with timer("scorer"):
             gradient = programs.SCORER(
                 actor, part.of * config.sets, eta, adapted.features_PxMxF, practice.valid_PxM, result
             )
-        found = Worked(repeated, practised, adapted, losses, solutions, result, gradient)
+        found = Worked(repeated, practised, adapted, losses, solutions, result, credit, gradient, places_P=places)
     if config.solve_weight and config.mode == "verifier":
         if solving is None:
             with timer("solve"):
@@ -173,6 +178,13 @@ def work(actor: Actor, config: OuterConfig, eta: Params, part: Part, keys: Keys,
         with timer("grade"):
             found = found._replace(attempts=solving.result())
     return found
+
+
+def credit_at(actor: Actor, config: OuterConfig) -> CreditAt | None:
+    """Where the generator's credit is taken; None where it is minus the scorer's attribution, or not asked for."""
+    reward = REWARDS[config.reward]
+    at = CreditAt(reward.complete, config.attribution_at == "uniform" and actor.method.scorer.kind != "uniform")
+    return at if config.attribution_weight and reward.attributes and any(at) else None
 
 
 def _together(parts: Sequence[PyTree]) -> PyTree:

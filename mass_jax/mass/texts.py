@@ -10,12 +10,12 @@ from mass_jax.mass import attribution
 from mass_jax.mass.actor import Actor
 from mass_jax.mass.attribution import Adapted, Attribution, Solutions, Weighed
 from mass_jax.mass.generator import write_practice
+from mass_jax.mass.objective import Experience
 from mass_jax.mass.packing import PracticeArrays
 from mass_jax.mass.practice import PracticeSets, each_example, on_devices
 from mass_jax.mass.record import Columns
-from mass_jax.mass.rewards import example_rewards
+from mass_jax.mass.rewards import REWARDS, Evidence, advantages, rewards
 from mass_jax.mass.state import OuterConfig
-from mass_jax.mass.update import Experience
 from mass_jax.parallel import hosts
 from mass_jax.tasks.base import KnowsFamily, Problem
 from mass_jax.types import Array, Params, PyTree
@@ -45,8 +45,10 @@ class Worked(NamedTuple):
       losses: the references' before and after the update, [P] each.
       solutions: what the outer loss weighs.
       attribution: of the practice.
+      credit: of the practice, [P, M], where it is not minus its attribution; see `attribution.credit`.
       scorer_gradient: these problems' share of it.
       attempts: the un-adapted model's, with their log-probabilities; None where they are not asked for.
+      places_P: int, of each row among all processes' rows of the step.
     """
 
     problems: Sequence[Problem]
@@ -55,8 +57,10 @@ class Worked(NamedTuple):
     losses: tuple[Array, Array] | None = None
     solutions: Solutions | None = None
     attribution: Attribution | None = None
+    credit: Array | None = None
     scorer_gradient: Params | None = None
     attempts: tuple[Solutions, np.ndarray] | None = None
+    places_P: np.ndarray | None = None
 
 
 class Texts:
@@ -82,14 +86,14 @@ class Texts:
         return hosts.share(weighed)
 
 
-def columns(actor: Actor, config: OuterConfig, worked: Worked) -> Columns:
+def columns(actor: Actor, config: OuterConfig, worked: Worked, step: int) -> Columns:
     """What is recorded of the problems; the devices are waited for."""
     found = Columns()
     if worked.practised is not None:
         assert worked.adapted and worked.losses and worked.attribution and worked.solutions
         solutions, valid = worked.solutions, np.asarray(worked.practised.sets.arrays.valid_PxM)
-        told = hosts.local((worked.losses, worked.attribution, worked.adapted.scores))
-        (before, after), result, scores = told
+        told = hosts.local((worked.losses, worked.attribution, worked.adapted.scores, worked.credit))
+        (before, after), result, scores, credit = told
         alive = np.any(solutions.weighed.coefficients != 0, axis=-1)
         texts = worked.practised.sets.texts
         found = Columns(
@@ -102,7 +106,6 @@ def columns(actor: Actor, config: OuterConfig, worked: Worked) -> Columns:
             alive=alive,
             valid=valid,
             leak=each_example(actor.task.leaks, worked.problems, texts),
-            rewards=example_rewards(config, result.loss_P, result.tau_PxM, solutions.graded, valid, alive),
             adapted=solutions.graded,
         )
         if isinstance(actor.task, KnowsFamily):
@@ -110,6 +113,11 @@ def columns(actor: Actor, config: OuterConfig, worked: Worked) -> Columns:
                 on_family=each_example(actor.task.is_on_family, worked.problems, texts),
                 correct=each_example(actor.task.is_correct, worked.problems, texts),
             )
+        worth = rewards(config.reward, config.set_weight, config.sets, _evidence(worked, found, result, credit, step))
+        centred = REWARDS[config.reward].centred
+        found = found._replace(
+            rewards=worth, advantages=advantages(worth, valid, config.sets, config.malformed_reward, centred)
+        )
     if worked.attempts is not None:
         solutions = worked.attempts[0]
         signal = np.any(solutions.weighed.coefficients != 0, axis=-1)
@@ -117,17 +125,34 @@ def columns(actor: Actor, config: OuterConfig, worked: Worked) -> Columns:
     return found
 
 
-def experience(config: OuterConfig, worked: Worked, rewards_PxM: np.ndarray | None) -> tuple[Experience, ...]:
-    """What the model's policy gradient is made of."""
-    found = []
+def _evidence(worked: Worked, found: Columns, result: Attribution, credit: np.ndarray | None, step: int) -> Evidence:
+    """What rewards are made of; ``result`` and ``credit`` are on the host."""
+    graded, places = found.adapted, worked.places_P
+    assert places is not None and found.alive is not None and found.valid is not None
+    return Evidence(
+        -np.asarray(result.tau_PxM) if credit is None else credit,
+        found.alive,
+        -np.asarray(result.loss_P) if graded is None else graded.share_P(),
+        np.ones(len(places), bool) if graded is None else np.any(graded.judged_PxS, axis=-1),
+        found.valid,
+        found.correct,
+        [np.random.default_rng([step, place]) for place in places.tolist()],
+    )
+
+
+def experience(
+    config: OuterConfig, worked: Worked, advantages_PxM: np.ndarray | None
+) -> tuple[Experience | None, Experience | None]:
+    """What the model's policy gradient is made of: practice, and attempts."""
+    practice = attempts = None
     if worked.practised is not None and config.attribution_weight:
-        assert rewards_PxM is not None
+        assert advantages_PxM is not None
         practised = worked.practised
-        worth = config.attribution_weight * rewards_PxM
-        found.append(Experience(practised.sets.arrays.written, practised.log_probs_PxM, worth))
+        worth = config.attribution_weight * advantages_PxM
+        practice = Experience(practised.sets.arrays.written, practised.log_probs_PxM, worth)
     if worked.attempts is not None:
         solutions, log_probs = worked.attempts
         # A coefficient is A / S; the objective averages over problems and samples, so S comes back.
         advantages = config.solve_weight * solutions.weighed.coefficients * config.solutions
-        found.append(Experience(solutions.weighed.sequences, log_probs, advantages))
-    return tuple(found)
+        attempts = Experience(solutions.weighed.sequences, log_probs, advantages)
+    return practice, attempts

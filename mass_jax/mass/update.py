@@ -1,53 +1,26 @@
 """The two updates of an outer step (docs/method.md, steps 5 and 6): the scorer's, and the model's."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from mass_jax.mass import policy, scorer
+from mass_jax.mass import objective, scorer
 from mass_jax.mass.actor import Actor
 from mass_jax.mass.attribution import Attribution
+from mass_jax.mass.objective import Experience, Sampled, UpdateData
 from mass_jax.mass.state import OuterConfig, model_optimizer, scorer_optimizer
 from mass_jax.models import sharding
 from mass_jax.parallel import partition
 from mass_jax.quantities import Metric
-from mass_jax.types import AnyArray, Array, OptState, Params, Sequences
+from mass_jax.types import AnyArray, Array, OptState, Params, PyTree, Sequences
 
-
-class Experience(NamedTuple):
-    """Sequences for the clipped policy gradient, with what they were worth.
-
-    Attributes:
-      sequences: [..., T].
-      log_probs: float [...], when they were sampled.
-      advantages: float [...].
-    """
-
-    sequences: Sequences
-    log_probs: AnyArray
-    advantages: AnyArray
-
-
-Gradient: TypeAlias = tuple[Params, dict[Metric, Array]]
-"""A gradient, and the parts of the loss that it is of."""
-
-
-class UpdateData(NamedTuple):
-    """What one update of the model reads, P problems along the first axes.
-
-    Attributes:
-      experience: what was sampled, for the policy gradient.
-      solve: references to be made likelier, [P, 1, T]; None in verifier mode.
-      documents: for replay and KL, [B, T].
-    """
-
-    experience: tuple[Experience, ...]
-    solve: Sequences | None
-    documents: Sequences
+Metrics: TypeAlias = dict[Metric, Array]
+Gradient: TypeAlias = tuple[Params, Metrics]
+"""A gradient, and what it is told of."""
 
 
 @partial(jax.jit, static_argnames="count")
@@ -69,81 +42,122 @@ def update_scorer(
     return _step(scorer_optimizer(config), eta, opt_state, gradient, limit)
 
 
-def model_loss(
-    actor: Actor, config: OuterConfig, base: Params, data: UpdateData, document_tokens: AnyArray
-) -> tuple[Array, dict[Metric, Array]]:
-    """L_aux + gamma L_solve + replay + KL (docs/method.md, step 6), and its parts as metrics.
-
-    The ratio of a sequence is exp of its summed log-ratio; its gradient is divided by the sequence's length. The means
-    over documents are sums over ``document_tokens``, so that the mean over equal parts is that of the whole.
-    """
-    total, parts = jnp.zeros(()), dict[Metric, Array]()
-    for batch in data.experience:
-        log_probs, length = policy.sequence_log_probs(actor, batch.sequences)
-        log_ratio = log_probs - batch.log_probs
-        objective = policy.clipped_objective(log_ratio, jnp.asarray(batch.advantages), config.clip) / jnp.maximum(
-            length, 1
-        )
-        total -= jnp.mean(objective)
-    if data.solve is not None:
-        log_probs, length = policy.sequence_log_probs(actor, data.solve)
-        parts[Metric.SOLVE_LOSS] = -jnp.mean(log_probs / length)
-        total += config.solve_weight * parts[Metric.SOLVE_LOSS]
-    if config.replay_weight:
-        log_probs, _ = policy.sequence_log_probs(actor, data.documents)
-        parts[Metric.REPLAY_LOSS] = -jnp.sum(log_probs) / document_tokens
-        total += config.replay_weight * parts[Metric.REPLAY_LOSS]
-    if config.kl_weight:
-        parts[Metric.REPLAY_KL] = policy.kl_to_base(actor, base, data.documents) / document_tokens
-        total += config.kl_weight * parts[Metric.REPLAY_KL]
-    return total, parts
-
-
 def model_gradient(actor: Actor, config: OuterConfig, base: Params, data: UpdateData) -> Gradient:
-    """The gradient of `model_loss`, added up from ``config.microbatches`` parts, and the loss's parts."""
-    count, params = config.microbatches, actor.params
+    """The gradient of all that the model's update minimises, and what it is made of.
+
+    It is added up from ``config.microbatches`` parts. The policy gradient, of practice where there is any, is that of
+    two halves of the problems: the cosine between them tells how much of it is signal. The anchors' norm is told
+    beside that of the whole: near the base the KL is steep, and soon has the larger part of a step.
+    """
+    params, count = actor.params, config.microbatches
     tokens = jnp.sum(jnp.asarray(data.documents.target)[:, 1:]) / count
+    sampled = data.sampled(actor, config)
+    metrics: Metrics = {}
 
-    def loss(params: Params, data: UpdateData) -> tuple[Array, dict[Metric, Array]]:
-        return model_loss(actor.replace(params=params), config, base, data, tokens)
+    def solve_loss(params: Params, read: tuple[list[Experience], Sequences | None]) -> tuple[Array, Metrics]:
+        moved, loss, told = actor.replace(params=params), jnp.zeros(()), Metrics()
+        for other, batch in zip(sampled[1:], read[0], strict=True):
+            loss += objective.policy_loss(moved, config, other._replace(batch=batch))
+        if read[1] is not None:
+            told[Metric.SOLVE_LOSS] = objective.reference_loss(moved, read[1])
+            loss += config.solve_weight * told[Metric.SOLVE_LOSS]
+        return loss, told
 
+    def anchors(params: Params, documents: Sequences) -> tuple[Array, Metrics]:
+        return objective.anchors(actor.replace(params=params), config, base, documents, tokens)
+
+    holding, told = _added_up(anchors, params, data.documents, count)
+    metrics |= told | {Metric.NORM_ANCHORS: optax.tree.norm(holding)}
+    total = holding
+    if len(sampled) > 1 or data.solve is not None:
+        solving, told = _added_up(solve_loss, params, ([other.batch for other in sampled[1:]], data.solve), count)
+        total, metrics = jax.tree.map(jnp.add, total, solving), metrics | told
+    if sampled:
+        first = sampled[0]
+        number, parts = halving(config, first)
+
+        def policy_loss(params: Params, batch: Experience) -> tuple[Array, Metrics]:
+            part = first._replace(batch=batch)
+            told = {Metric.KL_GENERATOR: objective.distance(actor, base, part)}
+            return objective.policy_loss(actor.replace(params=params), config, part), told
+
+        found = [_added_up(policy_loss, params, half, parts // number) for half in _halves(first, number)]
+        metrics |= jax.tree.map(lambda *values: sum(values) / number, *(told for _, told in found))
+        if number == 2:
+            metrics[Metric.COSINE_GENERATOR] = _cosine(found[0][0], found[1][0])
+        for half, _ in found:
+            total = jax.tree.map(lambda x, y: x + y / number, total, half)
+    return sharding.constrain(total), metrics
+
+
+def halving(config: OuterConfig, sampled: Sampled) -> tuple[int, int]:
+    """Into how many halves texts are split, 2 or 1; and in how many parts they are read, of all halves together.
+
+    There is one half where the problems do not come out even, or the devices of a mesh.
+    """
+    rows, each = sampled.batch.log_probs.shape
+    count = config.microbatches
+    parts = count if count % 2 == 0 else 2 * count
+    even = (rows // sampled.sets) % 2 == 0 and rows * each % (parts * partition.ways()) == 0
+    return (2, parts) if even else (1, count)
+
+
+def _halves(sampled: Sampled, number: int) -> list[Experience]:
+    """Experience of every other problem."""
+
+    def one(leaf: AnyArray, which: int) -> Array:
+        split = jnp.asarray(leaf).reshape(-1, number, sampled.sets, *leaf.shape[1:])
+        return split[:, which].reshape(-1, *leaf.shape[1:])
+
+    return [jax.tree.map(partial(one, which=which), sampled.batch) for which in range(number)]
+
+
+def _added_up(
+    loss: Callable[[Params, PyTree], tuple[Array, Metrics]], params: Params, data: PyTree, count: int
+) -> Gradient:
+    """Gradient and metrics of a mean loss, added up from ``count`` equal parts of the data's rows."""
     gradient = jax.grad(loss, has_aux=True)
     if count == 1:
-        found, parts = gradient(params, data)
-        return sharding.constrain(found), parts
+        found, told = gradient(params, data)
+        return sharding.constrain(found), told
 
     def split(leaf: AnyArray, batch_axes: int) -> Array:
         # Row i is in part i mod count: what a device holds is a run of rows, some of which are in every part.
         rows = jnp.asarray(leaf).reshape(-1, count, *leaf.shape[batch_axes:]).swapaxes(0, 1)
         return partition.spread(rows, axis=1)
 
-    def rows(sequences: Sequences) -> Sequences:
-        return jax.tree.map(lambda leaf: split(leaf, leaf.ndim - 1), sequences)
+    def rows(found: PyTree) -> PyTree:
+        if isinstance(found, Sequences):
+            return jax.tree.map(lambda leaf: split(leaf, leaf.ndim - 1), found)
+        return split(found, found.ndim)
 
-    microbatches = UpdateData(
-        tuple(Experience(rows(x.sequences), *(split(leaf, leaf.ndim) for leaf in x[1:])) for x in data.experience),
-        None if data.solve is None else rows(data.solve),
-        rows(data.documents),
-    )
+    microbatches = jax.tree.map(rows, data, is_leaf=lambda x: isinstance(x, Sequences))
 
-    def add(total: Gradient, part: UpdateData) -> tuple[Gradient, None]:
-        found, parts = gradient(params, part)
-        found = (sharding.constrain(found), parts)
+    def add(total: Gradient, part: PyTree) -> tuple[Gradient, None]:
+        found, told = gradient(params, part)
+        found = (sharding.constrain(found), told)
         return jax.tree.map(lambda x, y: x + y.astype(x.dtype) / count, total, found), None
 
     # Added up in float32 at least, whatever the parameters are kept in.
     shapes = jax.eval_shape(gradient, params, jax.tree.map(lambda leaf: leaf[0], microbatches))
     zero = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.promote_types(x.dtype, jnp.float32)), shapes)
     zero = (sharding.constrain(zero[0]), zero[1])
-    (found, parts), _ = jax.lax.scan(add, zero, microbatches)
-    return jax.tree.map(lambda x, like: x.astype(like.dtype), found, params), parts
+    (found, told), _ = jax.lax.scan(add, zero, microbatches)
+    return jax.tree.map(lambda x, like: x.astype(like.dtype), found, params), told
+
+
+def _cosine(one: Params, other: Params) -> Array:
+    """Of the angle between two gradients; 0 where one is 0."""
+    # Products by element: a dot product would be of flat arrays, and those of split ones are gathered.
+    product = optax.tree.sum(jax.tree.map(jnp.multiply, one, other))
+    return product / jnp.maximum(optax.tree.norm(one) * optax.tree.norm(other), 1e-30)
 
 
 @partial(jax.jit, static_argnames="config", donate_argnames=("actor", "opt_state"))
 def update_model(
     actor: Actor, config: OuterConfig, opt_state: OptState, base: Params, data: UpdateData, limit: AnyArray
-) -> tuple[Params, OptState, dict[Metric, Array]]:
-    """One step of the model's optimiser on `model_loss`, if its gradient's norm is within ``limit``.
+) -> tuple[Params, OptState, Metrics]:
+    """One step of the model's optimiser, if its gradient's norm is within ``limit``.
 
     The actor's parameters and the optimiser's state are donated. Also returns the loss's parts, the gradient's norm
     and whether the step was skipped.
@@ -158,7 +172,7 @@ def _step(
     optimizer: optax.GradientTransformation, params: Params, opt_state: OptState, gradient: Params, limit: AnyArray
 ) -> tuple[Params, OptState, Array, Array]:
     """One step, unless the gradient's norm is none or above ``limit``; also the norm, and 1 if it was skipped."""
-    updates, moved = optimizer.update(gradient, opt_state)
+    updates, moved = optimizer.update(gradient, opt_state, params)
     norm = optax.tree.norm(gradient)
     fine = (norm <= limit) & jnp.isfinite(optax.tree.norm(updates))
     stepped = (optax.apply_updates(params, updates), moved)

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from mass_jax.models import sharding
 from mass_jax.models.attention import Attention, KVCache, Linear, RMSNorm, View, normalize, pick, rotation, views
 from mass_jax.models.config import ACTIVATIONS, ModelConfig
-from mass_jax.models.cross_entropy import target_log_probs
+from mass_jax.models.cross_entropy import OWN, Draw, target_log_probs
 from mass_jax.parallel import partition
 from mass_jax.parallel.partition import TENSOR, P
 from mass_jax.types import Array, Params, PyTree
@@ -173,12 +173,12 @@ def logits(config: ModelConfig, params: Params, hidden_BxTxD: Array) -> Array:
     return partition.constrain(found, *(P.UNCONSTRAINED,) * (found.ndim - 1), TENSOR)
 
 
-def token_log_probs(config: ModelConfig, params: Params, adapter: PyTree, tokens_BxT: Array) -> Array:
-    """Log p(token_t | tokens before t), float32 or wider, [B, T - 1], for t = 1 .. T - 1."""
+def token_log_probs(config: ModelConfig, params: Params, adapter: PyTree, tokens_BxT: Array, draw: Draw = OWN) -> Array:
+    """Log p(token_t | tokens before t), float32 or wider, [B, T - 1], for t = 1 .. T - 1, as tokens are drawn."""
     # The state that has read tokens 0 .. t - 1 predicts token t: inputs lose the last token, targets the first.
     hidden_BxTxD, _ = forward(config, params, adapter, tokens_BxT[:, :-1])
     return target_log_probs(
-        lambda hidden: logits(config, params, hidden), hidden_BxTxD, tokens_BxT[:, 1:], config.loss_chunk
+        lambda hidden: logits(config, params, hidden), hidden_BxTxD, tokens_BxT[:, 1:], config.loss_chunk, draw
     )
 
 

@@ -18,12 +18,12 @@ import numpy as np
 from mass_jax.models import decoder
 from mass_jax.models.attention import UNSEEN, KVCache, init_cache
 from mass_jax.models.config import ModelConfig
+from mass_jax.models.cross_entropy import OWN, Draw, tempered
 from mass_jax.parallel import hosts, partition
 from mass_jax.types import AnyArray, Array, Params, PyTree
 
 STOP_EVERY = 16
 """Tokens between two looks at the text where a stop string may end it."""
-NUCLEUS_BISECTIONS = 40
 LEAST_TEMPERATURE = 1e-3
 """Of those above 0; scores over a smaller one leave no room in float32 for the noise that is added to them."""
 
@@ -69,6 +69,11 @@ class SamplingSpec:
             if not isinstance(count, int | np.integer) or count < 1:
                 raise ValueError(f"{name} = {count!r}: choose a whole number of at least 1.")
 
+    @property
+    def draw(self) -> Draw:
+        """How one token is drawn; greedy ones are scored by the model's own probabilities."""
+        return Draw(self.temperature, self.top_p) if self.temperature else OWN
+
     def static(self) -> "SamplingSpec":
         """What of it a program is compiled for: neither the temperature, an array there, nor the stop strings."""
         return dataclasses.replace(self, temperature=0.0, stops=None)
@@ -93,7 +98,8 @@ class Samples(NamedTuple):
 
     Attributes:
       tokens_PxSxT: int32, the new tokens; ``pad_id`` after the stop.
-      log_probs_PxSxT: float32, log-probability of each new token under the model at temperature 1; 0 after the stop.
+      log_probs_PxSxT: float32, log-probability of each new token under the distribution that it was drawn from (of a
+        greedy one, under the model at temperature 1); 0 after the stop.
       mask_PxSxT: bool, True for tokens that were sampled, a stop token included.
     """
 
@@ -342,42 +348,23 @@ def _spread(state: State) -> State:
 def _choose(
     config: ModelConfig, params: Params, hidden_BxD: Array, key_B: Array, step: Array, temperature: Array, top_p: float
 ) -> tuple[Array, Array]:
-    """The next token of every sequence, and its log-probability at temperature 1."""
+    """The next token of every sequence, and its log-probability where it was drawn from."""
     logits = decoder.logits(config, params, hidden_BxD).astype(jnp.float32)
 
-    def drawn() -> Array:
-        scores = logits / temperature
-        if top_p < 1:
-            scores = jnp.where(_nucleus(jax.nn.softmax(scores), top_p), scores, -jnp.inf)
+    def told(scores: Array, token: Array) -> tuple[Array, Array]:
+        chosen = jnp.take_along_axis(scores, token[:, None], axis=-1)[:, 0]
+        return token.astype(jnp.int32), chosen - jax.nn.logsumexp(scores, axis=-1)
+
+    def drawn() -> tuple[Array, Array]:
+        scores, nucleus = tempered(logits, Draw(temperature, top_p))
+        if nucleus is not None:
+            scores = jnp.where(nucleus, scores, -jnp.inf)
         # Gumbel-max (Maddison et al. 2014, arXiv 1411.0030): the argmax of noisy log-probabilities is a sample.
         keys = jax.vmap(jax.random.fold_in, (0, None))(key_B, step)
         noise = jax.vmap(lambda key: jax.random.gumbel(key, logits.shape[1:]))(keys)
-        return jnp.argmax(scores + noise, axis=-1)
+        return told(scores, jnp.argmax(scores + noise, axis=-1))
 
-    token = jax.lax.cond(temperature > 0, drawn, lambda: jnp.argmax(logits, axis=-1))
-    chosen = jnp.take_along_axis(logits, token[:, None], axis=-1)[:, 0]
-    return token.astype(jnp.int32), chosen - jax.nn.logsumexp(logits, axis=-1)
-
-
-def _nucleus(probabilities_BxV: Array, top_p: float) -> Array:
-    """Bool [B, V]: the likeliest tokens that together reach ``top_p`` (Holtzman et al. 2020, arXiv 1904.09751).
-
-    Their least probability is found by bisection: a sort over the vocabulary would take longer than the layers.
-    """
-
-    def halve(_: int, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
-        low, high = bounds
-        # Invariant: the tokens at least as likely as ``low`` have the mass, those at least as likely as ``high`` need
-        # not.
-        middle = (low + high) / 2
-        mass = jnp.sum(jnp.where(probabilities_BxV >= middle, probabilities_BxV, 0), axis=-1, keepdims=True)
-        enough = mass >= top_p
-        return jnp.where(enough, middle, low), jnp.where(enough, high, middle)
-
-    most = jnp.max(probabilities_BxV, axis=-1, keepdims=True)
-    low, _ = jax.lax.fori_loop(0, NUCLEUS_BISECTIONS, halve, (jnp.zeros_like(most), most))
-    # At least the likeliest: where it alone has the mass, the bounds meet at its probability from below.
-    return probabilities_BxV >= jnp.minimum(low, most)
+    return jax.lax.cond(temperature > 0, drawn, lambda: told(logits, jnp.argmax(logits, axis=-1)))
 
 
 def _cut(state: State, stops: Callable[[Sequence[int]], bool], start: int, pad_id: int) -> tuple[State, bool]:

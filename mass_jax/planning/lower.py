@@ -16,8 +16,9 @@ from mass_jax.mass import attribution, programs, step
 from mass_jax.mass.actor import Actor
 from mass_jax.mass.attribution import Solutions, Weighed
 from mass_jax.mass.calls import Asked
-from mass_jax.mass.generator import solving, writing
+from mass_jax.mass.generator import attempting, writing
 from mass_jax.mass.method import Method
+from mass_jax.mass.objective import UpdateData
 from mass_jax.mass.packing import PracticeArrays
 from mass_jax.mass.practice import PracticeSets
 from mass_jax.mass.programs import Recorder
@@ -25,7 +26,6 @@ from mass_jax.mass.scorer import Scores
 from mass_jax.mass.state import OuterConfig, TrainState, init_state
 from mass_jax.mass.step import Hooks, Keys, Part
 from mass_jax.mass.texts import Practised, Texts, Worked, experience
-from mass_jax.mass.update import UpdateData
 from mass_jax.models import sampling, sharding
 from mass_jax.models.sampling import Prompts, SamplingSpec
 from mass_jax.parallel.partition import P
@@ -108,7 +108,7 @@ class Shapes(Texts):
         """Sampled solutions."""
         phase = self._recorder.phase
         self._recorder.phase = phase if adapters is not None else f"{phase} un-adapted"
-        written = self._sample(actor, adapters, len(problems), solving(actor, samples, 1.0))
+        written = self._sample(actor, adapters, len(problems), attempting(actor, samples))
         self._recorder.phase = phase
         each = struct((len(problems), samples))
         found: Future[Any] = Future()
@@ -217,7 +217,8 @@ def _update_data(
     solve = None
     if config.solve_weight and config.mode == "gold":
         solve = sequences(problems, 1, actor.method.lengths.prompt + actor.method.lengths.solution)
-    return recorder.placed(UpdateData(sampled, solve, documents), programs.SPREAD)
+    practice, attempts = sampled
+    return recorder.placed(UpdateData(practice, attempts, solve, documents), programs.SPREAD)
 
 
 def _by_layer(specs: PyTree) -> PyTree:

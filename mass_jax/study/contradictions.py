@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from mass_jax.errors import said
 from mass_jax.fields import MOST
 from mass_jax.mass import method
+from mass_jax.mass.rewards import REWARDS
 from mass_jax.models.config import PROJECTIONS, ModelConfig
 from mass_jax.study import setup
 from mass_jax.study.estimator import make_estimator, try_estimator
@@ -62,6 +63,12 @@ def _of_the_model(config: Config) -> Iterator[str]:
 
 
 def _of_the_method(config: Config) -> Iterator[str]:
+    reward = config.train.reward
+    if REWARDS[reward].privileged and not isinstance(config.task, Drawn):
+        yield (
+            f"train.reward = {reward!r} needs a domain that knows which practice is right, and task.name = "
+            f"{config.task.name!r} does not: choose another reward, or another domain."
+        )
     examples = config.generator.examples
     found = list(method.contradictions(config.generator, config.inner, config.lengths, config.model.context or MOST))
     yield from found

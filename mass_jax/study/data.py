@@ -10,7 +10,7 @@ from mass_jax.mass.packing import fits
 from mass_jax.study.schema import Config
 from mass_jax.tasks import pipeline
 from mass_jax.tasks.base import Domain, Problem
-from mass_jax.tasks.domain import Documents, DomainConfig, Splits
+from mass_jax.tasks.domain import Documents, DomainConfig, OwnWords, Splits
 
 
 def make_splits(config: Config, domain: Domain, method: Method) -> Splits:
@@ -74,10 +74,16 @@ def pretraining(config: Config, domain: Domain, splits: Splits) -> dict[str, gra
 
 
 def replay(config: Config, domain: Domain, splits: Splits) -> grain.DatasetIterator:
-    """The documents of meta-training: sequences [train.replay_batch, lengths.long_document] without end."""
+    """The documents of meta-training: sequences [train.replay_batch, length] without end."""
     declared = config.task
     written = declared.documents(domain, splits, declared.kinds.replay)
-    return _stream(written, domain, config.lengths.long_document, config.train.replay_batch, config.seed + 1)
+    length = getattr(config.lengths, replayed(declared))
+    return _stream(written, domain, length, config.train.replay_batch, config.seed + 1)
+
+
+def replayed(declared: DomainConfig) -> str:
+    """The field of ``config.lengths`` that the documents of meta-training have."""
+    return "short_document" if isinstance(declared, OwnWords) else "long_document"
 
 
 def _stream(written: Documents, domain: Domain, length: int, batch_size: int, seed: int) -> grain.DatasetIterator:

@@ -7,6 +7,7 @@ import numpy as np
 from mass_jax.errors import InputError
 from mass_jax.mass.method import LengthConfig
 from mass_jax.mass.packing import taken
+from mass_jax.study.data import replayed
 from mass_jax.study.schema import Config
 from mass_jax.tasks import pipeline
 from mass_jax.tasks.base import Domain, KnowsFamily
@@ -37,9 +38,11 @@ def check_lengths(config: Config, domain: Domain, lengths: LengthConfig, splits:
                 f"lengths.{field} = {getattr(lengths, field)}, but {what} takes {needed} tokens: give {needed} or more."
             )
     own_words = isinstance(declared, OwnWords)
-    kinds = {"long_document": tuple(dict.fromkeys((*declared.kinds.replay, *declared.kinds.long)))}
+    kinds = {"long_document": declared.kinds.long}
     if own_words:
         kinds["short_document"] = declared.kinds.short
+    field = replayed(declared)
+    kinds[field] = tuple(dict.fromkeys((*kinds[field], *declared.kinds.replay)))
     for field, some in kinds.items():
         problems, write = declared.documents(domain, splits, some)
         rng = np.random.default_rng(0)

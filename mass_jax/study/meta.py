@@ -59,7 +59,7 @@ def meta_train(  # parameters: an arm, its two streams, its place and name; line
       seed: of initialisation, sampling and problem order.
       base: the pretrained actor.
       problems: the meta-training problems.
-      documents: a fresh stream of pretraining documents for replay and KL.
+      documents: a fresh stream of documents for replay and KL, none of which writes practice.
       workdir: for checkpoints and metrics.
       label: the name on the progress bar.
       owner: the config that checkpoints belong to; those of another one are refused.
@@ -133,7 +133,7 @@ def meta_train(  # parameters: an arm, its two streams, its place and name; line
                 progress.update(step + 1, values)
                 metagrad.warn_if_broken(base.method.estimator, record.diagnostics)
                 well_formed = record.metrics.get(Metric.WELL_FORMED, 1.0)
-                if step == done and well_formed < LEAST_WELL_FORMED and train.malformed_advantage < 0:
+                if step == done and well_formed < LEAST_WELL_FORMED and train.malformed_reward < 0:
                     logging.warning(mostly_malformed(base.task, well_formed))
                 if (step + 1) % train.save_every == 0 or step + 1 == train.steps or watch.hopeless:
                     save(step + 1, position())
@@ -146,9 +146,8 @@ def mostly_malformed(task: Task, share: float) -> str:
     """What to do where only a ``share`` of the practice is well formed, in words of what the domain has."""
     shown = "Show it worked practice (task.shots), lower" if hasattr(task, "shots") else "Lower"
     return (
-        f"Only {100 * share:.0f} % of the practice is well formed: the generator is mostly told what not to write, "
-        f"and may end with nothing that can be read. {shown} generator.temperature, or set "
-        "train.malformed_advantage = 0."
+        f"Only {100 * share:.0f} % of the practice is well formed: the generator mostly learns what can be read, and "
+        f"little of what helps. {shown} generator.temperature, or set train.malformed_reward = 0 to leave the rest out."
     )
 
 

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from mass_jax.mass.optimizers import stacked_matrices
 from mass_jax.mass.packing import target_log_probs
 from mass_jax.models import decoder, sharding
 from mass_jax.models.config import ModelConfig
@@ -22,7 +23,7 @@ from mass_jax.runtime.metrics import MetricsWriter
 from mass_jax.runtime.progress import Progress
 from mass_jax.runtime.saved_params import load_params, save_params
 from mass_jax.study.schema import Config, Pretrain
-from mass_jax.types import Array, OptState, Params, PyTree, Sequences
+from mass_jax.types import Array, OptState, Params, Sequences
 
 SAVE_EVERY = 200
 """Steps between checkpoints of an unfinished pretraining."""
@@ -50,17 +51,13 @@ def make_optimizer(settings: Pretrain) -> optax.GradientTransformation:
         [settings.warmup_steps, settings.steps - settings.decay_steps],
     )
 
-    def dimensions(params: Params) -> PyTree:
-        matrix = optax.contrib.MuonDimensionNumbers(reduction_axis=1, output_axis=2)
-        return jax.tree.map(lambda leaf: matrix if leaf.ndim == 3 else None, params)
-
     return optax.chain(
         optax.clip_by_global_norm(1.0),
         optax.contrib.muon(
             schedule,
             adam_learning_rate=lambda step: settings.adam_ratio * schedule(step),
             adam_b2=0.98,
-            muon_weight_dimension_numbers=dimensions,
+            muon_weight_dimension_numbers=stacked_matrices,
         ),
     )
 

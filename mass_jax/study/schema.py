@@ -139,7 +139,6 @@ class Metagrad(Group):
 class Train(OuterConfig):
     """What is optimised, and the loop around it: see `study.meta`, and `runtime.guard` for spikes."""
 
-    steps: Count
     problems: Count
     replay_batch: Count
     save_every: Count

@@ -39,7 +39,8 @@ class Kinds(NamedTuple):
     Attributes:
       short: in short sequences of pretraining: the first, and of each other one ``pretrain.tables`` times as many.
       long: in long sequences of pretraining.
-      replay: in meta-training.
+      replay: in meta-training, to hold the solver; where words are the domain's own, of the short ones. One that writes
+        practice would pin the generator.
     """
 
     short: tuple[str, ...] = ("solve",)

@@ -15,8 +15,8 @@ import numpy as np
 from mass_jax.mass import attribution, update
 from mass_jax.mass.actor import Actor
 from mass_jax.mass.generator import complete, solving
+from mass_jax.mass.objective import Experience, UpdateData
 from mass_jax.mass.state import init_state
-from mass_jax.mass.update import Experience, UpdateData
 from mass_jax.models import decoder, lora, sharding
 from mass_jax.models.tokenizer import WordTokenizer
 from mass_jax.parallel import mesh, partition
@@ -66,7 +66,7 @@ def differentiate(place):
         config,
         state.opt_state,
         jax.tree.map(lambda x: 1.01 * x, base),
-        UpdateData((experience,), None, documents),
+        UpdateData(experience, None, None, documents),
         np.inf,
     )
     leaves = jax.tree.leaves(updated["layers"])

@@ -32,6 +32,10 @@ EXPECTED: dict[str, set[tuple[str, str, str]]] = {
         ("all-reduce", "vocabulary", "loop"),
         ("all-to-all", "vocabulary", "loop"),
         ("all-reduce", "other", "top"),
+        # Of two microbatches each is a half of the texts, outside of any loop; its problems are every other one's.
+        ("all-reduce", "vocabulary", "top"),
+        ("all-to-all", "vocabulary", "top"),
+        ("all-gather", "other", "top"),
     }
     | INSIDE
     | LOOPS,

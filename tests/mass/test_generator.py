@@ -1,12 +1,16 @@
 """What is written reaches the arrays where it should, and what cannot be read is counted."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
 
-from mass_jax.mass import generator, policy
+from mass_jax.mass import attribution, generator, policy
+from mass_jax.mass.method import GeneratorConfig
 from mass_jax.mass.packing import join, mean_log_probs, pack, pack_prompts, target_log_probs
 from mass_jax.mass.practice import pack_practice
+from mass_jax.models.cross_entropy import Draw
 from mass_jax.tasks.base import MALFORMED
 from tests.mass import tiny
 
@@ -49,15 +53,30 @@ def test_mean_log_probs_by_hand():
     assert total[0] < -1
 
 
-def test_written_log_probabilities_are_those_of_the_forward_pass():
-    actor, problems = tiny.make_actor(domain=tiny.LENIENT), tiny.make_problems()
+@pytest.mark.parametrize("top_p", [1.0, 0.9])
+def test_written_log_probabilities_are_those_that_an_update_recomputes(top_p: float):
+    method = dataclasses.replace(tiny.make_method(), generator=GeneratorConfig(tiny.EXAMPLES, 0.6, top_p))
+    actor, problems = tiny.make_actor(method, tiny.LENIENT), tiny.make_problems()
     sets, log_probs = generator.write_practice(actor, problems, jax.random.key(0))
-    found, count = policy.sequence_log_probs(actor, sets.arrays.written)
-    np.testing.assert_allclose(found, log_probs, rtol=1e-4)
+    draw = generator.writing(actor).draw
+    assert draw == (0.6, top_p)
+    found, count = policy.sequence_log_probs(actor, sets.arrays.written, draw)
+    np.testing.assert_allclose(found, log_probs, atol=1e-4)
     assert count.min() >= 1 and sets.arrays.valid_PxM.any()
+    wrong = [Draw(1.0, top_p), Draw(0.5, top_p)] + [Draw(0.6)] * (top_p < 1)
+    for other in wrong:
+        assert np.abs(policy.sequence_log_probs(actor, sets.arrays.written, other)[0] - log_probs).max() > 0.1, other
     again, _ = generator.write_practice(actor, problems, jax.random.key(0))
-    other, _ = generator.write_practice(actor, problems, jax.random.key(1))
-    assert again.texts == sets.texts != other.texts
+    different, _ = generator.write_practice(actor, problems, jax.random.key(1))
+    assert again.texts == sets.texts != different.texts
+
+
+def test_attempted_log_probabilities_are_those_that_an_update_recomputes():
+    actor, problems = tiny.make_actor(domain=tiny.LENIENT), tiny.make_problems()
+    solutions, log_probs = attribution.attempts(actor, None, problems, jax.random.key(0), 3).result()
+    draw = generator.attempting(actor, 3).draw
+    found, _ = policy.sequence_log_probs(actor, solutions.weighed.sequences, draw)
+    np.testing.assert_allclose(found, log_probs, atol=1e-4)
 
 
 def test_practice_arrays_hold_the_parsed_texts():

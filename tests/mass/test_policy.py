@@ -10,20 +10,21 @@ import optax
 import pytest
 
 from mass_jax.mass import policy, update
-from mass_jax.mass.attribution import Graded, as_graded
+from mass_jax.mass.attribution import as_graded
+from mass_jax.mass.generator import writing
+from mass_jax.mass.objective import Experience, UpdateData
+from mass_jax.mass.optimizers import OPTIMIZERS
 from mass_jax.mass.policy import clipped_objective, group_normalize
-from mass_jax.mass.rewards import example_rewards
-from mass_jax.mass.state import OuterConfig, init_state
-from mass_jax.mass.update import Experience, UpdateData
+from mass_jax.mass.state import OuterConfig, init_state, model_optimizer
 from mass_jax.runtime.compilation import temp_bytes
 from mass_jax.tasks.base import Verdict
+from mass_jax.types import Params
 from tests.mass import tiny
 
 ACTOR = tiny.make_actor()
 PARAMS = ACTOR.params
 SILENT = dataclasses.replace(tiny.OUTER, solve_weight=0.0, replay_weight=0.0, kl_weight=0.0)
 DOCUMENTS = tiny.replay_documents()
-TOKENS = DOCUMENTS.target[:, 1:].sum()
 
 
 def test_group_normalize_by_hand():
@@ -56,19 +57,16 @@ def test_shapes_that_would_broadcast_are_refused():
 
 
 def written_experience(advantages: np.ndarray, shift: float = 0.0) -> Experience:
-    """Practice of three problems, sampled when each log-probability was ``shift`` higher."""
-    written = tiny.make_practice(tiny.make_problems()).arrays.written
-    log_probs, _ = policy.sequence_log_probs(ACTOR, written)
+    """Practice of as many problems, sampled when each log-probability was ``shift`` higher."""
+    written = tiny.make_practice(tiny.make_problems(len(advantages))).arrays.written
+    log_probs, _ = policy.sequence_log_probs(ACTOR, written, writing(ACTOR).draw)
     return Experience(written, log_probs + shift, jnp.asarray(advantages))
 
 
 @partial(jax.jit, static_argnums=0)
-def gradient_norm(config: OuterConfig, experience: tuple[Experience, ...] = ()) -> jax.Array:
-    def loss(params):
-        data = UpdateData(experience, None, DOCUMENTS)
-        return update.model_loss(ACTOR.replace(params=params), config, PARAMS, data, TOKENS)[0]
-
-    return optax.tree.norm(jax.grad(loss)(PARAMS))
+def gradient_norm(config: OuterConfig, experience: Experience | None = None) -> jax.Array:
+    data = UpdateData(experience, None, None, DOCUMENTS)
+    return optax.tree.norm(update.model_gradient(ACTOR, config, PARAMS, data)[0])
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
@@ -77,63 +75,21 @@ def test_one_update_moves_a_sequence_the_way_of_its_advantage(sign: float):
     advantages[1, 2], advantages[1, 0] = sign, -sign
     experience = written_experience(advantages)
     state = init_state(ACTOR, SILENT, tiny.CHECKS, jax.random.key(0))
-    actor, data = ACTOR.replace(params=state.params), UpdateData((experience,), None, DOCUMENTS)
+    actor, data = ACTOR.replace(params=state.params), UpdateData(experience, None, None, DOCUMENTS)
     params, _, metrics = update.update_model(actor, SILENT, state.opt_state, PARAMS, data, np.inf)
     moved = ACTOR.replace(params=params)
-    change = policy.sequence_log_probs(moved, experience.sequences)[0] - experience.log_probs
+    change = policy.sequence_log_probs(moved, experience.sequences, writing(ACTOR).draw)[0] - experience.log_probs
     assert metrics["grad_norm/generator"] > 1e-3
     assert sign * change[1, 2] > 1e-3 and sign * change[1, 0] < -1e-3
 
 
 def test_no_advantage_or_a_ratio_beyond_the_clip_moves_nothing():
     ones = np.ones((3, tiny.EXAMPLES), np.float32)
-    assert gradient_norm(SILENT, (written_experience(0 * ones),)) == 0
-    assert gradient_norm(SILENT, (written_experience(ones),)) > 1e-2
+    assert gradient_norm(SILENT, written_experience(0 * ones)) == 0
+    assert gradient_norm(SILENT, written_experience(ones)) > 1e-2
     # The model already writes these 1.35 times as often as when they were sampled: enough.
-    assert gradient_norm(SILENT, (written_experience(ones, shift=-0.3),)) == 0
-    assert gradient_norm(SILENT, (written_experience(-ones, shift=-0.3),)) > 1e-2
-
-
-def rewards_of(
-    config: OuterConfig, tau, loss=(0.0, 0.0), verdicts=None, judged=None, valid=None, alive=(True, True)
-) -> np.ndarray:
-    tau = np.asarray(tau, np.float32)
-    valid = np.ones(tau.shape, bool) if valid is None else np.asarray(valid)
-    graded = None if verdicts is None else Graded(verdicts, np.ones_like(verdicts) if judged is None else judged)
-    return example_rewards(config, np.asarray(loss), tau, graded, valid, np.asarray(alive))
-
-
-def test_an_example_that_lowers_the_outer_loss_is_rewarded():
-    found = rewards_of(tiny.OUTER, [[-1e-6, 1e-6, 0.0], [3.0, 3.0, 3.0]])
-    z = np.sqrt(1.5)
-    np.testing.assert_allclose(found, [[z, -z, 0], [0, 0, 0]], rtol=1e-5)
-
-
-def test_malformed_examples_and_dead_groups():
-    tau = [[-1.0, 1.0, 7.0], [-1.0, 1.0, 7.0]]
-    valid = [[True, True, False], [True, True, False]]
-    config = dataclasses.replace(tiny.OUTER, malformed_advantage=-0.7)
-    found = rewards_of(config, tau, valid=valid, alive=(True, False))
-    np.testing.assert_allclose(found, [[1, -1, -0.7], [0, 0, -0.7]], rtol=1e-5)
-
-
-@pytest.mark.parametrize("verifier", [False, True])
-def test_the_whole_set_counts_against_its_sibling(verifier: bool):
-    tau, config = [[-1.0, 1.0, 0.0], [-1.0, 1.0, 0.0]], dataclasses.replace(tiny.OUTER, sets=2)
-    # The second set does better either way: a lower loss, more solutions right.
-    outcome = {"verdicts": np.array([[0, 0, 1], [1, 1, 0]], bool)} if verifier else {"loss": (2.0, 1.0)}
-    valid = [[True, True, True], [True, True, False]]
-    without = rewards_of(config, tau, valid=valid, **outcome)
-    found = rewards_of(dataclasses.replace(config, set_weight=0.5), tau, valid=valid, **outcome)
-    np.testing.assert_allclose(found - without, [[-0.5] * 3, [0.5, 0.5, 0]], rtol=1e-5)
-
-
-def test_a_set_of_which_nothing_is_judged_is_not_compared():
-    config = dataclasses.replace(tiny.OUTER, sets=3, set_weight=0.5)
-    verdicts = np.array([[0, 0, 1], [0, 1, 1], [0, 0, 0]], bool)
-    judged = np.array([[1, 1, 1], [0, 1, 1], [0, 0, 0]], bool)
-    found = rewards_of(config, np.zeros((3, 2)), np.zeros(3), verdicts, judged, alive=np.ones(3, bool))
-    np.testing.assert_allclose(found, [[-0.5] * 2, [0.5] * 2, [0, 0]], rtol=1e-5)  # 1 of 3, 2 of 2, none
+    assert gradient_norm(SILENT, written_experience(ones, shift=-0.3)) == 0
+    assert gradient_norm(SILENT, written_experience(-ones, shift=-0.3)) > 1e-2
 
 
 def test_what_is_not_judged_has_no_advantage_and_leaves_its_group():
@@ -144,6 +100,62 @@ def test_what_is_not_judged_has_no_advantage_and_leaves_its_group():
     np.testing.assert_array_equal(advantages[0, [0, 2, 3]], alone.advantages_PxS()[0])
     assert advantages[0, 0] > 1 and not advantages[0, 1] and not advantages[1:].any()
     np.testing.assert_allclose(graded.share_P(), [1 / 3, 1, 0])
+
+
+@pytest.mark.parametrize(("sets", "half"), [(1, [0, 2]), (2, [0, 1])])
+def test_the_policy_gradient_is_the_mean_of_two_halves_of_the_problems(sets: int, half: list[int]):
+    """Halves share no problem, whose texts' advantages are centred together."""
+    config = dataclasses.replace(SILENT, sets=sets, microbatches=2)
+    experience = written_experience(np.random.default_rng(0).normal(size=(4, tiny.EXAMPLES)))
+    gradient = jax.jit(update.model_gradient, static_argnums=1)
+
+    def of(rows: list[int], config: OuterConfig) -> tuple[Params, dict[str, jax.Array]]:
+        some = jax.tree.map(lambda leaf: leaf[np.array(rows)], experience)
+        return gradient(ACTOR, config, PARAMS, UpdateData(some, None, None, DOCUMENTS))
+
+    whole, told = of([0, 1, 2, 3], config)
+    one, other = (of(rows, SILENT)[0] for rows in (half, [row for row in range(4) if row not in half]))
+    mean = jax.tree.map(lambda x, y: (x + y) / 2, one, other)
+    np.testing.assert_allclose(optax.tree.norm(optax.tree.sub(whole, mean)), 0, atol=1e-4 * optax.tree.norm(mean))
+    cosine = optax.tree.vdot(one, other) / optax.tree.norm(one) / optax.tree.norm(other)
+    np.testing.assert_allclose(told["cosine/generator"], cosine, rtol=1e-3)
+    assert abs(cosine) > 1e-3 and "cosine/generator" not in of([0, 1, 2], SILENT)[1], "three have no halves"
+
+
+def test_the_distance_of_the_texts_to_the_base_is_told():
+    experience = written_experience(np.zeros((2, tiny.EXAMPLES)))
+    data, other = UpdateData(experience, None, None, DOCUMENTS), jax.tree.map(lambda leaf: leaf * 1.1, PARAMS)
+    gradient = jax.jit(update.model_gradient, static_argnums=1)
+    told = [gradient(ACTOR, SILENT, base, data)[1]["kl/generator"] for base in (PARAMS, other)]
+    before, _ = policy.sequence_log_probs(ACTOR.replace(params=other), experience.sequences, writing(ACTOR).draw)
+    expected = np.mean(experience.log_probs - before)
+    np.testing.assert_allclose(told, [0, expected], rtol=1e-4, atol=1e-5)
+    assert abs(expected) > 1e-2
+
+
+@pytest.mark.parametrize("name", sorted(OPTIMIZERS))
+def test_the_rate_of_every_optimiser_falls_to_nothing(name: str):
+    config = dataclasses.replace(tiny.OUTER, optimizer=name, steps=4, momentum=0.0, max_norm=1e9)
+    optimizer, params = model_optimizer(config), {"layers": jnp.ones((1, 3, 3)), "embed": jnp.ones((2, 3))}
+    state, norms = optimizer.init(params), []
+    for _ in range(5):
+        updates, state = optimizer.update(params, state, params)
+        norms.append(float(optax.tree.norm(updates)))
+    assert norms == sorted(norms, reverse=True) and norms[0] > norms[3] > norms[4] == 0
+    if name == "normalized":
+        np.testing.assert_allclose(norms, config.generator_rate * np.array([1, 0.75, 0.5, 0.25, 0]), rtol=1e-4)
+
+
+def test_normalised_steps_follow_the_average_of_the_gradients():
+    config = dataclasses.replace(tiny.OUTER, steps=10**6, momentum=0.8, max_norm=1e9)
+    optimizer, gradients = model_optimizer(config), np.random.default_rng(0).normal(size=(3, 5))
+    state, average = optimizer.init(jnp.zeros(5)), np.zeros(5)
+    for gradient in gradients:
+        step, state = optimizer.update(jnp.asarray(gradient), state)
+        average = 0.8 * average + 0.2 * gradient
+    np.testing.assert_allclose(step, -config.generator_rate * average / np.linalg.norm(average), rtol=1e-4)
+    nothing, _ = optimizer.update(jnp.zeros(5), optimizer.init(jnp.zeros(5)))
+    assert not np.any(nothing)
 
 
 def test_kl_is_zero_at_the_base_and_positive_elsewhere():
@@ -158,8 +170,7 @@ def test_kl_is_zero_at_the_base_and_positive_elsewhere():
         method = dataclasses.replace(ACTOR.method, model=dataclasses.replace(ACTOR.method.model, loss_chunk=chunk))
         parts = other.replace(method=method)
         np.testing.assert_allclose(policy.kl_to_base(parts, PARAMS, DOCUMENTS), distance, rtol=1e-5)
-    config = dataclasses.replace(SILENT, kl_weight=1.0)
-    assert gradient_norm(config) < 1e-5
+    assert gradient_norm(dataclasses.replace(SILENT, kl_weight=1.0)) < 1e-5
 
 
 def test_replay_and_solving_have_gradients_of_their_own():
@@ -176,7 +187,7 @@ def test_microbatches_change_memory_and_nothing_else():
     documents = tiny.replay_documents(3)
     documents.target[0, 5:] = False  # the parts' numbers of tokens differ
     references, _ = tiny.make_references(tiny.make_problems())
-    experience = (written_experience(rng.normal(size=(3, tiny.EXAMPLES))),)
+    experience = written_experience(rng.normal(size=(3, tiny.EXAMPLES)))
     params = jax.tree.map(lambda leaf: 1.1 * leaf, PARAMS)
 
     def compiled(count: int) -> jax.stages.Compiled:
@@ -187,10 +198,11 @@ def test_microbatches_change_memory_and_nothing_else():
     with jax.enable_x64(True):
         experience, solve, documents = jax.tree.map(jnp.asarray, (experience, references, documents))
         actor = ACTOR.replace(params=tiny.float64(params))
-        data = (actor, tiny.float64(PARAMS), UpdateData(experience, solve, documents))
+        data = (actor, tiny.float64(PARAMS), UpdateData(experience, None, solve, documents))
         whole, parted = compiled(1), compiled(3)
         (gradient, losses), (added, means) = whole(*data), parted(*data)
-    assert float(optax.tree.norm(gradient)) > 1e-2 and set(losses) == {"solve/loss", "replay/loss", "replay/kl"}
+    assert float(optax.tree.norm(gradient)) > 1e-2
+    assert set(losses) == {"solve/loss", "replay/loss", "replay/kl", "kl/generator", "grad_norm/anchors"}
     for found, expected in zip(jax.tree.leaves((added, means)), jax.tree.leaves((gradient, losses)), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
     assert temp_bytes(parted) < 0.6 * temp_bytes(whole)

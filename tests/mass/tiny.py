@@ -91,15 +91,21 @@ def make_method(
 
 
 OUTER = OuterConfig(
+    steps=4,
     mode="gold",
     practice=True,
     sets=1,
     solutions=4,
-    generator_rate=1e-3,
+    optimizer="normalized",
+    generator_rate=1e-2,
+    momentum=0.8,
+    epsilon=1e-8,
     scorer_rate=1e-2,
+    reward="attribution",
+    attribution_at="scorer",
     attribution_weight=1.0,
     set_weight=0.0,
-    malformed_advantage=-1.0,
+    malformed_reward=-0.6,
     solve_weight=0.1,
     replay_weight=0.1,
     kl_weight=0.1,
@@ -113,7 +119,7 @@ OUTER = OuterConfig(
 
 def train_config(**changes: Any) -> Train:
     """`OUTER` as the loop reads it, and the loop's own fields."""
-    loop = {"steps": 4, "problems": 3, "replay_batch": 2, "save_every": 2}
+    loop = {"problems": 3, "replay_batch": 2, "save_every": 2}
     loop |= {"spike_factor": 20.0, "spike_window": 20, "spike_patience": 2}
     return Train(**dataclasses.asdict(OUTER) | loop | changes)
 

@@ -52,7 +52,7 @@ OTHER = dataclasses.replace(
     inner=InnerConfig(3, "same", "sgd", 0.1),
     estimator=metagrad.make("adjoint"),
 )
-GOLD = dataclasses.replace(tiny.OUTER, sets=2, replay_weight=0.0)
+GOLD = dataclasses.replace(tiny.OUTER, sets=2, replay_weight=0.0, reward="complete")
 
 
 def planned(method: Method, config: OuterConfig) -> list[Planned]:

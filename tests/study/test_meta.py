@@ -156,11 +156,11 @@ def test_a_generator_that_writes_mostly_what_cannot_be_read_is_told_about(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
     train(tmp_path / "lenient", steps=1)
-    train(tmp_path / "harmless", steps=1, domain=tiny.DOMAIN, malformed_advantage=0.0)
+    train(tmp_path / "harmless", steps=1, domain=tiny.DOMAIN, malformed_reward=0.0)
     assert "well formed" not in caplog.text
     train(tmp_path / "strict", steps=2, domain=tiny.DOMAIN)
     assert caplog.text.count("Only 0 % of the practice is well formed") == 1
-    assert "read. Lower generator.temperature" in caplog.text, "this domain has no task.shots"
+    assert "helps. Lower generator.temperature" in caplog.text, "this domain has no task.shots"
 
 
 def test_worked_practice_is_advised_where_the_domain_has_it():

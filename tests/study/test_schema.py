@@ -112,7 +112,12 @@ SOUND = {
     **{f"train.{name}_rate": RATE for name in ("generator", "scorer")},
     **{f"train.{name}_weight": RATE for name in ("attribution", "solve", "replay", "kl")},
     "train.set_weight": {"0"},  # there is one set
-    "train.malformed_advantage": NUMBER,
+    "train.malformed_reward": NUMBER,
+    "train.optimizer": set(),
+    "train.momentum": {"0", "0.5"},
+    "train.epsilon": POSITIVE,
+    "train.reward": set(),
+    "train.attribution_at": set(),
     "train.clip": POSITIVE,
     "train.max_norm": POSITIVE,
     "train.spike_factor": {"2**64", "1"},

@@ -15,7 +15,7 @@ from mass_jax.types import Tokenizer
 class Arithmetic(Drawn, OwnWords):
     """Hidden polynomial rules mod 11."""
 
-    kinds: ClassVar[Kinds] = Kinds(short=("solve", "table"), long=("synthesise",), replay=documents.KINDS)
+    kinds: ClassVar[Kinds] = Kinds(short=("solve", "table"), long=("synthesise",), replay=("solve", "table"))
 
     name: Literal["arithmetic"]
     pretrain_problems: Count

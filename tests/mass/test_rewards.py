@@ -1,0 +1,131 @@
+"""Rewards by name and their advantages, by hand; and how well rewards tell right practice from other practice."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from mass_jax.mass.record import effect_size, within_sets
+from mass_jax.mass.rewards import REWARDS, Evidence, advantages, rewards
+from tests.mass import tiny
+
+Z = np.sqrt(1.5)
+ALL = np.ones((2, 3), bool)
+
+
+def evidence(tau, **changes) -> Evidence:
+    tau = np.asarray(tau, np.float32)
+    rows = len(tau)
+    found = Evidence(
+        -tau,
+        np.ones(rows, bool),
+        np.zeros(rows),
+        np.ones(rows, bool),
+        np.ones(tau.shape, bool),
+        None,
+        [np.random.default_rng([0, row]) for row in range(rows)],
+    )
+    return found._replace(**{name: np.asarray(value) for name, value in changes.items()})
+
+
+def test_an_example_that_lowers_the_outer_loss_is_rewarded():
+    found = rewards("attribution", 0.0, 1, evidence([[-1e-6, 1e-6, 0.0], [3.0, 3.0, 3.0]]))
+    np.testing.assert_allclose(found, [[Z, -Z, 0], [0, 0, 0]], rtol=1e-5)
+
+
+def test_advantages_have_a_mean_of_zero_over_all_texts_of_a_problem():
+    valid = np.array([[True, True, False], [True, True, True]])
+    worth = rewards("attribution", 0.0, 1, evidence([[-1, 1, 7], [-1, 1, 0]], valid_PxM=valid))
+    found = advantages(worth, valid, 1, -0.6)
+    np.testing.assert_allclose(found, [[1.2, -0.8, -0.4], [Z, -Z, 0]], atol=1e-6)
+    together = advantages(worth, valid, 2, -0.6)  # two sets of one problem
+    np.testing.assert_allclose(together, np.array([[1.1, -0.9, -0.5], [Z + 0.1, -Z + 0.1, 0.1]]), atol=1e-6)
+    assert abs(together.sum()) < 1e-6 and together.dtype == np.float32
+    # A reward of 0 leaves the malformed out, whatever the mean of the others.
+    np.testing.assert_allclose(advantages(worth + 5, valid, 1, 0.0)[0], [1, -1, 0], atol=1e-6)
+
+
+def test_where_all_texts_are_alike_none_has_an_advantage():
+    nothing = np.zeros((2, 3))
+    assert not advantages(nothing, ~ALL, 1, -0.6).any() and not advantages(nothing, ALL, 1, -0.6).any()
+
+
+def test_a_dead_problem_teaches_form_alone():
+    valid = np.array([[True, True, False]] * 2)
+    for name in ("attribution", "complete", "shuffled"):
+        found = evidence([[-1, 1, 7], [-1, 1, 7]], valid_PxM=valid, alive_P=[True, False])
+        worth = rewards(name, 0.0, 1, found)
+        assert worth[0].any() and not worth[1].any()
+        np.testing.assert_allclose(advantages(worth, valid, 1, -0.6)[1], [0.2, 0.2, -0.4], atol=1e-6)
+
+
+def test_the_whole_set_counts_against_its_sibling():
+    tau, valid = [[-1, 1, 0], [-1, 1, 0]], np.array([[True, True, True], [True, True, False]])
+    found = evidence(tau, valid_PxM=valid, outcome_P=[-2.0, -1.0])
+    without = rewards("attribution", 0.0, 2, found)
+    np.testing.assert_allclose(rewards("attribution", 0.5, 2, found) - without, [[-0.5] * 3, [0.5, 0.5, 0]], rtol=1e-5)
+
+
+def test_a_set_of_which_nothing_is_judged_is_not_compared():
+    found = evidence(np.zeros((3, 2)), outcome_P=[1 / 3, 2 / 3, 0.0], known_P=[True, True, False])
+    np.testing.assert_allclose(rewards("outcome", 0.0, 3, found), [[-1] * 2, [1] * 2, [0, 0]], rtol=1e-5)
+    np.testing.assert_array_equal(rewards("rejection", 0.0, 3, found), [[0, 0], [1, 1], [0, 0]])
+
+
+def test_rejection_imitates_the_best_sets_and_nothing_else():
+    valid = np.array([[True, False]] * 6)
+    found = evidence(np.ones((6, 2)), valid_PxM=valid, outcome_P=[0.5, 1.0, 1.0, 0.5, 0.5, 0.5])
+    worth = rewards("rejection", 0.0, 3, found)
+    np.testing.assert_array_equal(worth, [[0, 0], [1, 0], [1, 0], [0, 0], [0, 0], [0, 0]])
+    np.testing.assert_array_equal(advantages(worth, valid, 3, -0.6, REWARDS["rejection"].centred), worth)
+
+
+def test_shuffled_attributions_are_those_of_the_set_in_another_order():
+    valid = np.array([[True] * 6 + [False] * 2] * 4)
+    found = evidence(np.random.default_rng(0).normal(size=(4, 8)), valid_PxM=valid)
+    own, shuffled = (rewards(name, 0.0, 1, found) for name in ("attribution", "shuffled"))
+    np.testing.assert_array_equal(np.sort(shuffled[:, :6]), np.sort(own[:, :6]))
+    assert not shuffled[:, 6:].any() and np.all(np.any(shuffled != own, axis=-1))
+    again = rewards("shuffled", 0.0, 1, evidence(-found.credit_PxM, valid_PxM=valid))
+    np.testing.assert_array_equal(again, shuffled)  # of step and place alone
+
+
+def test_a_random_reward_is_of_no_text():
+    worth = [rewards("random", 0.0, 1, evidence(tau)) for tau in (np.ones((2, 3)), [[-9, 9, 0], [1, 2, 3]])]
+    np.testing.assert_array_equal(*worth)
+    np.testing.assert_allclose(worth[0].mean(axis=-1), 0, atol=1e-6)
+    assert worth[0].any(axis=-1).all() and np.any(worth[0][0] != worth[0][1])
+
+
+def test_the_privileged_reward_is_of_what_is_right():
+    found = evidence(np.zeros((2, 2)), correct_PxM=[[True, False], [False, False]])
+    np.testing.assert_allclose(rewards("privileged", 0.0, 1, found), [[1, -1], [0, 0]], atol=1e-6)
+    together = rewards("privileged", 0.0, 2, found)
+    np.testing.assert_allclose(together, np.array([[3, -1], [-1, -1]]) / np.sqrt(3), atol=1e-6)
+
+
+def test_a_complete_credit_says_which_set_helped():
+    together = rewards("complete", 0.0, 2, evidence([[-1, -3], [1, 3]]))
+    np.testing.assert_allclose(together, np.array([[1, 3], [-1, -3]]) / np.sqrt(5), rtol=1e-5)
+    apart = rewards("attribution", 0.0, 2, evidence([[-1, -3], [1, 3]]))
+    np.testing.assert_allclose(apart, [[-1, 1], [1, -1]], rtol=1e-5)
+
+
+@pytest.mark.parametrize("reward", ["outcome", "rejection"])
+def test_rewards_that_compare_sets_need_some(reward: str):
+    with pytest.raises(ValueError, match=f"train.reward = '{reward}' compares practice sets .* train.sets = 1: draw 2"):
+        dataclasses.replace(tiny.OUTER, reward=reward)
+    assert dataclasses.replace(tiny.OUTER, reward=reward, sets=2).reward in REWARDS
+
+
+def test_d_prime_by_hand():
+    values = np.array([3.0, 5.0, 0.0, 2.0])
+    right = np.array([True, True, False, False])
+    assert effect_size(values, right, ~right) == pytest.approx(3.0)
+    assert effect_size(values, right, right & False) == 0 and effect_size(0 * values, right, ~right) == 0
+    # What a set has as a whole does not count within it, nor does a malformed text.
+    rewards_PxM = np.array([[3.0, 1.0, 99.0], [103.0, 101.0, -99.0], [7.0, 6.0, 0.0]])
+    correct = np.array([[True, False, False], [True, False, False], [True, False, False]])
+    valid = np.array([[True, True, False]] * 3)
+    spread = np.std([1.0, 1.0, 0.5])
+    assert within_sets(rewards_PxM, correct, valid) == pytest.approx((5 / 3) / spread)
