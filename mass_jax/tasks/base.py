@@ -126,6 +126,17 @@ class KnowsFamily(Task, Protocol):
 
 
 @runtime_checkable
+class OffersTopics(KnowsFamily, Protocol):
+    """What a domain adds whose problems leave open what to practise: one topic is the hidden rule."""
+
+    def any_practice(self, problem: Problem, count: int, rng: np.random.Generator) -> tuple[Practice, ...]:
+        """Correct practice without a choice: each example is about one of the topics, whichever. None of it leaks."""
+
+    def read_off(self, problem: Problem, practice: Practice) -> tuple[str, ...]:
+        """Prompts whose completions answer ``problem`` with what the practice says: one for every way to read it."""
+
+
+@runtime_checkable
 class ShowsExamples(Task, Protocol):
     """What a domain adds whose problems show solved examples."""
 

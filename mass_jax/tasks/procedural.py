@@ -68,7 +68,7 @@ class ProceduralConfig(tfds.core.BuilderConfig):
     def __post_init__(self) -> None:
         own = store.own_fields(self)
         for name, value in own.items():
-            if value < 1 and "seed" not in name:
+            if value < 1 and "seed" not in name and not isinstance(value, bool):
                 raise ValueError(f"task.{name} = {value}: every split needs at least 1; give a positive number.")
         rules = self.make_rules()
         if not self.families("train"):

@@ -4,11 +4,17 @@ from typing import TypeVar, get_args
 
 from mass_jax.errors import InputError
 from mass_jax.tasks.arithmetic.domain import Arithmetic
+from mass_jax.tasks.candidates.domain import Candidates
 from mass_jax.tasks.domain import DomainConfig
 from mass_jax.tasks.mathematics.domain import Mathematics
 from mass_jax.tasks.operators.domain import Operators
 
-DOMAINS: dict[str, type[DomainConfig]] = {"arithmetic": Arithmetic, "operators": Operators, "mathematics": Mathematics}
+DOMAINS: dict[str, type[DomainConfig]] = {
+    "arithmetic": Arithmetic,
+    "candidates": Candidates,
+    "operators": Operators,
+    "mathematics": Mathematics,
+}
 Declared = TypeVar("Declared", bound=DomainConfig)
 
 

@@ -23,14 +23,15 @@ SOLVE, ANSWER, SYNTHESISE = " :", " =", " ;"
 KINDS = ("solve", "synthesise", "table")
 
 
-def _shuffled(items: Iterable[T], rng: np.random.Generator) -> list[T]:
+def shuffled(items: Iterable[T], rng: np.random.Generator) -> list[T]:
     """A random order."""
     items = list(items)  # a dozen of them at most: five times faster than `rng.permutation`
     keys = rng.random(len(items)).tolist()
     return [items[i] for i in sorted(range(len(items)), key=keys.__getitem__)]
 
 
-def _choice(options: Sequence[T], rng: np.random.Generator) -> T:
+def choice(options: Sequence[T], rng: np.random.Generator) -> T:
+    """One of them, each as likely as the others."""
     return options[int(rng.random() * len(options))]
 
 
@@ -49,9 +50,9 @@ def canonical(prompt: str) -> str:
 
 def draw_problem(rule: Rule, family: int, rng: np.random.Generator) -> Problem:
     """A random problem of a rule; its difficulty is the number of pairs that it does *not* show."""
-    difficulty = _choice(range(len(GIVEN)), rng)
+    difficulty = choice(range(len(GIVEN)), rng)
     count = GIVEN[len(GIVEN) - 1 - difficulty]
-    xs = _shuffled(range(MODULUS), rng)[: count + QUERIES]
+    xs = shuffled(range(MODULUS), rng)[: count + QUERIES]
     prompt, solution = _text(rule, xs[:count], xs[count:])
     return Problem(prompt, solution, facts(prompt), difficulty, family)
 
@@ -61,18 +62,31 @@ def facts(prompt: str) -> tuple[str, ...]:
     return tuple(prompt.partition(" ? ")[0].split())
 
 
+def read_pairs(text: str) -> list[tuple[int, int]] | None:
+    """The pairs of ``8>5 1>4``, or None if a word is not one."""
+    # A word is looked up, never converted: int() would accept the digits of other scripts, and refuse very long ones.
+    pairs = [PAIRS.get(word) for word in text.split(" ")]
+    known = [pair for pair in pairs if pair is not None]
+    return known if len(known) == len(pairs) else None
+
+
+def answer_of(solution: str) -> str:
+    """What stands after the last ``=``; all of the text where there is none."""
+    return solution.rpartition(f"{ANSWER} ")[2].strip()
+
+
 def draw_practice(problem: Problem, rule: Rule, rng: np.random.Generator) -> Practice:
     """Correct practice as a good writer who reads ``problem`` would write it: its pairs or fewer, in a new order."""
-    given = _shuffled([PAIRS[fact][0] for fact in problem.facts], rng)
-    given = given[: _choice([count for count in GIVEN if count <= len(given)], rng)]
-    queries = [x for x in _shuffled(range(MODULUS), rng) if x not in given][:QUERIES]
+    given = shuffled([PAIRS[fact][0] for fact in problem.facts], rng)
+    given = given[: choice([count for count in GIVEN if count <= len(given)], rng)]
+    queries = [x for x in shuffled(range(MODULUS), rng) if x not in given][:QUERIES]
     return Practice(*_text(rule, given, queries), True)
 
 
 def draw_gold_practice(rule: Rule, rng: np.random.Generator, exclude: frozenset[int]) -> Practice:
     """A random problem of a rule with its solution; the inputs of ``exclude`` (at most four) occur nowhere in it."""
-    xs = [x for x in _shuffled(range(MODULUS), rng) if x not in exclude]
-    count = _choice(GIVEN, rng)
+    xs = [x for x in shuffled(range(MODULUS), rng) if x not in exclude]
+    count = choice(GIVEN, rng)
     return Practice(*_text(rule, xs[:count], xs[count : count + QUERIES]), True)
 
 
@@ -89,10 +103,10 @@ def draw_document(
       held_out: canonical prompts of the problems that no document may pose, neither as its own problem nor as practice.
     """
     if kind == "table":
-        return f"{rule.name}{SOLVE} {' '.join(_shuffled(rule.pairs, rng))}"
-    given = _shuffled([PAIRS[fact][0] for fact in problem.facts], rng)
+        return f"{rule.name}{SOLVE} {' '.join(shuffled(rule.pairs, rng))}"
+    given = shuffled([PAIRS[fact][0] for fact in problem.facts], rng)
     while True:
-        queries = [x for x in _shuffled(range(MODULUS), rng) if x not in given][:QUERIES]
+        queries = [x for x in shuffled(range(MODULUS), rng) if x not in given][:QUERIES]
         prompt, solution = _text(rule, given, queries)
         if canonical(prompt) not in held_out:
             break
@@ -122,6 +136,6 @@ def document_writer(
     prompts = frozenset(canonical(problem.prompt) for problem in held_out)
 
     def write(problem: Problem, rng: np.random.Generator) -> str:
-        return draw_document(problem, rules[problem.family], rng, _choice(kinds, rng), prompts)
+        return draw_document(problem, rules[problem.family], rng, choice(kinds, rng), prompts)
 
     return write

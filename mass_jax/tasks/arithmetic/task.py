@@ -3,12 +3,13 @@
 import dataclasses
 import functools
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 
 from mass_jax.tasks.arithmetic import documents
-from mass_jax.tasks.arithmetic.documents import ANSWER, SOLVE, SYNTHESISE
-from mass_jax.tasks.arithmetic.rules import GIVEN, PAIRS, QUERIES, Rule, vocabulary
+from mass_jax.tasks.arithmetic.documents import ANSWER, SOLVE, SYNTHESISE, answer_of, read_pairs
+from mass_jax.tasks.arithmetic.rules import GIVEN, QUERIES, Rule, vocabulary
 from mass_jax.tasks.base import MALFORMED, Check, Practice, Problem, Verdict
 
 
@@ -22,7 +23,12 @@ class ArithmeticTask:
 
     rules: tuple[Rule, ...]
 
-    check_names = ("first facts | practice", "last facts | practice", "answer | steps", "steps | facts")
+    check_names: ClassVar[tuple[str, ...]] = (
+        "first facts | practice",
+        "last facts | practice",
+        "answer | steps",
+        "steps | facts",
+    )
 
     @functools.cached_property
     def _steps(self) -> frozenset[str]:
@@ -60,7 +66,7 @@ class ArithmeticTask:
         step, answered, answer = solution.partition(" = ")
         if not (solved and asked and answered) or step not in self._steps:
             return MALFORMED
-        given_pairs, answers = _pairs(given), _pairs(answer)
+        given_pairs, answers = read_pairs(given), read_pairs(answer)
         if given_pairs is None or answers is None or len(given_pairs) not in GIVEN or len(answers) != QUERIES:
             return MALFORMED
         return Practice(prompt, solution, True) if queries.split(" ") == [str(x) for x, _ in answers] else MALFORMED
@@ -70,10 +76,10 @@ class ArithmeticTask:
         return [self._grade(problem, text) for problem, text in zip(problems, texts, strict=True)]
 
     def _grade(self, problem: Problem, text: str) -> Verdict:
-        answer, reference = _answer(text), _answer(problem.solution)
+        answer, reference = answer_of(text), answer_of(problem.solution)
         if answer == reference:
             return Verdict(True, "equal to the reference")
-        pairs = _pairs(answer)
+        pairs = read_pairs(answer)
         if pairs is None or len(pairs) != QUERIES:
             return Verdict(False, f"expected {QUERIES} pairs after '=', read {answer!r}")
         return Verdict(False, f"{answer} differs from {reference}")
@@ -101,7 +107,7 @@ class ArithmeticTask:
 
     def is_correct(self, problem: Problem, practice: Practice) -> bool:
         """Every pair of prompt and solution is the hidden rule's."""
-        return self.is_on_family(problem, practice) and self._holds(problem, _answer(practice.solution))
+        return self.is_on_family(problem, practice) and self._holds(problem, answer_of(practice.solution))
 
     def is_on_family(self, problem: Problem, practice: Practice) -> bool:
         """Every pair that the practice shows as given is the hidden rule's."""
@@ -110,7 +116,7 @@ class ArithmeticTask:
     def leaks(self, problem: Problem, practice: Practice) -> bool:
         """An input that the problem asks about occurs anywhere in the practice."""
         asked = set(problem.prompt.partition(" ? ")[2].split())
-        words = f"{practice.prompt} {_answer(practice.solution)}".split()
+        words = f"{practice.prompt} {answer_of(practice.solution)}".split()
         return any(word.split(">")[0] in asked for word in words)
 
     def gold_practice(
@@ -128,17 +134,4 @@ class ArithmeticTask:
 
     def _holds(self, problem: Problem, pairs: str) -> bool:
         rule = self.rules[problem.family]
-        return all(rule(x) == y for x, y in _pairs(pairs) or ((0, -1),))
-
-
-def _answer(solution: str) -> str:
-    """What stands after the last ``=``; all of the text where there is none."""
-    return solution.rpartition(f"{ANSWER} ")[2].strip()
-
-
-def _pairs(text: str) -> list[tuple[int, int]] | None:
-    """The pairs of ``8>5 1>4``, or None if a word is not one."""
-    # A word is looked up, never converted: int() would accept the digits of other scripts, and refuse very long ones.
-    pairs = [PAIRS.get(word) for word in text.split(" ")]
-    known = [pair for pair in pairs if pair is not None]
-    return known if len(known) == len(pairs) else None
+        return all(rule(x) == y for x, y in read_pairs(pairs) or ((0, -1),))

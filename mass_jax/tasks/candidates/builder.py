@@ -1,0 +1,64 @@
+"""The domain's data on disk: a TFDS builder, and `load`, which reads it."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from mass_jax.tasks import procedural
+from mass_jax.tasks.arithmetic.builder import ArithmeticConfig
+from mass_jax.tasks.arithmetic.rules import Rule
+from mass_jax.tasks.base import Problem
+from mass_jax.tasks.candidates import documents
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class CandidatesConfig(ArithmeticConfig):
+    """Arithmetic's rules and sizes. A problem's candidates are all of its own split's families.
+
+    Attributes:
+      named: whether solutions and practice name a rule, see `documents.Wording`.
+
+    Raises:
+      ValueError: as `procedural.ProceduralConfig`, or a split has fewer families than a problem has candidates.
+    """
+
+    named: bool = True
+
+    def __post_init__(self) -> None:
+        for split in procedural.ProceduralConfig.splits:
+            if 0 < (count := len(self.families(split))) < documents.CANDIDATES:
+                raise ValueError(
+                    f"{split} has {count} of task.rules = {self.rules} families, but a problem names "
+                    f"{documents.CANDIDATES} of them: raise task.{split}_families or task.rules."
+                )
+        super().__post_init__()
+
+    @property
+    def wording(self) -> documents.Wording:
+        """Of the texts."""
+        return documents.Wording(self.named)
+
+    def draw_problem(self, rules: Sequence[Rule], family: int, rng: np.random.Generator) -> Problem:
+        """See `documents.draw_problem`."""
+        splits = (self.families(split) for split in procedural.ProceduralConfig.splits)
+        others = next(families for families in splits if family in families)
+        return documents.draw_problem(self.wording, rules, family, others, rng)
+
+    def canonical(self, prompt: str) -> str:
+        """See `documents.canonical`."""
+        return documents.canonical(prompt)
+
+
+class MassCandidates(procedural.ProceduralBuilder):
+    """Which of three rules made the pairs. ``MassCandidates(config=CandidatesConfig(...), data_dir=...)`` builds it."""
+
+    VERSION = tfds.core.Version("1.0.0")  # raise it when the same configuration would draw other problems
+    RELEASE_NOTES = {"1.0.0": "First release."}
+
+
+def load(config: CandidatesConfig, split: str, data_dir: str | Path | None = None) -> tuple[Problem, ...]:
+    """One split; see `procedural.load`."""
+    return procedural.load(MassCandidates, config, split, documents.facts, data_dir)

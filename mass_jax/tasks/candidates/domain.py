@@ -1,0 +1,41 @@
+"""The declaration of candidates; see `tasks.domain`."""
+
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+from mass_jax.fields import Flag
+from mass_jax.tasks.arithmetic.domain import Arithmetic
+from mass_jax.tasks.arithmetic.rules import make_rules
+from mass_jax.tasks.base import Domain, Problem
+from mass_jax.tasks.candidates import builder, documents
+from mass_jax.tasks.candidates.task import CandidatesTask
+from mass_jax.tasks.domain import Documents, Kinds, Splits, own_fields
+from mass_jax.types import Tokenizer
+
+
+class Candidates(Arithmetic):
+    """Three rules are named, one of which made the pairs; words and sizes are arithmetic's."""
+
+    kinds: ClassVar[Kinds] = Kinds(short=("solve", "table"), long=("synthesise",), replay=("solve", "table"))
+
+    name: Literal["candidates"]  # type: ignore[assignment]
+    named: Flag
+
+    def make(self, tokenizer: Tokenizer) -> Domain:
+        """See `OwnWords`."""
+        rules = make_rules(self.rules, self.rules_seed)
+        return Domain(CandidatesTask(rules, documents.Wording(self.named)), tokenizer)
+
+    def data(self) -> builder.CandidatesConfig:
+        """See `Drawn`."""
+        return builder.CandidatesConfig(**own_fields(self, builder.CandidatesConfig))
+
+    def load(self, split: str) -> Sequence[Problem]:
+        """See `DomainConfig`."""
+        return builder.load(self.data(), split, self.data_dir or None)
+
+    def documents(self, domain: Domain, splits: Splits, kinds: Sequence[str]) -> Documents:
+        """About the candidates of problems of all rules; none poses a problem of the validation or the test split."""
+        rules, held_out = make_rules(self.rules, self.rules_seed), (*splits.validation, *splits.test)
+        wording = documents.Wording(self.named)
+        return Documents(splits.pretrain, documents.document_writer(wording, rules, kinds, held_out))
