@@ -29,4 +29,20 @@ def get_config() -> ConfigDict:
     config.scorer.gate = False
     config.inner.steps = 1
     config.inner.schedule = "same"
+
+    config.train.steps = 35
+    config.train.problems = 96
+    config.train.optimizer = "normalized"
+    config.train.generator_rate = 0.5  # the length of the first step; it falls to 0 over the run
+    config.train.momentum = 0.8
+    config.train.malformed_reward = -0.6
+    config.train.solve_weight = 0.0
+    config.train.replay_weight = 0.3
+    config.train.kl_weight = 10.0
+    config.train.save_every = 10
+    config.arms = ConfigDict()
+    config.arms.mass_gold = {"train": {"mode": "gold"}}
+    config.gate.problems = 320
+    config.evaluate.batch = 160
+    config.evaluate.skip = ()
     return config
