@@ -25,7 +25,7 @@ def run(module: str, *words: str, devices: int = 1, **more: str) -> str:
     done = subprocess.run(
         command(module, *words), cwd=ROOT, env=environment(devices, **more), capture_output=True, text=True
     )
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.returncode == 0, f"status {done.returncode}: {done.stderr[-3000:]}"
     return done.stdout
 
 

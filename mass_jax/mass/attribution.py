@@ -34,7 +34,7 @@ from mass_jax.tasks.base import Problem, Verdict
 from mass_jax.types import AnyArray, Array, Meta, Params, PyTree, Sequences
 
 VERDICT_STD_FLOOR = 1e-3
-PATH_POINTS = 3
+PATH_POINTS = 8
 """Of the sum that a complete credit is. On the model of the tests, whose gains are large, it errs by up to a tenth."""
 _GRADING = ThreadPoolExecutor(1, "grading")
 

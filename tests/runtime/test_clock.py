@@ -28,7 +28,7 @@ def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def test_phases_add_up_over_programs_and_kills(tmp_path: Path, now: list[float]):
-    results.merge(tmp_path, gate={"passed": True})
+    results.merge(tmp_path, gate={"base": {"accuracy": 0.5}})
     with Clock(tmp_path, "train") as train:
         train.phase("pretrain")
         now[0] = 5.0
@@ -43,7 +43,7 @@ def test_phases_add_up_over_programs_and_kills(tmp_path: Path, now: list[float])
         last.phase("evaluate")
         now[0] = 1007.0
     found = json.loads((tmp_path / "results.json").read_text())
-    assert found["gate"] == {"passed": True}
+    assert found["gate"] == {"base": {"accuracy": 0.5}}
     assert found["timing"]["phases"] == {"pretrain": 5.0, "train/mass": 120.0, "evaluate": 7.0}
     assert found["timing"]["total_seconds"] == 132.0
     rows = [(row["program"], row["seconds"]) for row in found["timing"]["invocations"]]
