@@ -1,8 +1,8 @@
-"""The domain's data on disk: a TFDS builder, and `load`, which reads it."""
+"""The domain's data on disk: a TFDS builder and what it draws."""
 
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -12,6 +12,13 @@ from mass_jax.tasks.arithmetic.builder import ArithmeticConfig
 from mass_jax.tasks.arithmetic.rules import Rule
 from mass_jax.tasks.base import Problem
 from mass_jax.tasks.candidates import documents
+
+
+class MassCandidates(procedural.ProceduralBuilder):
+    """Which of three rules made the pairs. ``MassCandidates(config=CandidatesConfig(...), data_dir=...)`` builds it."""
+
+    VERSION = tfds.core.Version("1.0.0")  # raise it when the same configuration would draw other problems
+    RELEASE_NOTES = {"1.0.0": "First release."}
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
@@ -24,6 +31,8 @@ class CandidatesConfig(ArithmeticConfig):
     Raises:
       ValueError: as `procedural.ProceduralConfig`, or a split has fewer families than a problem has candidates.
     """
+
+    builder: ClassVar[type[procedural.ProceduralBuilder]] = MassCandidates
 
     named: bool = True
 
@@ -51,14 +60,6 @@ class CandidatesConfig(ArithmeticConfig):
         """See `documents.canonical`."""
         return documents.canonical(prompt)
 
-
-class MassCandidates(procedural.ProceduralBuilder):
-    """Which of three rules made the pairs. ``MassCandidates(config=CandidatesConfig(...), data_dir=...)`` builds it."""
-
-    VERSION = tfds.core.Version("1.0.0")  # raise it when the same configuration would draw other problems
-    RELEASE_NOTES = {"1.0.0": "First release."}
-
-
-def load(config: CandidatesConfig, split: str, data_dir: str | Path | None = None) -> tuple[Problem, ...]:
-    """One split; see `procedural.load`."""
-    return procedural.load(MassCandidates, config, split, documents.facts, data_dir)
+    def facts(self, prompt: str) -> tuple[str, ...]:
+        """See `documents.facts`."""
+        return documents.facts(prompt)

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 from mass_jax.fields import Flag
 from mass_jax.tasks.arithmetic.domain import Arithmetic
 from mass_jax.tasks.arithmetic.rules import make_rules
-from mass_jax.tasks.base import Domain, Problem
+from mass_jax.tasks.base import Domain
 from mass_jax.tasks.candidates import builder, documents
 from mass_jax.tasks.candidates.task import CandidatesTask
 from mass_jax.tasks.domain import Documents, Kinds, Splits, own_fields
@@ -29,10 +29,6 @@ class Candidates(Arithmetic):
     def data(self) -> builder.CandidatesConfig:
         """See `Drawn`."""
         return builder.CandidatesConfig(**own_fields(self, builder.CandidatesConfig))
-
-    def load(self, split: str) -> Sequence[Problem]:
-        """See `DomainConfig`."""
-        return builder.load(self.data(), split, self.data_dir or None)
 
     def documents(self, domain: Domain, splits: Splits, kinds: Sequence[str]) -> Documents:
         """About the candidates of problems of all rules; none poses a problem of the validation or the test split."""
