@@ -101,9 +101,7 @@ def get_config() -> ConfigDict:
     config.train.sets = 1  # practice sets a problem
     config.train.solutions = 8  # S, sampled solutions a problem in verifier mode
     config.train.optimizer = "adam"  # of the model: normalized, muon, adam; see mass_jax/mass/optimizers.py
-    config.train.generator_rate = (
-        3e-4  # of the first step, small: here no reward teaches the generator (docs/domain.md)
-    )
+    config.train.generator_rate = 3e-4  # at the start; small, for here no reward teaches a generator: docs/domain.md
     config.train.momentum = 0.9  # the share of past gradients in the direction of a step
     config.train.epsilon = 1e-8  # Adam's, where the optimiser is Adam
     config.train.scorer_rate = 5e-2  # Adam, on the scorer

@@ -98,9 +98,9 @@ def get_config() -> ConfigDict:
     config.train.practice = True  # False leaves only the solving loss: Solver GRPO
     config.train.sets = 1  # practice sets a problem
     config.train.solutions = 4  # S, sampled solutions a problem in verifier mode
-    config.train.optimizer = "normalized"  # of the model: normalized, muon, adam; see mass_jax/mass/optimizers.py
-    config.train.generator_rate = 0.5  # the length of the model's first step; it falls to 0 over the run
-    config.train.momentum = 0.8  # the share of past gradients in the direction of a step
+    config.train.optimizer = "adam"  # of the model: normalized, muon, adam; see mass_jax/mass/optimizers.py
+    config.train.generator_rate = 3e-4  # at the start; small, for here no reward teaches a generator: docs/domain.md
+    config.train.momentum = 0.9  # the share of past gradients in the direction of a step
     config.train.epsilon = 1e-8  # Adam's, where the optimiser is Adam
     config.train.scorer_rate = 5e-2  # Adam, on the scorer
     config.train.reward = "attribution"  # of the generator; its controls: see mass_jax/mass/rewards.py
@@ -109,8 +109,8 @@ def get_config() -> ConfigDict:
     config.train.set_weight = 0.0  # of the set's outcome in each example's reward; needs sets > 1
     config.train.malformed_reward = -0.6  # for what cannot be parsed, before centring; 0 leaves it out
     config.train.solve_weight = 0.1  # gamma
-    config.train.replay_weight = 0.3  # cross-entropy on pretraining documents that solve or recite
-    config.train.kl_weight = 10.0  # KL(base || model) on the same documents
+    config.train.replay_weight = 1.0  # cross-entropy on pretraining documents that solve or recite
+    config.train.kl_weight = 0.1  # KL(base || model) on the same documents
     config.train.clip = 0.2  # PPO's epsilon
     config.train.epochs = 1  # gradient steps on each batch of generations
     config.train.parts = 1  # in which a step goes over its problems; one lies on the devices at a time
