@@ -49,7 +49,7 @@ def get_config() -> ConfigDict:
     config.pretrain.warmup_steps = 5  # linear from zero
     config.pretrain.decay_steps = 10  # linear to zero at the end
 
-    # How the devices are laid out, see mass_jax/parallel/partition.py; on a single one nothing is split.
+    # How the devices are laid out, see mass_jax/models/sharding.py; on a single one nothing is split.
     config.mesh = ConfigDict()
     config.mesh.data = -1  # problems; -1 for all devices that the others leave
     config.mesh.fsdp = 1  # problems, and the parameters' matrices

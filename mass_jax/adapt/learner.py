@@ -73,6 +73,8 @@ class Learner:
         Raises:
           InputError: the domain cannot read a text, or it is too long.
         """
+        if isinstance(problems, str):
+            raise InputError(f"the text {problems[:40]!r} is one problem: give a list, or ask `answer`.")
         read = [self.read(problem) if isinstance(problem, str) else problem for problem in problems]
         if not read:
             return []

@@ -29,7 +29,12 @@ class WordTokenizer:
         try:
             return [self._ids[word] for word in text.split()]
         except KeyError as error:
-            raise ValueError(f"the word {error.args[0]!r} is not in the vocabulary {self.words[3:]}.") from None
+            word, known = error.args[0], self.words[3:]
+            some = ", ".join(known[:8])
+            raise ValueError(
+                f"the word {word!r} is not in the vocabulary of {len(known)} words ({some}, ...): give words of it, "
+                "with spaces between them."
+            ) from None
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         """The text up to the first EOS; padding and BOS are dropped."""

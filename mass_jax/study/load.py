@@ -41,7 +41,7 @@ def load(workdir: str | os.PathLike[str], arm: str = "mass", pool: Sequence[Prob
     """Load a trained model that adapts to problems before it answers them.
 
         learner = mass_jax.load("runs/demo")
-        text = learner.answer("r17 1>4 0>3 2> ?")
+        text = learner.answer("8>1 1>7 6>0 ? 3 9")
 
     It answers as the row of the study's table does. The directory is only read, also while a run is at work in it;
     nothing is trained or written, but for what a hub's client keeps of a model that it fetches.
@@ -75,7 +75,7 @@ def read_config(workdir: Path) -> Config:
     """The config that a run was made with.
 
     Raises:
-      InputError: there is none, or it cannot be read.
+      InputError: there is none, it cannot be read, or another version of the code wrote it.
     """
     try:
         found = json.loads((workdir / CONFIG_FILE).read_text(encoding="utf-8"))
@@ -85,7 +85,13 @@ def read_config(workdir: Path) -> Config:
         raise InputError(
             f"there is no run in '{workdir}': its {CONFIG_FILE} cannot be read ({error}). Give the workdir of a run."
         ) from None
-    return from_json(found)
+    try:
+        return from_json(found)
+    except InputError as error:
+        raise InputError(
+            f"the run in '{workdir}' has a {CONFIG_FILE} of another version of the code: load it by that version (the "
+            f"commit in its results.json), or train it anew. What does not fit:\n{error}"
+        ) from None
 
 
 def _base(study: Study, mesh: Mesh | None) -> TrainState:

@@ -50,10 +50,11 @@ def test_two_processes_do_what_one_does(tmp_path: Path):
     assert [line["step"] for line in lines] == [0, 1, 2], "one process writes"
     assert all(line["synthesis/well_formed"] > 0.3 and line["grad_norm/scorer"] > 0 for line in lines), "it adapts"
     for line, other in zip(lines, others, strict=True):
-        # Near 0 both are differences of numbers of order 1 and more, which are kept in float32.
+        # As above: a log-probability of order 10 that is kept in float32 is off by 1e-6, and so is the ratio that it is
+        # divided into, whatever of the gradient comes of it. The first two are differences of such numbers, near 0.
         for name in ("cosine/generator", "kl/generator"):
             assert line.pop(name, 0.0) == pytest.approx(other.pop(name, 0.0), abs=5e-6), name
-        assert line == pytest.approx(other, rel=1e-6, abs=1e-9)
+        assert line == pytest.approx(other, rel=1e-5, abs=1e-9)
 
 
 @pytest.mark.parametrize(
