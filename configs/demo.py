@@ -3,9 +3,8 @@
     make demo
     python -m experiments.demo --config=configs/demo.py --workdir=runs/demo
 
-Hardware: 2 CPU cores. Time: 8 to 13 minutes with installation. Expect Base 70.7 or 71.4 %, MASS 85.2 or 82.6 % (+14.5
-or +11.2 over Base, 95 % intervals +10.5 to +18.8 and +6.9 to +15.5), oracle 97.4 or 95.5 % on the test split, by the
-processor; docs/results.md has the whole tables.
+Hardware: 2 CPU cores. Time: 8 to 13 minutes with installation. Expect Base 71.4 %, MASS 85.2 % (+13.8 over Base, 95 %
+interval +10.2 to +17.4), oracle 95.5 % on the test split, or another draw, by the processor; docs/results.md has them.
 """
 
 from ml_collections import ConfigDict
