@@ -1,7 +1,7 @@
 """The declaration of candidates; see `tasks.domain`."""
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import Literal
 
 from mass_jax.fields import Flag
 from mass_jax.tasks.arithmetic.domain import Arithmetic
@@ -9,14 +9,12 @@ from mass_jax.tasks.arithmetic.rules import make_rules
 from mass_jax.tasks.base import Domain
 from mass_jax.tasks.candidates import builder, documents
 from mass_jax.tasks.candidates.task import CandidatesTask
-from mass_jax.tasks.domain import Documents, Kinds, Splits, own_fields
+from mass_jax.tasks.domain import Documents, Splits, own_fields
 from mass_jax.types import Tokenizer
 
 
 class Candidates(Arithmetic):
     """Three rules are named, one of which made the pairs; words and sizes are arithmetic's."""
-
-    kinds: ClassVar[Kinds] = Kinds(short=("solve", "table"), long=("synthesise",), replay=("solve", "table"))
 
     name: Literal["candidates"]  # type: ignore[assignment]
     named: Flag
