@@ -1,5 +1,6 @@
 """The meta-training loop of one arm: it resumes, logs, and stops at NaN and infinity."""
 
+import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -13,8 +14,9 @@ from absl import logging
 
 from mass_jax import metagrad
 from mass_jax.mass.actor import Actor
+from mass_jax.mass.record import Record
 from mass_jax.mass.state import OuterConfig, TrainState, init_state, shardings
-from mass_jax.mass.step import Hooks, outer_step
+from mass_jax.mass.step import Hooks, Timer, outer_step
 from mass_jax.parallel import hosts, mesh
 from mass_jax.parallel.preemption import Notice, Preempted
 from mass_jax.planning import cost
@@ -39,14 +41,49 @@ LEAST_WELL_FORMED = 0.5
 SHOW = (Metric.LOSS_PRE, Metric.LOSS_POST, Metric.SOLVE_ACCURACY, Metric.CORRECT)
 
 
-def meta_train(  # parameters: an arm, its two streams, its place and name; lines: one loop, in its order
+@dataclasses.dataclass
+class Training:
+    """Where the training of an arm stands: all that its checkpoints hold.
+
+    Attributes:
+      step: how many steps are done.
+      state: after them.
+      problems: the stream of batches of problems.
+      documents: the stream of documents.
+      watch: which gradients are followed.
+      first: how many steps were done when this process began.
+    """
+
+    step: int
+    state: TrainState
+    problems: grain.DatasetIterator
+    documents: grain.DatasetIterator
+    watch: Watch
+    first: int
+
+    def position(self) -> dict[str, Any]:
+        """Where the streams are."""
+        return {"problems": self.problems.get_state(), "documents": self.documents.get_state()}
+
+    def save(self, checkpointer: Checkpointer, position: Mapping[str, Any]) -> None:
+        """Keeps all of it, with the streams at ``position``.
+
+        Raises:
+          NonFiniteError: the state is not finite.
+          CheckpointError: it cannot be written.
+        """
+        check_finite(self.step, "save", state=self.state)
+        checkpointer.save(self.step, self.state, data=position, extra={"watch": self.watch.state()})
+        programs_compiled()  # what a save compiles is not a step's
+
+
+def meta_train(
     train: Train,
     seed: int,
     base: Actor,
     problems: Sequence[Problem],
     documents: grain.DatasetIterator,
     workdir: Path,
-    label: str,
     owner: Mapping[str, Any] | None = None,
 ) -> TrainState:
     """Train one arm, continuing from ``workdir``'s newest checkpoint if there is one.
@@ -60,8 +97,7 @@ def meta_train(  # parameters: an arm, its two streams, its place and name; line
       base: the pretrained actor.
       problems: the meta-training problems.
       documents: a fresh stream of documents for replay and KL, none of which writes practice.
-      workdir: for checkpoints and metrics.
-      label: the name on the progress bar.
+      workdir: for checkpoints and metrics; its last part is the name on the progress bar.
       owner: the config that checkpoints belong to; those of another one are refused.
 
     Raises:
@@ -69,77 +105,90 @@ def meta_train(  # parameters: an arm, its two streams, its place and name; line
       CheckpointError: the newest checkpoint was saved with another ``owner``, or none can be read or written.
       Preempted: SIGTERM or Ctrl-C came; the state is saved as it was before the step that it came in.
     """
-    config = setup.make_outer(train)
-    spikes = (train.spike_factor, train.spike_window, train.spike_patience)
-    watch = Watch(*spikes)
-    checks = len(base.task.check_names)
-    start = partial(_start, base.replace(params=None), config, checks, jax.random.key(seed))
     batches = pipeline.problem_batches(problems, batch_size=train.problems, seed=seed)
     with Checkpointer(workdir / "checkpoints", keep=2, config=owner) as checkpointer:
-        if checkpointer.latest_step() is None:
-            done, state = 0, mesh.placed(start, base.params, shardings=shardings)
-        else:
-            restored = checkpointer.restore(mesh.template(start, base.params, shardings=shardings))
-            done, state = restored.step, restored.state
-            batches.set_state(restored.data["problems"])
-            documents.set_state(restored.data["documents"])
-            watch = Watch(*spikes, restored.extra["watch"])
-        if done == train.steps:
-            return state
+        at = _resumed(train, seed, base, checkpointer, batches, documents)
+        if at.step == train.steps:
+            return at.state
         timer = PhaseTimer()
         programs_compiled()  # what came before is not this loop's
         with (
             Notice() as notice,
-            MetricsWriter(workdir, resume_step=done) as writer,
-            Progress(train.steps, start=done, label=label, show=SHOW) as progress,
+            MetricsWriter(workdir, resume_step=at.step) as writer,
+            Progress(train.steps, start=at.step, label=workdir.name, show=SHOW) as progress,
         ):
-
-            def position() -> dict[str, Any]:
-                return {"problems": batches.get_state(), "documents": documents.get_state()}
-
-            def save(step: int, data: dict[str, Any]) -> None:
-                check_finite(step, "save", state=state)
-                checkpointer.save(step, state, data=data, extra={"watch": watch.state()})
-                programs_compiled()  # what a save compiles is not a step's
 
             def phase(name: str) -> AbstractContextManager:
                 notice.check()
                 return timer(name)
 
-            for step in range(done, train.steps):
-                before = position()  # a notice may come in the midst of the step
-                began = time.perf_counter()
+            while at.step < train.steps:
+                before = at.position()  # a notice may come in the midst of the step
                 try:
-                    with phase("data"):
-                        batch, replay = next(batches), next(documents)
-                        work = cost.work(base.method, config, checks, len(batch), replay.tokens.shape)
-                        batch = [batch[i] for i in hosts.rows(len(batch))]
-                        replay = hosts.mine(replay)
-                    # Whatever crosses between host and devices does so on purpose.
-                    with profiling.step(step - done, workdir), jax.transfer_guard("disallow"):
-                        hooks = Hooks(phase, partial(watch.check, step), watch.limits())
-                        state, record = outer_step(base, config, state, step, batch, replay, hooks)
+                    record = _advance(at, base, train, phase, workdir)
                 except Preempted:
-                    save(step, before)
+                    at.save(checkpointer, before)
                     raise
-                skipped = watch.record(step, record.metrics)
-                compiled = programs_compiled()
-                if compiled and step - done >= WARM_UP:
-                    logging.warning("Step %d compiled %s: a shape that was new.", step, ", ".join(compiled))
-                machine = cost.throughput(work, time.perf_counter() - began) | peak_bytes()
-                record.metrics.update(machine)
-                record.metrics.update({Metric.SKIPPED: skipped, Metric.PROGRAMS_COMPILED: len(compiled)})
-                values = writer.write(step, record.named() | timer.pop())
-                progress.update(step + 1, values)
-                metagrad.warn_if_broken(base.method.estimator, record.diagnostics)
-                well_formed = record.metrics.get(Metric.WELL_FORMED, 1.0)
-                if step == done and well_formed < LEAST_WELL_FORMED and train.malformed_reward < 0:
-                    logging.warning(mostly_malformed(base.task, well_formed))
-                if (step + 1) % train.save_every == 0 or step + 1 == train.steps or watch.hopeless:
-                    save(step + 1, position())
-                    watch.stop_if_hopeless()
+                values = writer.write(at.step, record.named() | timer.pop())
+                at.step += 1
+                progress.update(at.step, values)
+                if at.step % train.save_every == 0 or at.step == train.steps or at.watch.hopeless:
+                    at.save(checkpointer, at.position())
+                    at.watch.stop_if_hopeless()
             notice.check()  # one that came in the last step: all is saved, and nothing else is begun
-    return state
+    return at.state
+
+
+def _resumed(
+    train: Train,
+    seed: int,
+    base: Actor,
+    checkpointer: Checkpointer,
+    problems: grain.DatasetIterator,
+    documents: grain.DatasetIterator,
+) -> Training:
+    """The training as its newest checkpoint has it, both streams put in their places; or before its first step."""
+    config, checks = setup.make_outer(train), len(base.task.check_names)
+    start = partial(_start, base.replace(params=None), config, checks, jax.random.key(seed))
+    spikes = (train.spike_factor, train.spike_window, train.spike_patience)
+    if checkpointer.latest_step() is None:
+        state = mesh.placed(start, base.params, shardings=shardings)
+        return Training(0, state, problems, documents, Watch(*spikes), first=0)
+    restored = checkpointer.restore(mesh.template(start, base.params, shardings=shardings))
+    problems.set_state(restored.data["problems"])
+    documents.set_state(restored.data["documents"])
+    watch = Watch(*spikes, restored.extra["watch"])
+    return Training(restored.step, restored.state, problems, documents, watch, first=restored.step)
+
+
+def _advance(at: Training, base: Actor, train: Train, timer: Timer, workdir: Path) -> Record:
+    """Makes the step ``at.step``, whose number the caller then raises; what is unusual about it is said.
+
+    Raises:
+      Preempted: by the timer; the state is that before the step, and the streams may be beyond it.
+    """
+    config, since = setup.make_outer(train), at.step - at.first
+    began = time.perf_counter()
+    with timer("data"):
+        batch, replay = next(at.problems), next(at.documents)
+        work = cost.work(base.method, config, len(base.task.check_names), len(batch), replay.tokens.shape)
+        batch = [batch[i] for i in hosts.rows(len(batch))]
+        replay = hosts.mine(replay)
+    # Whatever crosses between host and devices does so on purpose.
+    with profiling.step(since, workdir), jax.transfer_guard("disallow"):
+        hooks = Hooks(timer, partial(at.watch.check, at.step), at.watch.limits())
+        at.state, record = outer_step(base, config, at.state, at.step, batch, replay, hooks)
+    skipped = at.watch.record(at.step, record.metrics)
+    compiled = programs_compiled()
+    if compiled and since >= WARM_UP:
+        logging.warning("Step %d compiled %s: a shape that was new.", at.step, ", ".join(compiled))
+    record.metrics.update(cost.throughput(work, time.perf_counter() - began) | peak_bytes())
+    record.metrics.update({Metric.SKIPPED: skipped, Metric.PROGRAMS_COMPILED: len(compiled)})
+    metagrad.warn_if_broken(base.method.estimator, record.diagnostics)
+    well_formed = record.metrics.get(Metric.WELL_FORMED, 1.0)
+    if since == 0 and well_formed < LEAST_WELL_FORMED and train.malformed_reward < 0:
+        logging.warning(mostly_malformed(base.task, well_formed))
+    return record
 
 
 def mostly_malformed(task: Task, share: float) -> str:

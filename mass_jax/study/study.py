@@ -260,6 +260,5 @@ def train_arm(study: Study, name: str) -> TrainState:
         study.splits.train,
         data.replay(config, study.domain, study.splits),
         study.workdir / name,
-        label=name,
         owner=config.given,
     )

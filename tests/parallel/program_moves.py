@@ -29,7 +29,6 @@ def train(shape, steps):
             tiny.make_problems(8),
             tiny.document_stream(),
             workdir,
-            label="mass",
         )
     kernel = state.params["layers"]["q_proj"]["kernel"]
     assert len({str(shard.index) for shard in kernel.addressable_shards}) == shape[1] * shape[2], kernel.sharding

@@ -68,7 +68,7 @@ found["leaves"] = []
 for workdir, steps, parts in options["runs"]:
     config = tiny.train_config(steps=steps, problems=8, parts=parts, mode="verifier", save_every=1)
     documents = tiny.document_stream()
-    state = meta_train(config, 0, actor, problems, documents, Path(workdir), label="mass")
+    state = meta_train(config, 0, actor, problems, documents, Path(workdir))
     whole = put((state.params, state.eta))
     found["leaves"].append([np.asarray(leaf).ravel().tolist() for leaf in jax.tree.leaves(whole)])
 Path(options["found"]).write_text(json.dumps(found))

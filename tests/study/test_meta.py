@@ -52,7 +52,6 @@ def train(
         tiny.make_problems(8),
         documents(kill_at) if stream is None else stream,
         workdir,
-        label="mass",
     )
 
 
