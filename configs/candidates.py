@@ -12,7 +12,6 @@ def get_config() -> ConfigDict:
     """The demo's model and method on candidates."""
     config = demo.get_config()
     config.task.name = "candidates"
-    config.task.named = True  # solutions and practice name the rule; False: both state pairs alone (15 % solved)
 
     config.pretrain.steps = 1_150  # solves 79 %; at 48 % a generator cannot learn to choose, at 89 little is left
     config.pretrain.tables = 1  # with three, 1,700 steps solve 48 %

@@ -1,8 +1,8 @@
 """``results.json``: every key with its type and meaning; how it is read, and checked before it is written.
 
-Each program of a run owns parts of it: the gate ``gate``, the clock ``timing``, the evaluation all others
-(`runtime.results.merge`). Rows of the tables are known by name. What a row is called, what it is, whether it is a
-control and what the run is held to stands in the file, so that whoever reads one needs no knowledge of arms.
+Each program of a run owns parts of it: the gates ``gate`` and ``choice``, the clock ``timing``, the evaluation all
+others (`runtime.results.merge`). Rows of the tables are known by name. What a row is called, what it is, whether it is
+a control and what the run is held to stands in the file, so that whoever reads one needs no knowledge of arms.
 
 ``python -m mass_jax.results`` prints the table of keys that docs/results.md shows.
 """
@@ -107,6 +107,28 @@ class Invocation(Part):
     """that it took"""
 
 
+class ChoiceGate(Part):
+    """Something that a domain with a choice has to show before a generator is trained on it."""
+
+    asks: str = ""
+    """for what, in words"""
+    found: ByName[float] = {}
+    """by what it was judged: shares, and gains over Base as shares"""
+    open: bool
+    """whether the domain shows it"""
+
+
+class Choice(Part):
+    """A domain with a choice, on validation families, before anything is meta-learned; empty for other domains."""
+
+    gates: ByName[ChoiceGate] = {}
+    """(a), (b), (c) and (e) of `study.choice_gate`"""
+    rows: ByName[Accuracy | Difference] = {}
+    """rows, and `"a-b"` as in `paired`"""
+    practice: ByName[float] = {}
+    """shares of the base's practice, as in `synthesis`"""
+
+
 class Timing(Part):
     """All of it counts, also what was killed, up to its last ten seconds."""
 
@@ -195,6 +217,8 @@ class Results(Part):
     """shares of the practice that are well formed, on family, right, and leaks"""
     gate: ByName[Accuracy | Difference] = {}
     """the headroom on validation families: rows, and `"a-b"` as in `paired`"""
+    choice: Choice = Choice()
+    """what a domain with a choice has to show"""
     timing: Timing = Timing()
     """where the time went"""
     commit: str | None = None

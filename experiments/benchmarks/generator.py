@@ -22,12 +22,12 @@ from mass_jax.reporting.table import Table, to_markdown
 from mass_jax.runtime import program
 from mass_jax.runtime.compilation import enable_compilation_cache
 from mass_jax.study import entry
-from mass_jax.study.choice_gate import quality
 from mass_jax.study.config import read
 from mass_jax.study.evaluate import base_state, for_answers
 from mass_jax.study.evaluator import Evaluator
 from mass_jax.study.schema import Config
 from mass_jax.study.study import Study, open_study, train_arm
+from mass_jax.study.views import share_of, synthesis_quality
 from mass_jax.tasks.base import KnowsFamily
 
 HEAD = ("Reward", "Seed", "Well formed, %", "On topic, of those, %", "Right, of all, %", "Un-adapted, %", "Adapted, %")
@@ -37,11 +37,11 @@ def row(study: Study, name: str, state: TrainState, split: str) -> tuple[str, ..
     """What a model writes and solves, in per cent."""
     problems = getattr(study.splits, split)[: study.config.gate.problems]
     evaluator = Evaluator(study, {"base": state}, problems, study.config.seed + 2)
-    written, task = [sets for _, sets in evaluator.own_practice("base")], study.domain.task
-    assert isinstance(task, KnowsFamily), "practice can be judged"
-    shares = quality(task, evaluator.batches("base"), written)
+    assert isinstance(study.domain.task, KnowsFamily), "practice can be judged"
+    shares = synthesis_quality(evaluator, "base")
     solved = [evaluator.correct(evaluator.run("base", recipe)) for recipe in (Recipe(), Recipe("own"))]
-    values = [shares[each] for each in ("well_formed", "on_topic_of_well_formed", "right")]
+    on_topic = share_of(shares["on_family"], shares["well_formed"])
+    values = [shares["well_formed"], on_topic, shares["correct"]]
     values += [float(np.mean(verdicts)) for verdicts in solved]
     reward, _, seed = name.rpartition("_")
     return (reward or name, seed if reward else "", *(f"{100 * value:.1f}" for value in values))

@@ -20,7 +20,7 @@ from mass_jax.mass.packing import fits
 from mass_jax.mass.practice import PracticeSets, each_example
 from mass_jax.mass.scorer import Scores
 from mass_jax.parallel import hosts
-from mass_jax.tasks.base import KnowsFamily, Practice, Problem, ShowsExamples, Task
+from mass_jax.tasks.base import KnowsFamily, OffersTopics, Practice, Problem, ShowsExamples, Task
 from mass_jax.types import Array, Params, PyTree
 
 USES = ("adapter", "prompt")
@@ -62,8 +62,8 @@ class Recipe:
 
     def possible(self, task: Task) -> bool:
         """Whether the domain has what it needs."""
-        knows, shows = isinstance(task, KnowsFamily), isinstance(task, ShowsExamples)
-        return (knows or "family" not in self.needs) and (shows or "shown" not in self.needs)
+        offered: dict[Need, type] = {"family": KnowsFamily, "topics": OffersTopics, "shown": ShowsExamples}
+        return all(isinstance(task, kind) for need, kind in offered.items() if need in self.needs)
 
 
 class Ready(NamedTuple):

@@ -7,6 +7,7 @@ import dataclasses
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax
@@ -19,14 +20,14 @@ from mass_jax.mass.actor import Actor
 from mass_jax.mass.generator import complete, solving, write_practice
 from mass_jax.mass.practice import PracticeSets, fitting, pack_practice
 from mass_jax.parallel import hosts
-from mass_jax.tasks.base import MALFORMED, KnowsFamily, Practice, Problem, ShowsExamples
+from mass_jax.tasks.base import MALFORMED, KnowsFamily, OffersTopics, Practice, Problem, ShowsExamples
 from mass_jax.types import Array
 
 MAJORITY_VOTES = 8
 
-Need: TypeAlias = Literal["family", "shown", "others", "pool"]
-"""Something that is needed beside a problem's prompt: its hidden family, solved examples that it shows, the other
-problems of a batch, or training problems."""
+Need: TypeAlias = Literal["family", "topics", "shown", "others", "pool"]
+"""Something that is needed beside a problem's prompt: its hidden family, topics that it leaves open, solved examples
+that it shows, the other problems of a batch, or training problems."""
 
 
 class Request(NamedTuple):
@@ -102,11 +103,16 @@ def nearest(request: Request) -> PracticeSets:
 
 def shown(request: Request) -> PracticeSets:
     """The examples that the problem shows, each asked with the others shown."""
-    actor, problems, *_ = request
-    assert isinstance(actor.task, ShowsExamples)  # see `Recipe.possible`
-    count = actor.method.generator.examples
-    pairs = zip(problems, _generators(request), strict=True)
-    return pack_practice(actor, problems, [list(actor.task.shown_practice(p, count, rng)) for p, rng in pairs])
+    task = request.actor.task
+    assert isinstance(task, ShowsExamples)  # see `Recipe.possible`
+    return _drawn(request, task.shown_practice)
+
+
+def any_topic(request: Request) -> PracticeSets:
+    """Correct practice without a choice, of whichever of the topics that the problem leaves open."""
+    task = request.actor.task
+    assert isinstance(task, OffersTopics)  # see `Recipe.possible`
+    return _drawn(request, task.any_practice)
 
 
 def gold(request: Request) -> PracticeSets:
@@ -141,6 +147,7 @@ SOURCES: dict[str, Source] = {
         Source("random", random, frozenset({"pool"})),
         Source("nearest", nearest, frozenset({"pool"})),
         Source("shown", shown, frozenset({"shown"})),
+        Source("any_topic", any_topic, frozenset({"topics"})),
         Source("gold", gold, frozenset({"family"})),
         Source("gold_strict", gold_strict, frozenset({"family"})),
     )
@@ -159,11 +166,17 @@ def register(source: Source) -> Source:
 
 
 def _gold(request: Request, strict: bool) -> PracticeSets:
+    task = request.actor.task
+    assert isinstance(task, KnowsFamily)  # see `Recipe.possible`
+    return _drawn(request, partial(task.gold_practice, strict=strict))
+
+
+def _drawn(request: Request, draw: Callable[[Problem, int, np.random.Generator], Iterable[Practice]]) -> PracticeSets:
+    """What a domain draws for every problem: M examples, by a generator of the problem's own."""
     actor, problems, *_ = request
-    assert isinstance(actor.task, KnowsFamily)  # see `Recipe.possible`
     count = actor.method.generator.examples
     pairs = zip(problems, _generators(request), strict=True)
-    return pack_practice(actor, problems, [list(actor.task.gold_practice(p, count, rng, strict)) for p, rng in pairs])
+    return pack_practice(actor, problems, [list(draw(problem, count, rng)) for problem, rng in pairs])
 
 
 def _generators(request: Request) -> list[np.random.Generator]:

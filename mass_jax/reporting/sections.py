@@ -160,7 +160,9 @@ def gate(run: Run) -> str:
     if not values.rows:
         return html.missing(run, "results.json", "results.json holds no headroom gate.")
     note = "Before meta-training: can a test-time update on gold practice problems help at all?"
-    return html.note(note) + html.table(values, compact=True)
+    choice = html.titled("A choice of topic", table.choice_table(run.results))
+    rows = html.titled("By what it was judged", table.choice_rows_table(run.results))
+    return html.note(note) + html.table(values, compact=True) + choice + rows
 
 
 def made(run: Run) -> str:

@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 from mass_jax.reporting.labels import check_label, label, meaning, pair_label, phase_label
 from mass_jax.reporting.run import RunError, errors_as_sentences, flatten, load_run
 from mass_jax.reporting.targets import judge, points
-from mass_jax.results import Accuracy, Environment, Results, finite
+from mass_jax.results import Accuracy, Difference, Environment, Results, finite
 
 COMMIT = 12
 """Digits of a commit that are shown where there is little room."""
+OPEN = {True: "open", False: "shut"}
 MARKS = {True: "reached", False: "missed", None: "–"}
 
 
@@ -109,14 +110,26 @@ def checks_table(results: Results) -> Table:
 
 def gate_table(results: Results) -> Table:
     """The headroom: accuracies, and gains in points."""
-    rows = []
-    for name, entry in results.gate.items():
-        if isinstance(entry, Accuracy):
-            count = "" if entry.n is None else str(entry.n)
-            rows.append((label(name, results), f"{percent(entry.accuracy)} %", _range(entry.bounds), count))
-        else:
-            rows.append((pair_label(name, results), f"{points(entry.diff)} points", _range(entry.bounds, True), ""))
-    return Table(("On validation families", "Measured", "95 % interval", "n"), "lrrr", rows)
+    return _headroom(results, results.gate)
+
+
+def choice_table(results: Results) -> Table:
+    """What a domain with a choice has to show, and whether it does."""
+    rows = [
+        (
+            f"({name})",
+            gate.asks,
+            ", ".join(f"{what} {percent(finite(share))} %" for what, share in gate.found.items()),
+            OPEN[gate.open],
+        )
+        for name, gate in results.choice.gates.items()
+    ]
+    return Table(("Gate", "Asks", "Found", ""), "llll", rows)
+
+
+def choice_rows_table(results: Results) -> Table:
+    """By what it was judged: accuracies, and gains in points."""
+    return _headroom(results, results.choice.rows)
 
 
 def environment_table(results: Results) -> Table:
@@ -188,6 +201,17 @@ def _accuracies(results: Results, entries: Mapping[str, Accuracy], heading: str)
         cells = (percent(share), _range(entry.bounds), gain, asked)
         rows.append((label(name, results), meaning(name, results), *cells))
     return Table((heading, "What it is", "Accuracy, %", "95 % interval", "Over Base", "n"), "llrrrr", rows)
+
+
+def _headroom(results: Results, entries: Mapping[str, Accuracy | Difference]) -> Table:
+    rows = []
+    for name, entry in entries.items():
+        if isinstance(entry, Accuracy):
+            count = "" if entry.n is None else str(entry.n)
+            rows.append((label(name, results), f"{percent(entry.accuracy)} %", _range(entry.bounds), count))
+        else:
+            rows.append((pair_label(name, results), f"{points(entry.diff)} points", _range(entry.bounds, True), ""))
+    return Table(("On validation families", "Measured", "95 % interval", "n"), "lrrr", rows)
 
 
 def _signed(value: float | None) -> str:

@@ -16,8 +16,8 @@ def merge(workdir: Path, **parts: Any) -> Path:
 
     Args:
       workdir: of the run.
-      **parts: keys of `mass_jax.results.Results`, as JSON holds them. The gate owns ``gate``, the clock ``timing``, the
-        evaluation all others.
+      **parts: keys of `mass_jax.results.Results`, as JSON holds them. The gates own ``gate`` and ``choice``, the clock
+        ``timing``, the evaluation all others.
 
     Returns:
       The path of the file.

@@ -1,10 +1,10 @@
-"""The gate of a domain with a choice: before anything is meta-learned, can a generator learn to choose its topic?
+"""The gates of a domain with a choice: before anything is meta-learned, can a generator learn to choose its topic?
 
 Measured on validation families, with the base alone:
 
     (a) the base's practice is seldom on topic, and mostly right where it is
     (b) practice on the hidden topic helps, also where it mentions nothing that is asked
-    (c) right practice on any of the topics, without a choice, is worth nothing
+    (c) right practice on topics of other problems, without a choice, is worth nothing
     (e) what practice says does not answer the problem: read off without an update, it gains at most a third of what
         the oracle's update gains
 
@@ -12,129 +12,132 @@ Measured on validation families, with the base alone:
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
-from mass_jax.adapt.run import Outcome, Recipe, measure, prepare
+from mass_jax.adapt.run import Recipe
 from mass_jax.mass.actor import Actor
 from mass_jax.mass.generator import complete, solving
 from mass_jax.mass.packing import mean_log_probs
 from mass_jax.mass.practice import PracticeSets, each_example, fitting, pack_practice
+from mass_jax.parallel import hosts
 from mass_jax.reporting import stats
 from mass_jax.study.arms import ARMS
-from mass_jax.study.evaluate import base_state
 from mass_jax.study.evaluator import Evaluator
-from mass_jax.study.study import Study
-from mass_jax.tasks.base import KnowsFamily, OffersTopics, Practice, Problem
+from mass_jax.study.views import share_of, synthesis_quality
+from mass_jax.tasks.base import OffersTopics, Practice, Problem
 from mass_jax.types import Array
 
-ROWS = {
-    "base": ARMS["base"].recipe,
-    "own": ARMS["tt_ss"].recipe,
-    "own_right": ARMS["oracle_filter"].recipe,
-    "other_problems": ARMS["base_ttt"].recipe,
-    "oracle": ARMS["oracle_gold_family"].recipe,
-    "oracle_strict": ARMS["oracle_strict"].recipe,
-}
+COMPARED = ("base", "tt_ss", "oracle_filter", "base_ttt", "oracle_gold_family", "oracle_strict")
+"""Rows of the table that are measured."""
+ROWS = {name: ARMS[name].recipe for name in COMPARED} | {"any_topic": Recipe("any_topic")}
 ON_TOPIC, RIGHT, ORACLE, STRICT, NOTHING, CARRIED = (0.1, 0.4), 0.6, 0.15, 0.08, 0.03, 1 / 3
 """What the gates ask for: shares, gains as fractions, and (e)'s share of the oracle's gain."""
+ASKS = {
+    "a": f"{ON_TOPIC[0]:.0%} to {ON_TOPIC[1]:.0%} of the base's well-formed practice are on the hidden topic, and of "
+    f"those {RIGHT:.0%} or more are right",
+    "b": f"the oracle gains {100 * ORACLE:.0f} points or more, without anything that is asked {100 * STRICT:.0f}",
+    "c": f"right practice of other problems gains or loses {100 * NOTHING:.0f} points at most, or its interval holds 0",
+    "e": "what the base's practice says, read off without an update, gains at most a third of what the oracle gains",
+}
+"""Every gate, in words."""
 
 SURE = float(np.log(0.5))
 """Mean log-probability of what the problem shows, above which practice by which it is predicted is believed."""
 
 
-def is_open(found: dict[str, Any]) -> dict[str, bool]:
-    """Which of the gates a report of `choice_gate` passes; (c) where the gain is small, or its interval holds 0."""
-    gain, practice = found["gain"], found["practice"]
-    carried = max(each["diff"] for name, each in gain.items() if name.startswith("read_off/own"))
-    other, (low, high) = gain["other_problems"]["diff"], gain["other_problems"]["ci95"]
-    return {
-        "a": ON_TOPIC[0] <= practice["on_topic_of_well_formed"] <= ON_TOPIC[1]
-        and practice["right_of_on_topic"] >= RIGHT,
-        "b": gain["oracle"]["diff"] >= ORACLE and gain["oracle_strict"]["diff"] >= STRICT,
-        "c": abs(other) <= NOTHING or low <= 0 <= high,
-        "e": carried <= CARRIED * gain["oracle"]["diff"],
-    }
+def gates(rows: Mapping[str, Any], practice: Mapping[str, float]) -> dict[str, dict[str, Any]]:
+    """Whether each gate is open, and by what it was judged.
 
-
-def choice_gate(study: Study, count: int) -> dict[str, Any]:
-    """Accuracies on ``count`` validation problems, paired gains over the base, and shares of the base's practice.
-
-    Rows beside `ROWS`: ``any_topic``, adapted to right practice without a choice; and ``read_off``, answers without an
-    update, of own and of right practice (``gold``), see `read_off`; and ``best_of_n``, answers without practice, see
-    `best_of`.
+    Args:
+      rows: accuracies, and ``"a-b"`` for differences, as `choice_gate` has them.
+      practice: as `views.synthesis_quality` has it.
     """
-    assert isinstance(study.domain.task, OffersTopics)
-    problems, states = study.splits.validation[:count], {"base": base_state(study)}
-    evaluator = Evaluator(study, states, problems, study.config.seed + 2)
-    actor, task, batches = study.actor, study.domain.task, evaluator.batches("base")
-    outcomes = {name: evaluator.run("base", recipe) for name, recipe in ROWS.items()}
-    verdicts = {name: evaluator.correct(found) for name, found in outcomes.items()}
-    own, gold = (evaluator.practice("base", ROWS[row]) or [] for row in ("own", "oracle_strict"))
-    anything = [_any_topic(actor, batch, study.config.seed) for batch in batches]
-    adapted = [_adapted(actor, *each) for each in zip(batches, anything, strict=True)]
-    verdicts["any_topic"] = evaluator.unfilled(adapted)
-    for name, sets in (("own", own), ("gold", gold)):
-        found = [read_off(actor, *each) for each in zip(batches, sets, outcomes["base"], strict=True)]
-        for row in found[0]:
-            verdicts[f"read_off/{name}/{row}"] = evaluator.unfilled([each[row] for each in found])
-    tried = [best_of(actor, batch, jax.random.key(study.config.seed)) for batch in batches]
-    for row in tried[0]:
-        verdicts[f"best_of_n/{row}"] = evaluator.unfilled([each[row] for each in tried])
-    return {
-        "accuracy": {name: float(verdict.mean()) for name, verdict in verdicts.items()},
-        "gain": {
-            name: stats.paired_difference(verdict, verdicts["base"], evaluator.families)
-            for name, verdict in verdicts.items()
-            if name != "base"
-        },
-        "practice": quality(task, batches, own),
+    gain = {name.removesuffix("-base"): row["diff"] for name, row in rows.items() if name.endswith("-base")}
+    topic = share_of(practice["on_family"], practice["well_formed"])
+    right = share_of(practice["correct"], practice["on_family"])
+    oracle, strict, other = gain["oracle_gold_family"], gain["oracle_strict"], gain["base_ttt"]
+    carried = max(diff for name, diff in gain.items() if name.startswith("read_off/own/"))
+    low, high = rows["base_ttt-base"]["ci95"]
+    judged: dict[str, tuple[dict[str, float], bool]] = {
+        "a": ({"on topic": topic, "right of those": right}, ON_TOPIC[0] <= topic <= ON_TOPIC[1] and right >= RIGHT),
+        "b": ({"oracle": oracle, "strict oracle": strict}, oracle >= ORACLE and strict >= STRICT),
+        "c": ({"other problems": other}, abs(other) <= NOTHING or low <= 0 <= high),
+        "e": ({"read off": carried, "oracle": oracle}, carried <= CARRIED * oracle),
     }
+    return {name: {"asks": ASKS[name], "found": found, "open": passed} for name, (found, passed) in judged.items()}
 
 
-def quality(task: KnowsFamily, batches: Sequence[Sequence[Problem]], sets: Sequence[PracticeSets]) -> dict[str, float]:
-    """Shares: well formed of all texts; on topic of those; right of those on topic; and right of all."""
-    valid, topic, right = (
-        np.concatenate([each_example(predicate, *each) for each in zip(batches, (s.texts for s in sets), strict=True)])
-        for predicate in (lambda problem, example: example.well_formed, task.is_on_family, task.is_correct)
-    )
-    return {
-        "well_formed": float(valid.mean()),
-        "on_topic_of_well_formed": float(topic.sum() / max(valid.sum(), 1)),
-        "right_of_on_topic": float(right.sum() / max(topic.sum(), 1)),
-        "right": float(right.mean()),
+def choice_gate(evaluator: Evaluator) -> dict[str, Any]:
+    """The base of a domain that `OffersTopics` on the evaluator's problems; see `mass_jax.results.Choice`.
+
+    Rows beside `ROWS` are answers without an update: ``read_off``, of own and of right practice (``gold``), see
+    `read_off`; and ``best_of_n``, see `best_of`.
+    """
+    verdicts = {name: evaluator.correct(evaluator.run("base", recipe)) for name, recipe in ROWS.items()}
+    verdicts |= _without_update(evaluator)
+    base, families = verdicts["base"], evaluator.families
+    rows: dict[str, Any] = {name: stats.accuracy(verdict, families) for name, verdict in verdicts.items()}
+    rows |= {
+        f"{name}-base": stats.paired_difference(verdict, base, families)
+        for name, verdict in verdicts.items()
+        if name != "base"
     }
+    practice = synthesis_quality(evaluator, "base")
+    return {"gates": gates(rows, practice), "rows": rows, "practice": practice}
 
 
-def read_off(actor: Actor, problems: Sequence[Problem], sets: PracticeSets, base: Outcome) -> dict[str, np.ndarray]:
-    """Verdicts [P] on answers that practice gives without an update, for every way in which it can be read.
+def _without_update(evaluator: Evaluator) -> dict[str, np.ndarray]:
+    """Verdicts on answers without an update, in the order of the problems."""
+    actor, key = evaluator.learner("base", Recipe()).actor, jax.random.key(evaluator.study.config.seed)
+    practice = {
+        name: evaluator.practice("base", ROWS[row]) or [] for name, row in (("own", "tt_ss"), ("gold", "oracle_strict"))
+    }
+    answered = evaluator.run("base", ROWS["base"])
+    columns: list[dict[str, np.ndarray]] = []
+    for i, batch in enumerate(evaluator.batches("base")):
+        base_P = hosts.mine(answered[i].correct_P)
+        found = {
+            f"best_of_n/{way}": verdict for way, verdict in best_of(actor, batch, jax.random.fold_in(key, i)).items()
+        }
+        for name, sets in practice.items():
+            read = read_off(actor, batch, sets[i], base_P)
+            found |= {f"read_off/{name}/{way}": verdict for way, verdict in read.items()}
+        columns.append(hosts.whole(found))
+    return {name: evaluator.unfilled([column[name] for column in columns]) for name in columns[0]}
+
+
+def read_off(
+    actor: Actor, problems: Sequence[Problem], sets: PracticeSets, base_P: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Verdicts [P] on answers that practice gives without an update.
 
     ``best``: of the example that a perfect scorer takes, one that is right; ``vote``: the majority of all right ones;
     ``check``: of the example by which the model predicts best what the problem shows, where it is sure of that;
     ``majority``: of all examples. Where there is none, the base's answer.
+
+    Args:
+      actor: the un-adapted model.
+      problems: P problems.
+      sets: their practice.
+      base_P: verdicts on what the base answers.
     """
-    task = actor.task
+    task, texts = actor.task, _answers(actor, problems, sets)
     assert isinstance(task, OffersTopics)
-    right_PxM = each_example(task.is_correct, problems, sets.texts)
-    valid_PxM = np.asarray(sets.arrays.valid_PxM)
-    check_PxM = _checked(actor, sets)
-    first_right, best_check = np.argmax(right_PxM, axis=-1), np.argmax(check_PxM, axis=-1)
-    rows = np.arange(len(problems))
-    found: dict[str, np.ndarray] = {}
-    for way, texts in enumerate(_answers(actor, problems, sets)):
-        graded = [task.grade([problem] * len(row), row) for problem, row in zip(problems, texts, strict=True)]
-        correct_PxM = np.array([[verdict.correct for verdict in row] for row in graded])
-        some, any_right, sure = valid_PxM.any(axis=-1), right_PxM.any(axis=-1), check_PxM.max(axis=-1) > SURE
-        found |= {
-            f"{way}/best": np.where(any_right, correct_PxM[rows, first_right], base.correct_P),
-            f"{way}/vote": np.where(any_right, correct_PxM[rows, _winner(texts, right_PxM)], base.correct_P),
-            f"{way}/check": np.where(sure, correct_PxM[rows, best_check], base.correct_P),
-            f"{way}/majority": np.where(some, correct_PxM[rows, _winner(texts, valid_PxM)], base.correct_P),
-        }
-    return found
+    graded = [task.grade([problem] * len(row), row) for problem, row in zip(problems, texts, strict=True)]
+    correct_PxM = np.array([[verdict.correct for verdict in row] for row in graded])
+    right_PxM, valid_PxM = each_example(task.is_correct, problems, sets.texts), np.asarray(sets.arrays.valid_PxM)
+    check_PxM, rows = _checked(actor, sets), np.arange(len(problems))
+    taken = {
+        "best": (np.argmax(right_PxM, axis=-1), right_PxM.any(axis=-1)),
+        "vote": (_winner(texts, right_PxM), right_PxM.any(axis=-1)),
+        "check": (np.argmax(check_PxM, axis=-1), check_PxM.max(axis=-1) > SURE),
+        "majority": (_winner(texts, valid_PxM), valid_PxM.any(axis=-1)),
+    }
+    return {way: np.where(some_P, correct_PxM[rows, place_P], base_P) for way, (place_P, some_P) in taken.items()}
 
 
 def best_of(actor: Actor, problems: Sequence[Problem], key: Array) -> dict[str, np.ndarray]:
@@ -177,33 +180,16 @@ def _winner(texts: Sequence[Sequence[str]], counts_PxM: np.ndarray) -> np.ndarra
     )
 
 
-def _answers(actor: Actor, problems: Sequence[Problem], sets: PracticeSets) -> list[list[list[str]]]:
-    """For every way of reading, P lists of M greedy answers; an answer to nothing where practice is malformed."""
-    task, shape = actor.task, (len(problems), len(sets.texts[0]))
+def _answers(actor: Actor, problems: Sequence[Problem], sets: PracticeSets) -> list[list[str]]:
+    """P lists of M greedy answers, read off the practice; the base's own where that is malformed."""
+    task, count = actor.task, len(sets.texts[0])
     assert isinstance(task, OffersTopics)
-    prompts = [
-        task.read_off(problem, example) if example.well_formed else None
+    asked = [
+        task.read_off(problem, example) if example.well_formed else task.solve_prompt(problem.prompt)
         for problem, row in zip(problems, sets.texts, strict=True)
         for example in row
     ]
-    ways = next(len(each) for each in prompts if each is not None)
-    spec, limit, found = solving(actor, samples=1, temperature=0.0), actor.method.model.context, []
-    for way in range(ways):
-        asked = [
-            task.solve_prompt(problems[i // shape[1]].prompt) if p is None else p[way] for i, p in enumerate(prompts)
-        ]
-        answers = complete(actor, None, asked, jax.random.key(0), spec, prompt_limit=limit - spec.max_new_tokens).texts
-        texts = ["" if p is None else answer[0] for p, answer in zip(prompts, answers, strict=True)]
-        found.append([texts[i : i + shape[1]] for i in range(0, len(texts), shape[1])])
-    return found
-
-
-def _any_topic(actor: Actor, problems: Sequence[Problem], seed: int) -> PracticeSets:
-    rng, count, task = np.random.default_rng(seed), actor.method.generator.examples, actor.task
-    assert isinstance(task, OffersTopics)
-    return pack_practice(actor, problems, [list(task.any_practice(problem, count, rng)) for problem in problems])
-
-
-def _adapted(actor: Actor, problems: list[Problem], sets: PracticeSets) -> np.ndarray:
-    ready = prepare(actor, {}, problems, Recipe("own"), sets, jax.random.key(0))
-    return measure(actor, problems, ready).correct_P
+    spec = solving(actor, samples=1, temperature=0.0)
+    limit = actor.method.model.context - spec.max_new_tokens
+    answers = [row[0] for row in complete(actor, None, asked, jax.random.key(0), spec, prompt_limit=limit).texts]
+    return [answers[i : i + count] for i in range(0, len(answers), count)]

@@ -99,6 +99,11 @@ def synthesis_quality(evaluator: Evaluator, model: str) -> dict[str, float]:
     return {name: float(np.mean([hosts.whole(batch) for batch in column])) for name, column in columns.items()}
 
 
+def share_of(part: float, whole: float) -> float:
+    """The share of a share; 0 of nothing."""
+    return part / whole if whole else 0.0
+
+
 def attribution_check(evaluator: Evaluator, model: str) -> dict[str, float | None]:
     """Correlation of exact attributions with float64 central differences on the trained model, SGD and Adam."""
     count = len(hosts.rows(evaluator.study.config.evaluate.checked))  # of every process's problems the first

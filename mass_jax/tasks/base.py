@@ -132,8 +132,8 @@ class OffersTopics(KnowsFamily, Protocol):
     def any_practice(self, problem: Problem, count: int, rng: np.random.Generator) -> tuple[Practice, ...]:
         """Correct practice without a choice: each example is about one of the topics, whichever. None of it leaks."""
 
-    def read_off(self, problem: Problem, practice: Practice) -> tuple[str, ...]:
-        """Prompts whose completions answer ``problem`` with what the practice says: one for every way to read it."""
+    def read_off(self, problem: Problem, practice: Practice) -> str:
+        """A prompt whose completion answers ``problem`` with what the practice says, without learning from it."""
 
 
 @runtime_checkable

@@ -10,6 +10,7 @@ from mass_jax.mass.packing import pack
 from mass_jax.models import decoder
 from mass_jax.study.arms import ARMS
 from mass_jax.tasks.base import MALFORMED
+from mass_jax.tasks.candidates.task import CandidatesTask
 from tests.adapt.tiny import ACTOR, PROBLEMS, measure, mixed, once
 from tests.mass import tiny
 
@@ -71,3 +72,6 @@ def test_what_a_recipe_needs_is_what_its_parts_need():
     # A domain that shows no examples, but knows the families.
     possible = {name for name in ARMS if ARMS[name].possible(tiny.DOMAIN.task)}
     assert {*ARMS} - possible == {"ttt_shown"}
+    # A source of topics needs a domain that leaves them open.
+    domains = (tiny.DOMAIN.task, CandidatesTask(tiny.RULES))
+    assert [Recipe("any_topic").possible(task) for task in domains] == [False, True]

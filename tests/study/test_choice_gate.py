@@ -1,15 +1,27 @@
-"""The gate of a choice: what is counted, and the vote."""
+"""The gates of a choice: what is counted, the vote, and what is kept of them."""
+
+import dataclasses
+import json
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
+from mass_jax.models.tokenizer import WordTokenizer
+from mass_jax.reporting.table import choice_rows_table, choice_table
+from mass_jax.results import Results
 from mass_jax.study import choice_gate
-from mass_jax.tasks.base import MALFORMED
-from tests.tasks.candidates.test_candidates import NAMED, PROBLEM
-
-
-class Sets:
-    def __init__(self, texts):
-        self.texts = texts
+from mass_jax.study.gate import opened
+from mass_jax.study.views import synthesis_quality
+from mass_jax.tasks.base import MALFORMED, Domain, Problem
+from mass_jax.tasks.candidates import documents
+from mass_jax.tasks.candidates.task import CandidatesTask
+from mass_jax.tasks.domain import Splits
+from tests.mass import tiny
+from tests.mass.conftest import quick_compilation  # noqa: F401 (fixture)
+from tests.models import tiny as models
+from tests.tasks.candidates.test_candidates import PROBLEM, RULES, TASK
 
 
 def test_shares_of_what_is_written():
@@ -19,14 +31,15 @@ def test_shares_of_what_is_written():
         "f7,1,3 10>7 4>4 ? 2 7 = 2>2 7>4",  # off topic
         "f2,0,5 10>7 3>1 ? 2 7 = 2>2 7>4",  # malformed
     ]
-    row = [NAMED.parse(PROBLEM, text) for text in written]
-    found = choice_gate.quality(NAMED, [[PROBLEM], [PROBLEM]], [Sets([row]), Sets([[row[0], *[MALFORMED] * 3]])])
-    assert found == {
-        "well_formed": 0.5,
-        "on_topic_of_well_formed": 0.75,
-        "right_of_on_topic": 2 / 3,
-        "right": 0.25,
-    }
+    row = [TASK.parse(PROBLEM, text) for text in written]
+    rows = [row, [row[0], *[MALFORMED] * 3]]
+    sets = [
+        ([PROBLEM], SimpleNamespace(texts=[row], arrays=SimpleNamespace(valid_PxM=[[e.well_formed for e in row]])))
+        for row in rows
+    ]
+    study = SimpleNamespace(domain=SimpleNamespace(task=TASK))
+    found = synthesis_quality(SimpleNamespace(study=study, own_practice=lambda model: sets), "base")  # type: ignore[arg-type]
+    assert found == {"well_formed": 0.5, "leak": 0.0, "on_family": 0.375, "correct": 0.25}
 
 
 def test_the_vote_is_among_those_that_count():
@@ -35,32 +48,83 @@ def test_the_vote_is_among_those_that_count():
     assert choice_gate._winner(texts, counts).tolist() == [1, 0, 0]
 
 
-OPEN = {
-    "practice": {"on_topic_of_well_formed": 0.35, "right_of_on_topic": 0.9},
-    "gain": {
-        name: {"diff": diff, "ci95": [diff - 0.02, diff + 0.02]}
-        for name, diff in {
-            "oracle": 0.3,
-            "oracle_strict": 0.2,
-            "other_problems": 0.01,
-            "read_off/own/0/best": 0.09,
-            "read_off/own/0/vote": -0.1,
-            "read_off/gold/0/best": 0.5,
-        }.items()
-    },
+PRACTICE = {"well_formed": 0.8, "on_family": 0.28, "correct": 0.25}
+ROWS = {
+    f"{name}-base": {"diff": diff, "ci95": [diff - 0.02, diff + 0.02]}
+    for name, diff in {
+        "oracle_gold_family": 0.3,
+        "oracle_strict": 0.2,
+        "base_ttt": 0.01,
+        "read_off/own/best": 0.09,
+        "read_off/own/vote": -0.1,
+        "read_off/gold/best": 0.5,
+    }.items()
 }
 SHUT = {
-    "a": [("practice", "on_topic_of_well_formed", 0.41), ("practice", "on_topic_of_well_formed", 0.09)]
-    + [("practice", "right_of_on_topic", 0.59)],
-    "b": [("gain", "oracle_strict", {"diff": 0.07, "ci95": [0, 1]})],
-    "c": [("gain", "other_problems", {"diff": diff, "ci95": sorted([diff / 2, 2 * diff])}) for diff in (0.04, -0.04)],
-    "e": [("gain", "read_off/own/0/vote", {"diff": 0.11, "ci95": [0, 1]})],
+    "a": [(PRACTICE, "on_family", 0.33), (PRACTICE, "on_family", 0.07), (PRACTICE, "correct", 0.16)],
+    "b": [(ROWS, "oracle_strict-base", {"diff": 0.07, "ci95": [0, 1]})],
+    "c": [(ROWS, "base_ttt-base", {"diff": diff, "ci95": sorted([diff / 2, 2 * diff])}) for diff in (0.04, -0.04)],
+    "e": [(ROWS, "read_off/own/vote-base", {"diff": 0.11, "ci95": [0, 1]})],
 }
 
 
 def test_a_gate_is_shut_by_what_it_is_about_alone():
-    assert choice_gate.is_open(OPEN) == dict.fromkeys("abce", True)
-    for gate, faults in SHUT.items():
-        for part, name, value in faults:
-            found = choice_gate.is_open(OPEN | {part: OPEN[part] | {name: value}})
-            assert [each for each, passed in found.items() if not passed] == [gate]
+    found = choice_gate.gates(ROWS, PRACTICE)
+    assert {name: gate["open"] for name, gate in found.items()} == dict.fromkeys("abce", True)
+    assert found["a"]["found"] == pytest.approx({"on topic": 0.35, "right of those": 25 / 28})
+    for name, faults in SHUT.items():
+        for part, key, value in faults:
+            rows, practice = (given | {key: value} if given is part else given for given in (ROWS, PRACTICE))
+            found = choice_gate.gates(rows, practice)
+            assert [each for each, gate in found.items() if not gate["open"]] == [name], (key, value)
+
+
+class LenientTask(CandidatesTask):
+    """The real task, whose parser a random model can please: what it writes is right, of one candidate or another."""
+
+    def parse(self, problem, text):
+        seed = len(text)
+        return MALFORMED if seed % 4 == 0 else self.any_practice(problem, 1, np.random.default_rng(seed))[0]
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> SimpleNamespace:
+    """A study of candidates with a tiny random base."""
+    rng = np.random.default_rng(0)
+    drawn = [documents.draw_problem(RULES, i % 4, [j for j in range(4) if j != i % 4], rng) for i in range(10)]
+    problems: list[Problem] = [problem for problem in drawn]
+    task = LenientTask(RULES)
+    domain = Domain(task, WordTokenizer(task.vocabulary))
+    model = dataclasses.replace(tiny.MODEL, vocab_size=domain.tokenizer.vocab_size)
+    lengths = dataclasses.replace(tiny.LENGTHS, prompt=11, practice=16, check=16)
+    method = dataclasses.replace(tiny.make_method(scorer="uniform", gate=False), model=model, lengths=lengths)
+    base = models.make_params(model, 0)
+    gate = SimpleNamespace(problems=6, oracle_gain=-1.0, strict_gain=-1.0)
+    config = SimpleNamespace(seed=0, gate=gate, arms={}, plugins=(), given={"a": 1}, evaluate=SimpleNamespace(batch=4))
+    (tmp_path / "run").mkdir()
+    splits = Splits((), problems[6:], problems[:6], ())
+    actor = tiny.make_actor(method, domain, base)
+    return SimpleNamespace(
+        config=config, workdir=tmp_path / "run", domain=domain, method=method, splits=splits, base=base, actor=actor
+    )
+
+
+def test_the_gates_of_a_domain_with_a_choice_are_measured_once_and_kept(study: SimpleNamespace):
+    found = opened(study)
+    assert set(found) == {"gate", "choice"} and set(found["choice"]["gates"]) == set("abce")
+    rows, count = found["choice"]["rows"], len(study.splits.validation)
+    assert {"base", "any_topic", "best_of_n/check", "read_off/own/vote", "read_off/gold/best-base"} <= set(rows)
+    assert all(row["n"] == count for name, row in rows.items() if not name.endswith("-base"))
+    assert found["gate"]["oracle_strict"] == rows["oracle_strict"], "the same answers"
+    written = found["choice"]["practice"]
+    assert 0 < written["on_family"] == written["correct"] < written["well_formed"]
+    study.splits = None  # what is kept is not measured again
+    assert opened(study) == found
+    results = Results.model_validate(json.loads((study.workdir / "results.json").read_text()))
+    assert results.choice.gates["a"].open == found["choice"]["gates"]["a"]["open"]
+    table = choice_table(results)
+    assert [row[0] for row in table.rows] == ["(a)", "(b)", "(c)", "(e)"] and {row[3] for row in table.rows} <= {
+        "open",
+        "shut",
+    }
+    assert len(choice_rows_table(results).rows) == len(rows)

@@ -35,7 +35,7 @@ def choice(options: Sequence[T], rng: np.random.Generator) -> T:
     return options[int(rng.random() * len(options))]
 
 
-def _text(rule: Rule, given: Iterable[int], queries: Iterable[int]) -> tuple[str, str]:
+def pose(rule: Rule, given: Iterable[int], queries: Iterable[int]) -> tuple[str, str]:
     """Prompt and solution."""
     pairs, queries = rule.pairs, list(queries)
     prompt = f"{' '.join([pairs[x] for x in given])} ? {' '.join(map(str, queries))}"
@@ -53,7 +53,7 @@ def draw_problem(rule: Rule, family: int, rng: np.random.Generator) -> Problem:
     difficulty = choice(range(len(GIVEN)), rng)
     count = GIVEN[len(GIVEN) - 1 - difficulty]
     xs = shuffled(range(MODULUS), rng)[: count + QUERIES]
-    prompt, solution = _text(rule, xs[:count], xs[count:])
+    prompt, solution = pose(rule, xs[:count], xs[count:])
     return Problem(prompt, solution, facts(prompt), difficulty, family)
 
 
@@ -80,14 +80,14 @@ def draw_practice(problem: Problem, rule: Rule, rng: np.random.Generator) -> Pra
     given = shuffled([PAIRS[fact][0] for fact in problem.facts], rng)
     given = given[: choice([count for count in GIVEN if count <= len(given)], rng)]
     queries = [x for x in shuffled(range(MODULUS), rng) if x not in given][:QUERIES]
-    return Practice(*_text(rule, given, queries), True)
+    return Practice(*pose(rule, given, queries), True)
 
 
 def draw_gold_practice(rule: Rule, rng: np.random.Generator, exclude: frozenset[int]) -> Practice:
     """A random problem of a rule with its solution; the inputs of ``exclude`` (at most four) occur nowhere in it."""
     xs = [x for x in shuffled(range(MODULUS), rng) if x not in exclude]
     count = choice(GIVEN, rng)
-    return Practice(*_text(rule, xs[:count], xs[count : count + QUERIES]), True)
+    return Practice(*pose(rule, xs[:count], xs[count : count + QUERIES]), True)
 
 
 def draw_document(
@@ -107,7 +107,7 @@ def draw_document(
     given = shuffled([PAIRS[fact][0] for fact in problem.facts], rng)
     while True:
         queries = [x for x in shuffled(range(MODULUS), rng) if x not in given][:QUERIES]
-        prompt, solution = _text(rule, given, queries)
+        prompt, solution = pose(rule, given, queries)
         if canonical(prompt) not in held_out:
             break
     if kind == "solve":

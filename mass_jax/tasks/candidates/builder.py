@@ -25,16 +25,11 @@ class MassCandidates(procedural.ProceduralBuilder):
 class CandidatesConfig(ArithmeticConfig):
     """Arithmetic's rules and sizes. A problem's candidates are all of its own split's families.
 
-    Attributes:
-      named: whether solutions and practice name a rule, see `documents.Wording`.
-
     Raises:
       ValueError: as `procedural.ProceduralConfig`, or a split has fewer families than a problem has candidates.
     """
 
     builder: ClassVar[type[procedural.ProceduralBuilder]] = MassCandidates
-
-    named: bool = True
 
     def __post_init__(self) -> None:
         for split in procedural.ProceduralConfig.splits:
@@ -45,16 +40,11 @@ class CandidatesConfig(ArithmeticConfig):
                 )
         super().__post_init__()
 
-    @property
-    def wording(self) -> documents.Wording:
-        """Of the texts."""
-        return documents.Wording(self.named)
-
     def draw_problem(self, rules: Sequence[Rule], family: int, rng: np.random.Generator) -> Problem:
         """See `documents.draw_problem`."""
         splits = (self.families(split) for split in procedural.ProceduralConfig.splits)
         others = next(families for families in splits if family in families)
-        return documents.draw_problem(self.wording, rules, family, others, rng)
+        return documents.draw_problem(rules, family, others, rng)
 
     def canonical(self, prompt: str) -> str:
         """See `documents.canonical`."""

@@ -1,7 +1,7 @@
 """Texts of the domain: problems, practice, and the documents on which the base is pretrained.
 
-A problem names three candidates and shows a few pairs, which one of them made. Solutions and practice either name that
-rule, or state pairs alone, as `Wording` says:
+A problem names three candidates and shows a few pairs, which one of them made. Solutions name that rule before
+the answer, and practice the rule that it is about:
 
     problem     f2,0,5 f7,1,3 f0,4,4 8>1 1>7 6>0 ? 3 9
     solve       f2,0,5 f7,1,3 f0,4,4 8>1 1>7 6>0 ? 3 9 : f2,0,5 = 3>1 9>2
@@ -12,12 +12,11 @@ What is written is practice about one of the candidates, whichever: as a solver 
 table recites a rule.
 """
 
-import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from mass_jax.tasks.arithmetic.documents import ANSWER, SOLVE, SYNTHESISE, choice, shuffled
+from mass_jax.tasks.arithmetic.documents import ANSWER, SOLVE, SYNTHESISE, choice, pose, shuffled
 from mass_jax.tasks.arithmetic.rules import MODULUS, PAIRS, QUERIES, Rule
 from mass_jax.tasks.base import Practice, Problem
 
@@ -25,39 +24,21 @@ CANDIDATES = 3
 """Rules that a problem names."""
 GIVEN = (2, 3)
 """Pairs that it shows, hardest first."""
-RECITED = 5
-"""Pairs in a table where solutions are pairs alone."""
 KINDS = ("solve", "synthesise", "table")
 ASKS = " ? "
 
 
-@dataclasses.dataclass(frozen=True)
-class Wording:
-    """How practice and solutions are worded.
+def make_practice(names: Sequence[str], rule: Rule, given: Iterable[int], queries: Sequence[int]) -> Practice:
+    """A problem of a rule among the candidates of these names, and its solution."""
+    prompt, solution = pose(rule, given, queries)
+    return Practice(f"{' '.join(names)} {prompt}", solution, True)
 
-    Attributes:
-      named: a solution names the rule before the answer, and practice the rule that it is about. Without, both state
-        pairs alone: nothing that is written can be looked up, it can only be learned from.
-    """
 
-    named: bool
-
-    def solution(self, rule: Rule, queries: Iterable[int]) -> str:
-        """The rule's outputs, with its name where solutions have one."""
-        answer = " ".join([rule.pairs[x] for x in queries])
-        return f"{rule.name}{ANSWER} {answer}" if self.named else answer
-
-    def practice(self, names: Sequence[str], rule: Rule, given: Iterable[int], queries: Sequence[int]) -> Practice:
-        """A problem of a rule among the candidates of these names, and its solution."""
-        shown = " ".join([rule.pairs[x] for x in given])
-        prompt = f"{' '.join(names)} {shown}{ASKS}{' '.join(map(str, queries))}"
-        return Practice(prompt, self.solution(rule, queries), True)
-
-    def written(self, practice: Practice) -> str:
-        """Practice as a generator writes it: without the candidates, which are the problem's."""
-        asked = practice.prompt.split(" ", CANDIDATES)[CANDIDATES]
-        name, named, answer = practice.solution.rpartition(f"{ANSWER} ")
-        return f"{name} {asked}{ANSWER} {answer}" if named else f"{asked}{ANSWER} {answer}"
+def written(practice: Practice) -> str:
+    """Practice as a generator writes it: without the candidates, which are the problem's."""
+    asked = practice.prompt.split(" ", CANDIDATES)[CANDIDATES]
+    name, _, answer = practice.solution.rpartition(f"{ANSWER} ")
+    return f"{name} {asked}{ANSWER} {answer}"
 
 
 def canonical(prompt: str) -> str:
@@ -82,23 +63,20 @@ def asked(prompt: str) -> frozenset[int]:
     return frozenset(int(x) for x in prompt.partition(ASKS)[2].split())
 
 
-def _pose(wording: Wording, candidates: Sequence[Rule], rule: Rule, rng: np.random.Generator, count: int) -> Practice:
+def _pose(candidates: Sequence[Rule], rule: Rule, rng: np.random.Generator, count: int) -> Practice:
     """A problem of ``rule`` whose ``count`` pairs rule out each of the other candidates; these in a new order."""
     names = [candidate.name for candidate in shuffled(candidates, rng)]
     others = [candidate for candidate in candidates if candidate != rule]
     while True:
         xs = shuffled(range(MODULUS), rng)[: count + QUERIES]
         if all(any(other(x) != rule(x) for x in xs[:count]) for other in others):
-            return wording.practice(names, rule, xs[:count], xs[count:])
+            return make_practice(names, rule, xs[:count], xs[count:])
 
 
-def draw_problem(
-    wording: Wording, rules: Sequence[Rule], family: int, others: Sequence[int], rng: np.random.Generator
-) -> Problem:
+def draw_problem(rules: Sequence[Rule], family: int, others: Sequence[int], rng: np.random.Generator) -> Problem:
     """A random problem of a family; its difficulty is the number of pairs that it does *not* show.
 
     Args:
-      wording: of the solution.
       rules: the rule of every family.
       family: whose problem it is.
       others: the families that its other candidates are drawn from, at least two of them not ``family``.
@@ -111,17 +89,15 @@ def draw_problem(
         if other != family and other not in chosen:
             chosen.append(other)
     count = GIVEN[len(GIVEN) - 1 - difficulty]
-    posed = _pose(wording, [rules[i] for i in (family, *chosen)], rules[family], rng, count)
+    posed = _pose([rules[i] for i in (family, *chosen)], rules[family], rng, count)
     return Problem(posed.prompt, posed.solution, facts(posed.prompt), difficulty, family)
 
 
-def draw_practice(
-    wording: Wording, problem: Problem, rule: Rule, rng: np.random.Generator, exclude: Iterable[int]
-) -> Practice:
+def draw_practice(problem: Problem, rule: Rule, rng: np.random.Generator, exclude: Iterable[int]) -> Practice:
     """Right practice about ``rule`` among the problem's candidates; the inputs of ``exclude`` occur nowhere in it."""
     xs = [x for x in shuffled(range(MODULUS), rng) if x not in exclude]
     count = choice(GIVEN, rng)
-    return wording.practice(names_of(problem.prompt), rule, xs[:count], xs[count : count + QUERIES])
+    return make_practice(names_of(problem.prompt), rule, xs[:count], xs[count : count + QUERIES])
 
 
 def unseen(prompt: str) -> frozenset[int]:
@@ -130,7 +106,6 @@ def unseen(prompt: str) -> frozenset[int]:
 
 
 def draw_document(
-    wording: Wording,
     candidates: Sequence[Rule],
     rng: np.random.Generator,
     kind: str,
@@ -139,7 +114,6 @@ def draw_document(
     """One pretraining document about three candidates, any of which may be the one that made the pairs.
 
     Args:
-      wording: of solution and practice.
       candidates: three rules.
       rng: source of randomness.
       kind: one of `KINDS`.
@@ -148,28 +122,24 @@ def draw_document(
     rule = choice(candidates, rng)
     if kind == "table":
         xs = shuffled(range(MODULUS), rng)
-        if not wording.named:  # where no name is written, it is read together with what is asked
-            xs = xs[:RECITED]
-            return f"{rule.name}{ASKS}{' '.join(map(str, xs))}{SOLVE} {wording.solution(rule, xs)}"
         return f"{rule.name}{SOLVE} {' '.join([rule.pairs[x] for x in xs])}"
     while True:
-        posed = _pose(wording, candidates, rule, rng, choice(GIVEN, rng))
+        posed = _pose(candidates, rule, rng, choice(GIVEN, rng))
         problem = Problem(posed.prompt, posed.solution, facts(posed.prompt), -1, -1)
-        practice = draw_practice(wording, problem, choice(candidates, rng), rng, unseen(posed.prompt))
+        practice = draw_practice(problem, choice(candidates, rng), rng, unseen(posed.prompt))
         if not {canonical(posed.prompt), canonical(practice.prompt)} & held_out:
             break
     if kind == "solve":
         return f"{posed.prompt}{SOLVE} {posed.solution}"
-    return f"{posed.prompt}{SYNTHESISE} {wording.written(practice)}"
+    return f"{posed.prompt}{SYNTHESISE} {written(practice)}"
 
 
 def document_writer(
-    wording: Wording, rules: Sequence[Rule], kinds: Sequence[str], held_out: Iterable[Problem]
+    rules: Sequence[Rule], kinds: Sequence[str], held_out: Iterable[Problem]
 ) -> Callable[[Problem, np.random.Generator], str]:
     """`draw_document` about a problem's candidates, for a pipeline: ``write(problem, rng)``.
 
     Args:
-      wording: of solution and practice.
       rules: the rule of every family.
       kinds: of `KINDS`, some perhaps more than once; one is drawn uniformly for every document.
       held_out: the problems that no document may pose.
@@ -184,6 +154,6 @@ def document_writer(
 
     def write(problem: Problem, rng: np.random.Generator) -> str:
         candidates = [by_name[name] for name in names_of(problem.prompt)]
-        return draw_document(wording, candidates, rng, choice(kinds, rng), prompts)
+        return draw_document(candidates, rng, choice(kinds, rng), prompts)
 
     return write

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from mass_jax.fields import Flag
 from mass_jax.tasks.arithmetic.domain import Arithmetic
 from mass_jax.tasks.arithmetic.rules import make_rules
 from mass_jax.tasks.base import Domain
@@ -17,12 +16,11 @@ class Candidates(Arithmetic):
     """Three rules are named, one of which made the pairs; words and sizes are arithmetic's."""
 
     name: Literal["candidates"]  # type: ignore[assignment]
-    named: Flag
 
     def make(self, tokenizer: Tokenizer) -> Domain:
         """See `OwnWords`."""
         rules = make_rules(self.rules, self.rules_seed)
-        return Domain(CandidatesTask(rules, documents.Wording(self.named)), tokenizer)
+        return Domain(CandidatesTask(rules), tokenizer)
 
     def data(self) -> builder.CandidatesConfig:
         """See `Drawn`."""
@@ -31,5 +29,4 @@ class Candidates(Arithmetic):
     def documents(self, domain: Domain, splits: Splits, kinds: Sequence[str]) -> Documents:
         """About the candidates of problems of all rules; none poses a problem of the validation or the test split."""
         rules, held_out = make_rules(self.rules, self.rules_seed), (*splits.validation, *splits.test)
-        wording = documents.Wording(self.named)
-        return Documents(splits.pretrain, documents.document_writer(wording, rules, kinds, held_out))
+        return Documents(splits.pretrain, documents.document_writer(rules, kinds, held_out))

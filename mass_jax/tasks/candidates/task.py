@@ -12,18 +12,12 @@ from mass_jax.tasks.arithmetic.rules import QUERIES, Rule
 from mass_jax.tasks.arithmetic.task import ArithmeticTask
 from mass_jax.tasks.base import MALFORMED, Check, Practice, Problem
 from mass_jax.tasks.candidates import documents
-from mass_jax.tasks.candidates.documents import ASKS, GIVEN, Wording
+from mass_jax.tasks.candidates.documents import ASKS, GIVEN
 
 
 @dataclasses.dataclass(frozen=True)
 class CandidatesTask(ArithmeticTask):
-    """One of three candidates made the pairs; see `documents.py`.
-
-    Attributes:
-      wording: of practice and solutions.
-    """
-
-    wording: Wording
+    """One of three candidates made the pairs; see `documents.py`."""
 
     check_names: ClassVar[tuple[str, ...]] = ("facts | practice", "practice | facts", "answer | practice")
 
@@ -36,31 +30,27 @@ class CandidatesTask(ArithmeticTask):
         return Problem(prompt, "", documents.facts(prompt), -1, -1)
 
     def written(self, problem: Problem, practice: Practice) -> str:
-        """The named rule, if any, then ``pairs ? queries = pairs``."""
-        return self.wording.written(practice)
+        """``name pairs ? queries = pairs``."""
+        return documents.written(practice)
 
     def parse(self, problem: Problem, text: str) -> Practice:
-        """Read ``name pairs ? queries = pairs``, or the same without a name; anything else is malformed.
+        """Read ``name pairs ? queries = pairs``; anything else is malformed.
 
         Malformed is also what names no candidate, and what mentions an input that the problem asks about: no practice
         can state the answer. Pairs that are wrong, repeated or at odds are the scorer's business.
         """
-        names, name = documents.names_of(problem.prompt), ""
-        if self.wording.named:
-            name, _, text = text.partition(" ")
-            if name not in names:
-                return MALFORMED
-        given, asked, rest = text.partition(ASKS)
+        names = documents.names_of(problem.prompt)
+        name, _, pairs = text.partition(" ")
+        given, asked, rest = pairs.partition(ASKS)
         queries, answered, answer = rest.partition(f"{ANSWER} ")
-        if not (asked and answered):
+        if name not in names or not (asked and answered):
             return MALFORMED
         given_pairs, answers = read_pairs(given), read_pairs(answer)
         if given_pairs is None or answers is None or len(given_pairs) not in GIVEN or len(answers) != QUERIES:
             return MALFORMED
         if queries.split(" ") != [str(x) for x, _ in answers]:
             return MALFORMED
-        solution = f"{name}{ANSWER} {answer}" if self.wording.named else answer
-        practice = Practice(f"{' '.join(names)} {given}{ASKS}{queries}", solution, True)
+        practice = Practice(f"{' '.join(names)} {given}{ASKS}{queries}", f"{name}{ANSWER} {answer}", True)
         return MALFORMED if self.leaks(problem, practice) else practice
 
     def checks(self, problem: Problem, practice: Practice) -> tuple[Check, ...]:
@@ -90,12 +80,8 @@ class CandidatesTask(ArithmeticTask):
         )
 
     def is_on_family(self, problem: Problem, practice: Practice) -> bool:
-        """It names the hidden rule; without names, the pairs that it gives are all the hidden rule's."""
-        if not practice.well_formed:
-            return False
-        if self.wording.named:
-            return practice.solution.startswith(f"{self.rules[problem.family].name} ")
-        return self._holds(problem, " ".join(documents.facts(practice.prompt)))
+        """It names the hidden rule."""
+        return practice.well_formed and practice.solution.startswith(f"{self.rules[problem.family].name} ")
 
     def gold_practice(
         self, problem: Problem, count: int, rng: np.random.Generator, strict: bool
@@ -109,20 +95,9 @@ class CandidatesTask(ArithmeticTask):
         rules = [self._by_name[names[int(i)]] for i in rng.integers(len(names), size=count)]
         return self._practice(problem, rules, rng, strict=True)
 
-    def read_off(self, problem: Problem, practice: Practice) -> tuple[str, ...]:
-        """Prompts whose completion answers the problem with what the practice says, without learning from it.
-
-        Where practice names a rule, that rule is recited. Without names the practice's pairs are shown to the solver,
-        in place of the problem's or beside them, as many as a problem shows.
-        """
-        solve = self.solve_prompt(problem.prompt)
-        step = practice.solution.rpartition(ANSWER)[0]
-        if step:
-            return (f"{solve} {step}{ANSWER}",)
-        names, queries = " ".join(documents.names_of(problem.prompt)), problem.prompt.partition(ASKS)[2]
-        said = (*documents.facts(practice.prompt), *answer_of(practice.solution).split())[: max(GIVEN)]
-        both = (*problem.facts[: max(GIVEN) - 1], *said)[: max(GIVEN)]
-        return tuple(self.solve_prompt(f"{names} {' '.join(shown)}{ASKS}{queries}") for shown in (said, both))
+    def read_off(self, problem: Problem, practice: Practice) -> str:
+        """The problem solved by the rule that the practice names, but for the answer: that rule is recited."""
+        return f"{self.solve_prompt(problem.prompt)} {practice.solution.rpartition(ANSWER)[0]}{ANSWER}"
 
     def _practice(
         self, problem: Problem, rules: Sequence[Rule], rng: np.random.Generator, strict: bool
@@ -130,7 +105,7 @@ class CandidatesTask(ArithmeticTask):
         exclude = documents.asked(problem.prompt) if strict else frozenset()
         written: list[Practice] = []
         while len(written) < len(rules):
-            practice = documents.draw_practice(self.wording, problem, rules[len(written)], rng, exclude)
+            practice = documents.draw_practice(problem, rules[len(written)], rng, exclude)
             if practice.prompt != problem.prompt:
                 written.append(practice)
         return tuple(written)

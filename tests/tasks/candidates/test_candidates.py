@@ -10,7 +10,7 @@ from mass_jax.tasks.arithmetic.rules import Rule
 from mass_jax.tasks.base import MALFORMED, Practice, Problem
 from mass_jax.tasks.candidates import documents
 from mass_jax.tasks.candidates.builder import CandidatesConfig
-from mass_jax.tasks.candidates.documents import KINDS, Wording
+from mass_jax.tasks.candidates.documents import KINDS
 from mass_jax.tasks.candidates.task import CandidatesTask
 from mass_jax.tasks.procedural import HELD_OUT, draw_splits, load
 
@@ -18,7 +18,7 @@ RULES = (Rule(2, 0, 5), Rule(7, 1, 3), Rule(0, 4, 4), Rule(1, 0, 0))
 BY_NAME = {rule.name: rule for rule in RULES}
 PROMPT = "f2,0,5 f7,1,3 f0,4,4 8>1 1>7 6>0 ? 3 9"
 PROBLEM = Problem(PROMPT, "f2,0,5 = 3>1 9>2", ("8>1", "1>7", "6>0"), 0, 0)
-NAMED, UNNAMED = (CandidatesTask(RULES, Wording(named)) for named in (True, False))
+TASK = CandidatesTask(RULES)
 SMALL = dict(
     rules=30,
     validation_families=5,
@@ -28,7 +28,6 @@ SMALL = dict(
     validation_problems=50,
     test_problems=60,
 )
-WORDINGS = pytest.mark.parametrize("named", [True, False])
 
 
 def rng(seed=0) -> np.random.Generator:
@@ -49,16 +48,15 @@ def test_the_examples_in_the_module_are_true():
     assert examples["problem"] == PROMPT
     assert examples["solve"] == f"{PROMPT} : {PROBLEM.solution}"
     prompt, _, written = examples["synthesise"].partition(" ; ")
-    practice = NAMED.parse(PROBLEM, written)
+    practice = TASK.parse(PROBLEM, written)
     assert prompt == PROMPT and practice.well_formed
-    assert NAMED.is_correct(Problem(PROMPT, "", (), 0, family=2), practice)  # about the third candidate
+    assert TASK.is_correct(Problem(PROMPT, "", (), 0, family=2), practice)  # about the third candidate
     name, _, pairs = examples["table"].partition(" : ")
     assert all(pair in BY_NAME[name].pairs for pair in pairs.removesuffix(" ...").split())
 
 
-@WORDINGS
-def test_of_a_problems_candidates_one_fits_its_pairs(named):
-    drawn, rules = draw_splits(config(named=named)), config().make_rules()
+def test_of_a_problems_candidates_one_fits_its_pairs():
+    drawn, rules = draw_splits(config()), config().make_rules()
     by_name, places, shown = {rule.name: rule for rule in rules}, Counter(), Counter()
     for split, problems in drawn.items():
         own = {rules[i].name for i in config().families(split)}
@@ -69,7 +67,7 @@ def test_of_a_problems_candidates_one_fits_its_pairs(named):
             assert set(names) <= own or split == "pretrain"
             asked = documents.asked(problem.prompt)
             assert len(asked) == 2 and not asked & inputs_of(" ".join(problem.facts))
-            answer = problem.solution.removeprefix(f"{rule.name} = ") if named else problem.solution
+            answer = problem.solution.removeprefix(f"{rule.name} = ")
             assert answer.split() == [rule.pairs[int(x)] for x in problem.prompt.partition(" ? ")[2].split()]
             places[names.index(rule.name)] += 1
             shown[len(problem.facts), problem.difficulty] += 1
@@ -77,36 +75,33 @@ def test_of_a_problems_candidates_one_fits_its_pairs(named):
     assert min(places.values()) > 190 and set(places) == {0, 1, 2}  # of 710: each a third, four deviations off at most
 
 
-@WORDINGS
-def test_documents_write_practice_about_any_candidate(named):
-    task, generator, topics = CandidatesTask(RULES, Wording(named)), rng(1), Counter()
-    write = documents.document_writer(task.wording, RULES, ["synthesise"], [])
+def test_documents_write_practice_about_any_candidate():
+    generator, topics = rng(1), Counter()
+    write = documents.document_writer(RULES, ["synthesise"], [])
     for _ in range(900):
         prompt, _, text = write(PROBLEM, generator).partition(" ; ")
         names, facts = documents.names_of(prompt), documents.facts(prompt)
         assert set(names) == set(documents.names_of(PROMPT))
         made = [name for name in names if set(facts) <= set(BY_NAME[name].pairs)]
         posed = Problem(prompt, "", facts, 0, RULES.index(BY_NAME[made[0]]))
-        practice = task.parse(posed, text)
-        assert practice.well_formed and task.written(posed, practice) == text
+        practice = TASK.parse(posed, text)
+        assert practice.well_formed and TASK.written(posed, practice) == text
         assert not inputs_of(text) & inputs_of(prompt)
-        topics[task.is_correct(posed, practice)] += 1
+        topics[TASK.is_correct(posed, practice)] += 1
     assert 240 < topics[True] < 360
 
 
-@WORDINGS
-def test_documents_are_true_and_fit_the_vocabulary(named):
-    task, generator = CandidatesTask(RULES, Wording(named)), rng(2)
-    tokenizer = WordTokenizer(task.vocabulary)
+def test_documents_are_true_and_fit_the_vocabulary():
+    generator, tokenizer = rng(2), WordTokenizer(TASK.vocabulary)
     for kind in KINDS:
-        write = documents.document_writer(task.wording, RULES, [kind], [])
+        write = documents.document_writer(RULES, [kind], [])
         for _ in range(100):
             text = write(PROBLEM, generator)
             assert tokenizer.decode(tokenizer.encode(text)) == text
             if kind == "table":
                 head, _, tail = text.partition(" : ")
                 recited = set(tail.split()) & set(BY_NAME[head.split()[0]].pairs)
-                assert len(recited) == len(tail.split()) == (11 if named else 5)
+                assert len(recited) == len(tail.split()) == 11
             if kind == "solve":
                 prompt, _, solution = text.partition(" : ")
                 pairs = {*documents.facts(prompt), *solution.rpartition(" = ")[2].split()}
@@ -115,10 +110,10 @@ def test_documents_are_true_and_fit_the_vocabulary(named):
 
 def test_no_document_poses_a_held_out_problem():
     few, generator = RULES[:3], rng(3)
-    write = documents.document_writer(Wording(True), few, KINDS, [])
+    write = documents.document_writer(few, KINDS, [])
     often = Counter(documents.canonical(write(PROBLEM, generator).split(" : ")[0].split(" ; ")[0]) for _ in range(3000))
     held_out = [Problem(prompt, "", (), 0, 0) for prompt, _ in often.most_common(300) if " ? " in prompt]
-    write = documents.document_writer(Wording(True), few, ["solve", "synthesise"], held_out)
+    write = documents.document_writer(few, ["solve", "synthesise"], held_out)
     prompts = {problem.prompt for problem in held_out}
     for _ in range(2000):
         posed, _, written = write(PROBLEM, generator).partition(" ; ")
@@ -158,32 +153,27 @@ BAD = [
 def test_what_is_written_is_read_back(text):
     asked, answer = text.split(" = ")
     names = "f2,0,5 f7,1,3 f0,4,4"
-    assert UNNAMED.parse(PROBLEM, text) == Practice(f"{names} {asked}", answer, True)
-    practice = NAMED.parse(PROBLEM, f"f7,1,3 {text}")
+    practice = TASK.parse(PROBLEM, f"f7,1,3 {text}")
     assert practice == Practice(f"{names} {asked}", f"f7,1,3 = {answer}", True)
-    for task, written in ((UNNAMED, text), (NAMED, f"f7,1,3 {text}")):
-        assert task.written(PROBLEM, task.parse(PROBLEM, written)) == written
+    assert TASK.written(PROBLEM, practice) == f"f7,1,3 {text}"
 
 
 @pytest.mark.parametrize("text", BAD)
 def test_anything_else_is_malformed(text):
-    assert UNNAMED.parse(PROBLEM, text) == MALFORMED
-    assert NAMED.parse(PROBLEM, f"f2,0,5 {text}") == MALFORMED
+    assert TASK.parse(PROBLEM, f"f2,0,5 {text}") == MALFORMED
 
 
-def test_named_practice_names_a_candidate_and_unnamed_none():
-    assert NAMED.parse(PROBLEM, GOOD[0]) == MALFORMED
-    assert NAMED.parse(PROBLEM, f"f1,0,0 {GOOD[0]}") == MALFORMED
-    assert UNNAMED.parse(PROBLEM, f"f2,0,5 {GOOD[0]}") == MALFORMED
+def test_practice_names_a_candidate():
+    assert TASK.parse(PROBLEM, GOOD[0]) == MALFORMED
+    assert TASK.parse(PROBLEM, f"f1,0,0 {GOOD[0]}") == MALFORMED
 
 
 def test_topic_and_rightness():
     right, wrong, unsound = "10>7 4>4 ? 2 7 = 2>2 7>4", "10>7 4>4 ? 2 7 = 2>2 7>5", "10>7 4>5 ? 2 7 = 2>2 7>4"
     found = {
-        text: [task.is_on_family(PROBLEM, practice), task.is_correct(PROBLEM, practice)]
-        for task, text in [(NAMED, f"{name} {t}") for name in ("f2,0,5", "f7,1,3") for t in (right, wrong, unsound)]
-        + [(UNNAMED, t) for t in (right, wrong, unsound)]
-        for practice in [task.parse(PROBLEM, text)]
+        text: [TASK.is_on_family(PROBLEM, practice), TASK.is_correct(PROBLEM, practice)]
+        for text in [f"{name} {pairs}" for name in ("f2,0,5", "f7,1,3") for pairs in (right, wrong, unsound)]
+        for practice in [TASK.parse(PROBLEM, text)]
     }
     assert found == {
         f"f2,0,5 {right}": [True, True],
@@ -192,60 +182,41 @@ def test_topic_and_rightness():
         f"f7,1,3 {right}": [False, False],
         f"f7,1,3 {wrong}": [False, False],
         f"f7,1,3 {unsound}": [False, False],
-        right: [True, True],
-        wrong: [True, False],
-        unsound: [False, False],
     }
-    assert not NAMED.is_on_family(PROBLEM, MALFORMED) and not UNNAMED.is_correct(PROBLEM, MALFORMED)
+    assert not TASK.is_on_family(PROBLEM, MALFORMED) and not TASK.is_correct(PROBLEM, MALFORMED)
 
 
-@WORDINGS
-def test_gold_practice_and_practice_without_a_choice(named):
-    task, topics = CandidatesTask(RULES, Wording(named)), Counter()
+def test_gold_practice_and_practice_without_a_choice():
+    topics = Counter()
     for strict in (True, False):
-        practice = task.gold_practice(PROBLEM, 200, rng(), strict)
-        assert all(task.is_correct(PROBLEM, each) for each in practice)
-        assert any(task.leaks(PROBLEM, each) for each in practice) != strict
-    for each in task.any_practice(PROBLEM, 900, rng()):
-        assert not task.leaks(PROBLEM, each)
-        families = [i for i in range(3) if task.is_correct(Problem(PROMPT, "", (), 0, i), each)]
+        practice = TASK.gold_practice(PROBLEM, 200, rng(), strict)
+        assert all(TASK.is_correct(PROBLEM, each) for each in practice)
+        assert any(TASK.leaks(PROBLEM, each) for each in practice) != strict
+    for each in TASK.any_practice(PROBLEM, 900, rng()):
+        assert not TASK.leaks(PROBLEM, each)
+        families = [i for i in range(3) if TASK.is_correct(Problem(PROMPT, "", (), 0, i), each)]
         topics.update(families)
     assert set(topics) == {0, 1, 2} and min(topics.values()) > 240 and max(topics.values()) < 360
 
 
 def test_checks_by_hand():
-    practice = NAMED.parse(PROBLEM, "f2,0,5 10>7 4>4 ? 2 7 = 2>2 7>4")
+    practice = TASK.parse(PROBLEM, "f2,0,5 10>7 4>4 ? 2 7 = 2>2 7>4")
     names = "f2,0,5 f7,1,3 f0,4,4"
-    assert [tuple(check) for check in NAMED.checks(PROBLEM, practice)] == [
+    assert [tuple(check) for check in TASK.checks(PROBLEM, practice)] == [
         (f"{names} 10>7 4>4 ? 8 1 : f2,0,5 =", "8>1 1>7"),
         (f"{names} 8>1 1>7 6>0 ? 2 7 : f2,0,5 =", "2>2 7>4"),
         (f"{names} 10>7 4>4 ? 2 7 :", "f2,0,5 = 2>2 7>4"),
     ]
-    practice = UNNAMED.parse(PROBLEM, "10>7 4>4 ? 2 7 = 2>2 7>4")
-    assert [tuple(check) for check in UNNAMED.checks(PROBLEM, practice)] == [
-        (f"{names} 10>7 4>4 ? 8 1 :", "8>1 1>7"),
-        (f"{names} 8>1 1>7 6>0 ? 2 7 :", "2>2 7>4"),
-        (f"{names} 10>7 4>4 ? 2 7 :", "2>2 7>4"),
-    ]
 
 
 def test_what_practice_says_is_read_off_by_hand():
-    practice = NAMED.parse(PROBLEM, "f7,1,3 10>7 4>4 ? 2 7 = 2>2 7>4")
-    assert NAMED.read_off(PROBLEM, practice) == (f"{PROMPT} : f7,1,3 =",)
-    practice = UNNAMED.parse(PROBLEM, "10>7 4>4 ? 2 7 = 2>2 7>4")
-    names = "f2,0,5 f7,1,3 f0,4,4"
-    assert UNNAMED.read_off(PROBLEM, practice) == (
-        f"{names} 10>7 4>4 2>2 ? 3 9 :",
-        f"{names} 8>1 1>7 10>7 ? 3 9 :",
-    )
+    practice = TASK.parse(PROBLEM, "f7,1,3 10>7 4>4 ? 2 7 = 2>2 7>4")
+    assert TASK.read_off(PROBLEM, practice) == f"{PROMPT} : f7,1,3 ="
 
 
-@WORDINGS
-def test_the_grader_reads_the_pairs_alone(named):
-    task = CandidatesTask(RULES, Wording(named))
-    problem = PROBLEM if named else Problem(PROMPT, "3>1 9>2", PROBLEM.facts, 0, 0)
+def test_the_grader_reads_the_pairs_alone():
     texts = {"f2,0,5 = 3>1 9>2": True, "3>1 9>2": True, "9>2 3>1": False, "3>1 9>3": False, "": False}
-    assert {t: v.correct for t, v in zip(texts, task.grade([problem] * 5, list(texts)), strict=True)} == texts
+    assert {t: v.correct for t, v in zip(texts, TASK.grade([PROBLEM] * 5, list(texts)), strict=True)} == texts
 
 
 def test_held_out_prompts_occur_nowhere_else_and_files_hold_what_is_drawn(tmp_path):
@@ -255,7 +226,6 @@ def test_held_out_prompts_occur_nowhere_else_and_files_hold_what_is_drawn(tmp_pa
         assert len(set(prompts[split])) == len(prompts[split])
         assert not any(set(prompts[split]) & set(prompts[other]) for other in prompts if other != split)
     assert load(config(), "validation", tmp_path) == tuple(drawn["validation"])
-    assert config().name != config(named=False).name
 
 
 @pytest.mark.parametrize("change", [{"validation_families": 2}, {"test_families": 2}, {"rules": 13}])
