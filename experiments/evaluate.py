@@ -11,6 +11,7 @@ from mass_jax.runtime.clock import Clock
 from mass_jax.runtime.compilation import enable_compilation_cache
 from mass_jax.study import entry
 from mass_jax.study.evaluate import base_state, for_answers, write_results
+from mass_jax.study.gate import bring_back
 from mass_jax.study.schema import Config
 from mass_jax.study.study import check_base, check_trained, load_arm, open_study
 
@@ -25,7 +26,9 @@ def main(config: Config, workdir: Path) -> None:
         clock.phase("evaluate")
         with open_study(config, workdir) as study:
             states = {"base": base_state(study)} | {name: for_answers(load_arm(study, name)) for name in config.arms}
-            print(write_results(study, states))
+            path = write_results(study, states)
+            bring_back(study)
+            print(path)
 
 
 if __name__ == "__main__":

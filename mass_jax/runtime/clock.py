@@ -22,11 +22,12 @@ class Clock:
     invocation loses no more than those. One that ends with an error before its first line is not counted: what is
     refused at the door did nothing. At its end the invocation puts ``timing`` into ``results.json``.
 
-    Of several processes the first one writes; and none does before the workdir is this run's own (see `open_workdir`).
+    Of several processes the first one writes; and none reads or writes before the workdir is this run's own (see
+    `open_workdir`): a start that is refused leaves another run's directory as it was.
     """
 
     def __init__(self, workdir: Path, program: str, every_seconds: float = 10.0) -> None:
-        """Continues with what the directory holds.
+        """Takes note of the place.
 
         Args:
           workdir: of the run; it need not be there yet.
@@ -34,9 +35,7 @@ class Clock:
           every_seconds: from one writing to the next.
         """
         self._workdir, self._every, self._first = workdir, every_seconds, hosts.first()
-        found = records.read(workdir / TIMING_FILE) or {}
-        # Earlier versions kept the phases alone.
-        self._before = found.get("invocations", [{"phases": found}] if found else [])
+        self._before: list[dict[str, Any]] | None = None
         made = environment.describe()
         self._phases: dict[str, float] = {}
         self._this = {"program": program, "began": made["date"], "commit": made["commit"], "devices": made["devices"]}
@@ -57,7 +56,7 @@ class Clock:
         if kind is None or self._written:
             with self._lock:
                 self._write()
-            if self._first and locks.kept(self._workdir / LOCK_FILE):
+            if self._own():
                 try:
                     results.merge(self._workdir, timing=self.timing())
                 except WorkdirError as error:
@@ -95,12 +94,20 @@ class Clock:
         self._phases[self._phase] = self._phases.get(self._phase, 0.0) + now - self._last
         self._last = now
 
+    def _own(self) -> bool:
+        """Whether this process has the workdir, and writes."""
+        return self._first and locks.kept(self._workdir / LOCK_FILE)
+
     def _rows(self) -> list[dict[str, Any]]:
-        return [*self._before, self._this | {"phases": dict(self._phases)}]
+        if self._before is None and self._own():
+            found = records.read(self._workdir / TIMING_FILE) or {}
+            # Earlier versions kept the phases alone.
+            self._before = found.get("invocations", [{"phases": found}] if found else [])
+        return [*(self._before or ()), self._this | {"phases": dict(self._phases)}]
 
     def _write(self) -> None:
         self._add()
-        if self._first and locks.kept(self._workdir / LOCK_FILE):
+        if self._own():
             try:
                 write_atomically(self._workdir / TIMING_FILE, records.dumps({"invocations": self._rows()}, indent=1))
                 self._written = True

@@ -3,12 +3,19 @@
 from pathlib import Path
 from typing import Any
 
+from absl import logging
+
 from mass_jax import records
 from mass_jax.parallel import hosts
 from mass_jax.results import check
 from mass_jax.runtime.workdir import write_atomically
 
 RESULTS_FILE = "results.json"
+LOST = (
+    "'%s' now holds what is written from here on. python -m experiments.gate writes the gates' parts again, and "
+    "python -m experiments.evaluate all but the time; neither measures anew what gate.json and evaluation/ hold."
+)
+"""Said where the file was damaged."""
 
 
 def merge(workdir: Path, **parts: Any) -> Path:
@@ -29,5 +36,8 @@ def merge(workdir: Path, **parts: Any) -> Path:
     check(parts)
     path = workdir / RESULTS_FILE
     if hosts.first():
-        write_atomically(path, records.dumps((records.read(path) or {}) | parts, indent=2))
+        there, before = path.exists(), records.read(path)
+        if there and before is None:
+            logging.warning(LOST, path)
+        write_atomically(path, records.dumps((before or {}) | parts, indent=2))
     return path

@@ -7,11 +7,13 @@ what `choice_gate` says, which stops nothing.
 
 from typing import Any
 
+from absl import logging
+
 from mass_jax import records
 from mass_jax.errors import InputError
 from mass_jax.parallel import hosts
 from mass_jax.reporting import stats
-from mass_jax.runtime.results import merge
+from mass_jax.runtime.results import RESULTS_FILE, merge
 from mass_jax.runtime.workdir import write_atomically
 from mass_jax.study.arms import ARMS
 from mass_jax.study.choice_gate import choice_gate
@@ -19,8 +21,9 @@ from mass_jax.study.evaluate import base_state, made_with
 from mass_jax.study.evaluator import Evaluator
 from mass_jax.study.study import Study
 from mass_jax.study.targets import gains
-from mass_jax.tasks.base import OffersTopics
+from mass_jax.tasks.base import KnowsFamily, OffersTopics
 
+GATE_FILE = "gate.json"
 MEASURED = ("base", "tt_ss", "oracle_gold_family", "oracle_strict")
 """The rows of the table that the gate is about."""
 
@@ -71,7 +74,7 @@ def opened(study: Study) -> dict[str, Any]:
     Raises:
       GateError: as `gate`.
     """
-    path, origin = study.workdir / "gate.json", made_with(study, base_state(study))
+    path, origin = study.workdir / GATE_FILE, made_with(study, base_state(study))
     found = records.read(path, origin)
     if hosts.largest(found is None):
         evaluator = on_validation(study)
@@ -83,3 +86,18 @@ def opened(study: Study) -> dict[str, Any]:
     assert found is not None
     merge(study.workdir, **found)
     return found
+
+
+def bring_back(study: Study) -> None:
+    """Puts what ``gate.json`` holds into a ``results.json`` that lacks it; measures nothing, and says what is to do."""
+    lacks = "gate" not in (records.read(study.workdir / RESULTS_FILE) or {})
+    if not isinstance(study.domain.task, KnowsFamily) or not hosts.largest(lacks):
+        return
+    found = records.read(study.workdir / GATE_FILE, made_with(study, base_state(study)))
+    if found is not None:
+        merge(study.workdir, **found)
+    elif hosts.first():
+        logging.warning(
+            "'%s' has no headroom gate: python -m experiments.gate with the same --config and --workdir measures it.",
+            study.workdir / RESULTS_FILE,
+        )

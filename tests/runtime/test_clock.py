@@ -76,6 +76,24 @@ def test_nothing_is_written_into_another_runs_workdir(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("text", ['{"invocations": ', '{"invocations": [], "checksum": "0"}', "[]"])
+def test_a_refused_start_leaves_another_runs_time_as_it_was(
+    tmp_path: Path, now: list[float], monkeypatch: pytest.MonkeyPatch, text: str
+):
+    (tmp_path / "timing.json").write_text(text)
+    with monkeypatch.context() as patch:
+        patch.setattr(clock.locks, "kept", lambda path: False)
+        with pytest.raises(ValueError, match="another config"), Clock(tmp_path, "demo") as refused:
+            refused.phase("pretrain")
+            refused._write()
+            raise ValueError("another config")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"timing.json": text}
+    with Clock(tmp_path, "demo") as own:  # its own run notices it, and keeps it aside
+        own.phase("pretrain")
+    assert (tmp_path / "timing.json.damaged").read_text() == text
+    assert len(json.loads((tmp_path / "timing.json").read_text())["invocations"]) == 1
+
+
 def test_phases_of_earlier_versions_count(tmp_path: Path, now: list[float]):
     (tmp_path / "timing.json").write_text(json.dumps({"pretrain": 41.0}))
     with Clock(tmp_path, "demo") as first:

@@ -53,6 +53,12 @@ def test_a_damaged_file_is_kept_aside(tmp_path: Path, caplog: pytest.LogCaptureF
     (tmp_path / "results.json").write_text('{"gate": ')
     assert "gate" not in json.loads(merge(tmp_path, seed=1).read_text())
     assert (tmp_path / "results.json.damaged").read_text() == '{"gate": ' and "is damaged" in caplog.text
+    assert "experiments.gate writes the gates' parts again, and python -m experiments.evaluate all" in caplog.text
+    caplog.clear()
+    merge(tmp_path, seed=2)
+    (tmp_path / "new").mkdir()
+    merge(tmp_path / "new", seed=1)
+    assert not caplog.text, "what is whole, or not there, is no loss"
 
 
 def test_a_file_that_cannot_be_written_is_a_sentence(tmp_path: Path):

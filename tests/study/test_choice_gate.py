@@ -8,11 +8,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from mass_jax import records
 from mass_jax.models.tokenizer import WordTokenizer
 from mass_jax.reporting.table import choice_rows_table, choice_table
 from mass_jax.results import Results
+from mass_jax.runtime.results import merge
 from mass_jax.study import choice_gate
-from mass_jax.study.gate import opened
+from mass_jax.study.gate import bring_back, opened
 from mass_jax.study.views import synthesis_quality
 from mass_jax.tasks.base import MALFORMED, Domain, Problem
 from mass_jax.tasks.candidates import documents
@@ -128,3 +130,22 @@ def test_the_gates_of_a_domain_with_a_choice_are_measured_once_and_kept(study: S
         "shut",
     }
     assert len(choice_rows_table(results).rows) == len(rows)
+
+
+def test_results_that_were_damaged_get_their_gates_back(study: SimpleNamespace, caplog: pytest.LogCaptureFixture):
+    found = opened(study)
+    results = study.workdir / "results.json"
+    study.splits = None  # nothing is measured
+    for text in ('{"gate": ', None):
+        results.write_text(text) if text else results.unlink()
+        merge(study.workdir, methods={"base": {"accuracy": 0.5}})  # what an evaluation does
+        bring_back(study)
+        kept = records.loads(results.read_text())
+        assert {"gate": kept["gate"], "choice": kept["choice"]} == found and "methods" in kept
+    before = results.read_bytes()
+    bring_back(study)
+    assert results.read_bytes() == before and "has no headroom gate" not in caplog.text
+    results.unlink()
+    (study.workdir / "gate.json").unlink()
+    bring_back(study)
+    assert "has no headroom gate: python -m experiments.gate with the same" in caplog.text and not results.exists()
