@@ -1,7 +1,7 @@
 """A trained model that adapts to problems before it answers them: what the tables evaluate, and what a user loads."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
 import jax
@@ -13,7 +13,7 @@ from mass_jax.adapt.run import Ready, Recipe, prepare, solve
 from mass_jax.adapt.sources import SOURCES, Request
 from mass_jax.errors import InputError
 from mass_jax.mass.actor import Actor
-from mass_jax.mass.packing import fits
+from mass_jax.mass.packing import taken
 from mass_jax.mass.practice import PracticeSets
 from mass_jax.parallel import hosts
 from mass_jax.parallel.mesh import entered
@@ -21,6 +21,9 @@ from mass_jax.tasks.base import Practice, Problem
 from mass_jax.types import Array, Params
 
 Batch: TypeAlias = tuple[list[Problem], Ready]
+
+SHOWN = 80
+"""Characters that a sentence shows of what was given."""
 
 
 class Answer(NamedTuple):
@@ -63,7 +66,7 @@ class Learner:
         """Adapt to one problem, given as a text or whole, and answer it greedily.
 
         Raises:
-          InputError: the domain cannot read the text, or it is too long.
+          InputError: it is neither, the domain cannot read it, or it is too long.
         """
         return self.answers([problem])[0].text
 
@@ -71,13 +74,13 @@ class Learner:
         """Adapt to each of several problems by itself, and answer it greedily.
 
         Raises:
-          InputError: the domain cannot read a text, or it is too long.
+          InputError: these are no problems, the domain cannot read one, or it is too long.
         """
-        if isinstance(problems, str):
-            raise InputError(f"the text {problems[:40]!r} is one problem: give a list, or ask `answer`.")
-        read = [self.read(problem) if isinstance(problem, str) else problem for problem in problems]
-        if not read:
-            return []
+        if isinstance(problems, str | bytes | Problem):
+            raise InputError(f"{_short(problems)} is one problem: give a list, or ask `answer`.")
+        if not isinstance(problems, Iterable):
+            raise InputError(f"{_short(problems)} is no list of problems: give one, of texts or of Problem.")
+        read = [self.read(problem) for problem in problems]
         with entered(self.mesh):
             practice = self.practice(read)
             found: list[Answer] = []
@@ -87,21 +90,33 @@ class Learner:
                 found += _whole(texts, examples, ready)
         return found[: len(read)]
 
-    def read(self, text: str) -> Problem:
-        """A problem of which only the prompt is known.
+    def read(self, given: str | Problem) -> Problem:
+        """A problem that can be answered: a text, of which only the prompt is then known, or one that is whole.
 
         Raises:
-          InputError: the domain cannot read it, or it is too long.
+          InputError: it is neither, the domain cannot read it, or it is too long.
         """
+        if not isinstance(given, str | Problem):
+            raise InputError(f"{_short(given)} is no problem: give its text, or a Problem.")
+        text, task = given.prompt if isinstance(given, Problem) else given, self.actor.task
+        if not isinstance(text, str) or not text.strip():
+            raise InputError(f"the problem {_short(text)} has no text: give one.")
         try:
-            problem = self.actor.task.problem(text)
-            prompts = [self.actor.task.solve_prompt(text), self.actor.task.synthesis_prompt(problem)]
-            limit = self.actor.method.lengths.prompt
-            short = all(fits(self.actor.tokenizer, prompt, "", limit, end=False) for prompt in prompts)
+            read = task.problem(text)
+            problem = read if isinstance(given, str) else given
+            prompts = [task.solve_prompt(text), task.synthesis_prompt(problem)]
+            longest = max(taken(self.actor.tokenizer, prompt, "", end=False) for prompt in prompts)
         except (ValueError, LookupError) as error:  # a domain of a fixed form meets a text of another
-            raise InputError(f"the problem {text[:80]!r} cannot be read: {str(error).rstrip('.')}.") from None
-        if not short:
-            raise InputError(f"the problem {text[:80]!r} takes more than lengths.prompt = {limit} tokens: shorten it.")
+            raise InputError(f"the problem {_short(text)} cannot be read: {str(error).rstrip('.')}.") from None
+        if longest > (limit := self.actor.method.lengths.prompt):
+            raise InputError(
+                f"the problem {_short(text)} takes {longest} tokens, more than lengths.prompt = {limit}: shorten it."
+            )
+        if read.facts and problem.facts != read.facts:
+            raise InputError(
+                f"the problem {_short(text)} has facts {_short(problem.facts)} and states {_short(read.facts)}: give "
+                "its text alone."
+            )
         return problem
 
     def batches(self, problems: Sequence[Problem]) -> list[list[Problem]]:
@@ -109,6 +124,8 @@ class Learner:
 
         With several processes, this process's problems of every batch.
         """
+        if not problems:
+            return []
         size = min(self.batch, divisible(len(problems)))
         places = np.arange(-(-len(problems) // size) * size).reshape(-1, size) % len(problems)
         return [[problems[i] for i in hosts.mine(row)] for row in places]
@@ -134,6 +151,12 @@ class Learner:
             key = jax.random.fold_in(self.key, 10_000 + i)
             sets = None if practice is None else practice[i]
             yield batch, prepare(self.actor, self.eta, batch, self.recipe, sets, key)
+
+
+def _short(given: object) -> str:
+    """What was given, as a sentence can hold it."""
+    text = repr(given)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
 def _whole(texts: list[str], examples: list[list[Practice]], ready: Ready) -> list[Answer]:

@@ -7,6 +7,7 @@ import chex
 import jax.numpy as jnp
 import numpy as np
 
+from mass_jax.errors import InputError
 from mass_jax.models import decoder
 from mass_jax.models.config import ModelConfig
 from mass_jax.models.cross_entropy import OWN, Draw
@@ -44,7 +45,7 @@ def pack(
       end: whether the target ends with EOS.
 
     Raises:
-      ValueError: if a sequence is longer than ``length``.
+      InputError: if a sequence is longer than ``length``.
     """
     tokens = np.full((len(texts), length), tokenizer.pad_id, np.int32)
     target = np.zeros((len(texts), length), bool)
@@ -52,7 +53,7 @@ def pack(
         head, tail = _encode(tokenizer, context, continuation, end)
         ids = head + tail
         if len(ids) > length:
-            raise ValueError(
+            raise InputError(
                 f"{context!r} followed by {continuation!r} takes {len(ids)} tokens, but {what} = {length}: raise "
                 "it, or leave such problems out."
             )

@@ -54,6 +54,13 @@ def load(workdir: str | os.PathLike[str], arm: str = "mass", pool: Sequence[Prob
     Raises:
       InputError: there is no run, or no such arm; its training is not finished; or it needs more than is given.
     """
+    if not isinstance(workdir, str | os.PathLike):
+        raise InputError(f"workdir = {workdir!r} is no path: give the workdir of a run.")
+    wrong = [each for each in pool if not isinstance(each, Problem)] if isinstance(pool, Sequence) else [pool]
+    if wrong:
+        raise InputError(
+            f"pool has {wrong[0]!r:.80}, which is no Problem: give training problems with their solutions."
+        )
     workdir = Path(workdir).expanduser().absolute()
     config = read_config(workdir)
     row = named_arm(config, arm)

@@ -85,7 +85,11 @@ class Task(Protocol):
         """One name for each of the checks that `checks` returns, in order."""
 
     def problem(self, prompt: str) -> Problem:
-        """A problem of which only the prompt is known: no solution, and -1 for what is hidden."""
+        """A problem of which only the prompt is known: no solution, and -1 for what is hidden.
+
+        Raises:
+          ValueError: the prompt is not of the domain's form; the message says of which form it has to be.
+        """
 
     def solve_prompt(self, prompt: str, shown: Sequence[Practice] = ()) -> str:
         """What the solver reads; its completion is a solution. Practice that is ``shown`` comes first, solved."""

@@ -1,6 +1,7 @@
 """The door of `mass_jax.load`: what cannot be loaded is a sentence, and nothing is written."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,6 +36,22 @@ def test_what_cannot_be_loaded_is_a_sentence(workdir: Path, arm: str, words: str
     with pytest.raises(InputError, match=words):
         mass_jax.load(workdir, arm)
     assert [path.name for path in workdir.parent.rglob("*")] == ["run", "config.json"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((5,), "workdir = 5 is no path: give the workdir of a run"),
+        ((None,), "workdir = None is no path"),
+        (("run", "base_ttt", ["1 + 1"]), "pool has '1 [+] 1', which is no Problem: give training problems"),
+        (("run", "base_ttt", "1 + 1"), "pool has '1', which is no Problem"),
+        (("run", "base_ttt", 5), "pool has 5, which is no Problem"),
+        (("run", 5), "there is no arm 5: choose from"),
+    ],
+)
+def test_arguments_of_another_kind_are_sentences(workdir: Path, arguments: tuple[Any, ...], words: str):
+    with pytest.raises(InputError, match=words):
+        mass_jax.load(*(workdir if each == "run" else each for each in arguments))
 
 
 @pytest.mark.parametrize("text", [None, "[]", "{"])

@@ -21,6 +21,7 @@ T = TypeVar("T")
 
 SOLVE, ANSWER, SYNTHESISE = " :", " =", " ;"
 KINDS = ("solve", "synthesise", "table")
+INPUTS = frozenset(map(str, range(MODULUS)))
 
 
 def shuffled(items: Iterable[T], rng: np.random.Generator) -> list[T]:
@@ -68,6 +69,13 @@ def read_pairs(text: str) -> list[tuple[int, int]] | None:
     pairs = [PAIRS.get(word) for word in text.split(" ")]
     known = [pair for pair in pairs if pair is not None]
     return known if len(known) == len(pairs) else None
+
+
+def poses(text: str, shown: Sequence[int]) -> bool:
+    """Whether a text is ``8>1 1>7 6>0 ? 3 9``, with as many pairs as one of ``shown``."""
+    given, _, queries = text.partition(" ? ")
+    pairs, inputs = read_pairs(given), queries.split(" ")
+    return pairs is not None and len(pairs) in shown and len(inputs) == QUERIES and INPUTS.issuperset(inputs)
 
 
 def answer_of(solution: str) -> str:

@@ -40,7 +40,16 @@ class ArithmeticTask:
         return vocabulary(self.rules)
 
     def problem(self, prompt: str) -> Problem:
-        """A problem of which only the prompt is known."""
+        """A problem of which only the prompt is known.
+
+        Raises:
+          ValueError: it is not of the form.
+        """
+        if not documents.poses(prompt, GIVEN):
+            raise ValueError(
+                f"a problem shows {min(GIVEN)} to {max(GIVEN)} pairs and asks for {QUERIES} outputs, such as "
+                "'8>1 1>7 6>0 ? 3 9'"
+            )
         return Problem(prompt, "", documents.facts(prompt), -1, -1)
 
     def solve_prompt(self, prompt: str, shown: Sequence[Practice] = ()) -> str:

@@ -7,12 +7,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from mass_jax.tasks.arithmetic.documents import ANSWER, SOLVE, answer_of, read_pairs
+from mass_jax.tasks.arithmetic.documents import ANSWER, SOLVE, answer_of, poses, read_pairs
 from mass_jax.tasks.arithmetic.rules import QUERIES, Rule
 from mass_jax.tasks.arithmetic.task import ArithmeticTask
 from mass_jax.tasks.base import MALFORMED, Check, Practice, Problem
 from mass_jax.tasks.candidates import documents
-from mass_jax.tasks.candidates.documents import ASKS, GIVEN
+from mass_jax.tasks.candidates.documents import ASKS, CANDIDATES, GIVEN
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +26,17 @@ class CandidatesTask(ArithmeticTask):
         return {rule.name: rule for rule in self.rules}
 
     def problem(self, prompt: str) -> Problem:
-        """A problem of which only the prompt is known."""
+        """A problem of which only the prompt is known.
+
+        Raises:
+          ValueError: it is not of the form.
+        """
+        *names, posed = prompt.split(" ", CANDIDATES)
+        if not (len({*names} & self._by_name.keys()) == CANDIDATES and poses(posed, GIVEN)):
+            raise ValueError(
+                f"a problem names {CANDIDATES} rules, shows {min(GIVEN)} or {max(GIVEN)} pairs and asks for {QUERIES} "
+                f"outputs, such as '{' '.join(list(self._by_name)[:CANDIDATES])} 8>1 1>7 ? 3 9'"
+            )
         return Problem(prompt, "", documents.facts(prompt), -1, -1)
 
     def written(self, problem: Problem, practice: Practice) -> str:

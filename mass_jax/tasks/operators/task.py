@@ -17,7 +17,7 @@ import numpy as np
 
 from mass_jax.tasks.base import MALFORMED, Check, Practice, Problem, Verdict
 from mass_jax.tasks.operators.builder import PAIRS, facts, line, question
-from mass_jax.tasks.operators.rules import Rule
+from mass_jax.tasks.operators.rules import SHOWN, Rule
 
 SECOND_ORDER = (1, 3, 0, 2)
 """In which the generator reads the lines again."""
@@ -37,8 +37,19 @@ class OperatorsTask:
     check_names = ("value | lines", "first line | practice", "last line | practice")
 
     def problem(self, prompt: str) -> Problem:
-        """A problem of which only the prompt is known."""
-        return Problem(prompt, "", facts(prompt), -1, -1)
+        """A problem of which only the prompt is known.
+
+        Raises:
+          ValueError: it is not of the form.
+        """
+        shown = facts(prompt)
+        lines = (*shown, f"{_asked(prompt)}0")  # the question with any value
+        if len(shown) != SHOWN or not prompt.endswith("=") or not all(map(_LINE.fullmatch, lines)):
+            raise ValueError(
+                f"a problem shows {SHOWN} lines and asks for another, each on a line of its own, such as "
+                "'4@7=28', '3@5=15', '2@9=18', '8@3=24', '6@9='"
+            )
+        return Problem(prompt, "", shown, -1, -1)
 
     def solve_prompt(self, prompt: str, shown: Sequence[Practice] = ()) -> str:
         """The problem; of practice that is ``shown``, its own lines come first."""
