@@ -18,6 +18,10 @@ FLAG = re.compile(r"(?<=\s)--([\w]+)(?=[=\s]|$)")
 NAME = re.compile(r"`(\w+)`(?:, `\w+`)*(?: and `\w+`)? (?:in|of|\()\s*\(?`([\w/.]+\.py)`")
 
 
+STARTED_BY_OTHERS = {"mass_jax.tasks.sandbox.worker", "experiments.benchmarks.peers.worker"}
+"""Programs that no person starts."""
+
+
 def module_file(name: str) -> Path | None:
     """The file of a dotted module; of a package its ``__main__.py`` or ``__init__.py``."""
     place = ROOT.joinpath(*name.split("."))
@@ -55,6 +59,15 @@ def test_commands_are_there_with_their_flags(page: str):
         source = path.read_text(encoding="utf-8") + shared
         missing = [flag for flag in FLAG.findall(arguments) if not re.search(rf"[\"'](?:--)?{flag}[\"']", source)]
         assert missing == [], f"{module} has no such flags"
+
+
+def test_every_program_is_told_of():
+    """By a page or the Makefile, which then names its flags rightly, too."""
+    told = "".join(map(text, COMMANDS))
+    paths = [path for folder in ("experiments", "mass_jax") for path in (ROOT / folder).rglob("*.py")]
+    mains = {path.relative_to(ROOT).with_suffix("") for path in paths if '__name__ == "__main__"' in path.read_text()}
+    names = {".".join(main.parts).removesuffix(".__main__") for main in mains} - STARTED_BY_OTHERS
+    assert sorted(name for name in names if not re.search(rf"\b{re.escape(name)}\b", told)) == []
 
 
 @pytest.mark.parametrize("page", COMMANDS)
