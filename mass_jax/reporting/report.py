@@ -33,6 +33,11 @@ SECTIONS: tuple[tuple[str, str, Callable[[Run], str]], ...] = (
     ("config", "Configuration", sections.config),
 )
 
+EARLIER = (
+    "These results are of an earlier version, which did not say what rows are called and which one a run is "
+    "about: evaluate the run again."
+)
+
 
 def write_report(workdir: str | Path) -> Path:
     """Writes the page of a run.
@@ -117,6 +122,8 @@ def _lead(run: Run) -> str:
     if row is None or base is None or finite(row.accuracy) is None or finite(base.accuracy) is None:
         both = f"both {label(name, results)} and {label('base', results)}" if name else "a trained arm"
         lead = run.missing.get("results.json", f"This run has not measured {both}.")
+        if results.methods and not results.labels:
+            lead = EARLIER
     else:
         solved = f"{percent(row.accuracy)} % of {number(row.n)} test problems"
         lead = f"{label(name, results)} solves {solved}, {label('base', results)} {percent(base.accuracy)} %"

@@ -355,6 +355,8 @@ def test_a_file_of_an_earlier_version_is_shown(workdir: Path, plain_figures: Non
     (workdir / "results.json").write_text(json.dumps(results), encoding="utf-8")
     html = report.write_report(workdir).read_text(encoding="utf-8")
     assert "could not be drawn" not in html and "tt ss majority" in _section(html, "methods")
+    assert "has not measured" not in html
+    assert "These results are of an earlier version" in html and "evaluate the run again" in report.summary(workdir)
 
 
 @pytest.mark.parametrize(
