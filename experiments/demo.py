@@ -8,6 +8,7 @@ The same command continues a run that was stopped; what is finished is not done 
 from pathlib import Path
 
 from mass_jax.errors import InputError
+from mass_jax.mass.state import for_answers
 from mass_jax.parallel import hosts
 from mass_jax.reporting.report import summary, write_report
 from mass_jax.runtime.clock import Clock
@@ -15,7 +16,7 @@ from mass_jax.runtime.compilation import enable_compilation_cache
 from mass_jax.runtime.progress import Progress
 from mass_jax.runtime.results import merge
 from mass_jax.study import entry
-from mass_jax.study.evaluate import base_state, for_answers, write_results
+from mass_jax.study.evaluate import base_state, write_results
 from mass_jax.study.gate import opened
 from mass_jax.study.schema import Config
 from mass_jax.study.study import open_study, train_arm

@@ -10,14 +10,16 @@ from pathlib import Path
 from mass_jax.runtime.clock import Clock
 from mass_jax.runtime.compilation import enable_compilation_cache
 from mass_jax.study import entry
-from mass_jax.study.evaluate import base_state, for_answers, write_results
+from mass_jax.study.evaluate import base_state, write_results
 from mass_jax.study.gate import bring_back
+from mass_jax.study.load import run_config
 from mass_jax.study.schema import Config
 from mass_jax.study.study import check_base, check_trained, load_arm, open_study
 
 
 def main(config: Config, workdir: Path) -> None:
     """Evaluate what is trained; what is not is said, and nothing is trained."""
+    config = run_config(config, workdir)
     for name in config.arms:
         check_trained(config, workdir, name)
     check_base(config, workdir)
@@ -25,7 +27,7 @@ def main(config: Config, workdir: Path) -> None:
     with Clock(workdir, "evaluate") as clock:
         clock.phase("evaluate")
         with open_study(config, workdir) as study:
-            states = {"base": base_state(study)} | {name: for_answers(load_arm(study, name)) for name in config.arms}
+            states = {"base": base_state(study)} | {name: load_arm(study, name) for name in config.arms}
             path = write_results(study, states)
             bring_back(study)
             print(path)

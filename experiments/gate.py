@@ -10,12 +10,14 @@ from mass_jax.runtime.clock import Clock
 from mass_jax.runtime.compilation import enable_compilation_cache
 from mass_jax.study import entry
 from mass_jax.study.gate import opened
+from mass_jax.study.load import run_config
 from mass_jax.study.schema import Config
 from mass_jax.study.study import open_study
 
 
 def main(config: Config, workdir: Path) -> None:
     """Measure, print, and say whether the gate is open."""
+    config = run_config(config, workdir)
     enable_compilation_cache()
     with Clock(workdir, "gate") as clock:
         clock.phase("pretrain")

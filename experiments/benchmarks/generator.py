@@ -17,13 +17,13 @@ from absl import flags
 from experiments.benchmarks.kept import keep
 from mass_jax.adapt.run import Recipe
 from mass_jax.mass.rewards import REWARDS
-from mass_jax.mass.state import TrainState
+from mass_jax.mass.state import Trained, for_answers
 from mass_jax.reporting.table import Table, to_markdown
 from mass_jax.runtime import program
 from mass_jax.runtime.compilation import enable_compilation_cache
 from mass_jax.study import entry
 from mass_jax.study.config import read
-from mass_jax.study.evaluate import base_state, for_answers
+from mass_jax.study.evaluate import base_state
 from mass_jax.study.evaluator import Evaluator
 from mass_jax.study.schema import Config
 from mass_jax.study.study import Study, open_study, train_arm
@@ -33,7 +33,7 @@ from mass_jax.tasks.base import KnowsFamily
 HEAD = ("Reward", "Seed", "Well formed, %", "On topic, of those, %", "Right, of all, %", "Un-adapted, %", "Adapted, %")
 
 
-def row(study: Study, name: str, state: TrainState, split: str) -> tuple[str, ...]:
+def row(study: Study, name: str, state: Trained, split: str) -> tuple[str, ...]:
     """What a model writes and solves, in per cent."""
     problems = getattr(study.splits, split)[: study.config.gate.problems]
     evaluator = Evaluator(study, {"base": state}, problems, study.config.seed + 2)

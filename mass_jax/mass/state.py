@@ -123,6 +123,18 @@ class TrainState(NamedTuple):
     key: Array
 
 
+class Trained(NamedTuple):
+    """What answers need of a `TrainState`; its optimisers' moments alone are twice the model.
+
+    Attributes:
+      params: theta, generator and solver.
+      eta: the scorer.
+    """
+
+    params: Params
+    eta: Params
+
+
 class Limits(NamedTuple):
     """The largest norm of a gradient that is still followed; above it, or without a finite one, an update is skipped.
 
@@ -158,6 +170,11 @@ def init_state(actor: Actor, config: OuterConfig, checks: int, key: Array) -> Tr
     eta = scorer.init(actor.method.scorer, scorer.feature_count(actor.method, checks), scorer_key)
     params = jax.tree.map(jnp.copy, actor.params)  # theta is donated to its updates, the base is not
     return TrainState(params, model_optimizer(config).init(actor.params), eta, scorer_optimizer(config).init(eta), key)
+
+
+def for_answers(state: TrainState) -> Trained:
+    """What answers need of the state."""
+    return Trained(state.params, state.eta)
 
 
 def shardings(mesh: Mesh, state: TrainState) -> TrainState:

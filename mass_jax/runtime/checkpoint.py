@@ -11,7 +11,7 @@ import base64
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from logging import WARNING, LogRecord, getLogger
 from typing import Any, NamedTuple
 
@@ -171,7 +171,7 @@ class Checkpointer:
                 except Exception as e:
                     raise self._write_error(e) from e
 
-    def restore(self, template: PyTree, step: int | None = None) -> Restored:
+    def restore(self, template: PyTree, step: int | None = None, parts: Collection[str] | None = None) -> Restored:
         """Reads the newest checkpoint, or that of ``step``, into the structure of ``template``.
 
         If the newest is damaged, on disk or in the eyes of one process of several, all take the next older good one
@@ -181,6 +181,8 @@ class Checkpointer:
           template: the pytree to restore, as arrays or as ``jax.ShapeDtypeStruct``. Its shapes and dtypes are checked,
             its shardings obeyed (default: the first device); NumPy leaves and Python numbers come back as such.
           step: which checkpoint; None for the newest good one.
+          parts: first words of paths: ``template`` has these parts of what was saved, and the others are not read. None
+            for all of it.
 
         Raises:
           CheckpointError: there is none, none can be read, its arrays are not those of ``template``, or it was saved
@@ -197,7 +199,7 @@ class Checkpointer:
         left = steps if step is None else [step]
         while (candidate := hosts.largest(max(left, default=-1))) >= 0:
             left = [s for s in left if s < candidate]
-            restored = self._attempt(candidate, template)
+            restored = self._attempt(candidate, template, parts)
             if isinstance(restored, str):
                 reasons[candidate] = restored
                 continue
@@ -272,12 +274,12 @@ class Checkpointer:
         options = ocp.CheckpointManagerOptions(create=False, multiprocessing_options=alone)
         return ocp.CheckpointManager(self.directory, options=options)
 
-    def _attempt(self, step: int, template: PyTree) -> Restored | str:
+    def _attempt(self, step: int, template: PyTree, parts: Collection[str] | None) -> Restored | str:
         """What all processes read alike, or why it cannot be used, by any of them."""
         found: tuple[dict[str, Any], dict[str, Any]] | Exception
         for left in reversed(range(TRIES)):
             try:
-                found = self._read(step, template)
+                found = self._read(step, template, parts)
                 break
             except Exception as e:  # orbax, tensorstore and json each have their own ways to fail on a damaged file
                 found = e
@@ -299,18 +301,25 @@ class Checkpointer:
             data = base64.b64decode(data["__bytes__"])
         return Restored(step, array_tree.decode(arrays, template), data, manifest["extra"])
 
-    def _read(self, step: int, template: PyTree) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _read(
+        self, step: int, template: PyTree, parts: Collection[str] | None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
         """This process's arrays by path, and the manifest."""
         with self._reader() as reader:
             manifest = _manifest(reader, step)
             self._refuse_other_config(step, manifest)  # before the arrays: it says more than that the shapes differ
+            if parts is not None:
+                for named in ("layout", "checksums"):
+                    manifest[named] = {x: y for x, y in manifest[named].items() if x.partition("/")[0] in parts}
             if mismatch := array_tree.describe_mismatch(manifest["layout"], array_tree.layout(template)):
                 raise CheckpointError(
                     f"Checkpoint {step} in '{self.directory}' is of another model or optimiser:\n{mismatch}\n"
                     "Give the config it was saved with, or another directory."
                 )
-            items = ocp.args.Composite(state=ocp.args.StandardRestore(array_tree.abstract(template)))
-            return reader.restore(step, args=items).state, manifest
+            arrays = array_tree.abstract(template)
+            places = ocp.checkpoint_utils.construct_restore_args(arrays)
+            state = ocp.args.PyTreeRestore(item=arrays, restore_args=places, partial_restore=parts is not None)
+            return reader.restore(step, args=ocp.args.Composite(state=state)).state, manifest
 
     def _refuse_other_config(self, step: int, manifest: dict[str, Any]) -> None:
         saved, now = manifest["config"], self._config

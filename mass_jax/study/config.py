@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from mass_jax.errors import InputError, nearest, not_one_of, said
 from mass_jax.runtime.configs import flatten
-from mass_jax.study import arms, contradictions, plugins
+from mass_jax.study import arms, contradictions, earlier, plugins
 from mass_jax.study.schema import RUNTIME, SHARED, Config, validate
 from mass_jax.study.sentences import sentences
 from mass_jax.tasks.registry import DOMAINS
@@ -44,14 +44,15 @@ def read(given: ConfigDict | Mapping[str, Any]) -> Config:
 
 
 def from_json(found: Mapping[str, Any]) -> Config:
-    """The config of a run's ``config.json``, as JSON decodes it. Errors as `read`."""
+    """The config of a run's ``config.json``, as JSON decodes it, also of an earlier version. Errors as `read`."""
 
     def with_tuples(value: Any) -> Any:
         if isinstance(value, Mapping):
             return {name: with_tuples(each) for name, each in value.items()}
         return tuple(map(with_tuples, value)) if isinstance(value, list) else value
 
-    return read(with_tuples(found))
+    written = with_tuples(found)
+    return validate(read(earlier.brought(written)).given, written)
 
 
 def arm_config(config: Config, name: str) -> Config:
@@ -62,7 +63,8 @@ def arm_config(config: Config, name: str) -> Config:
     """
     if name not in config.arms:
         raise InputError(f"there is no arm {name!r} in config.arms: choose from {', '.join(sorted(config.arms))}.")
-    return validate(_merged(config, name))
+    merged = _merged(config, name)
+    return validate(earlier.brought(merged), merged)
 
 
 def faults(values: Mapping[str, Any]) -> Iterator[str]:
@@ -82,12 +84,13 @@ def _name(path: tuple[Any, ...]) -> str:
 
 
 def _merged(config: Config, name: str) -> dict[str, Any]:
-    """All fields as an arm has them.
+    """All fields as an arm has them, as they were given.
 
     Raises:
       InputError: it overrides a field that does not exist.
     """
     values = config.given
+    own = values["arms"][name]
     for group, fields in config.arms[name].items():
         if group == "label":
             continue
@@ -100,7 +103,7 @@ def _merged(config: Config, name: str) -> dict[str, Any]:
                 f"config.arms.{name} overrides a field that does not exist: {field}."
                 f"{f' Did you mean {near[0]}?' if near else ''}"
             )
-        values[group] = values[group] | fields if isinstance(fields, Mapping) else fields
+        values[group] = values[group] | own[group] if isinstance(fields, Mapping) else fields
     return values
 
 

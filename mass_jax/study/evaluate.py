@@ -11,11 +11,10 @@ from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from mass_jax import records
-from mass_jax.mass.state import TrainState
+from mass_jax.mass.state import Trained
 from mass_jax.parallel import hosts
 from mass_jax.reporting import stats
 from mass_jax.runtime import array_tree, environment
@@ -128,7 +127,7 @@ def _measured(evaluator: Evaluator, arm: Arm) -> dict[str, Any]:
     return row
 
 
-def made_with(study: Study, state: TrainState) -> dict[str, str]:
+def made_with(study: Study, state: Trained) -> dict[str, str]:
     """What an arm's answers depend on: the config, the model's parameters, the code of the method and of plugins."""
     leaves = checksums(array_tree.encode((state.params, state.eta)))
     origin = {
@@ -140,7 +139,7 @@ def made_with(study: Study, state: TrainState) -> dict[str, str]:
     return origin | ({"plugins": plugins.version(named)} if named else {})
 
 
-def write_results(study: Study, states: Mapping[str, TrainState]) -> Path:
+def write_results(study: Study, states: Mapping[str, Trained]) -> Path:
     """Evaluate on the test split; write scorer.json, examples.jsonl and the evaluation's part of results.json."""
     evaluator = Evaluator(study, states, study.splits.test, study.config.seed + 1)
     with Progress(len(rows(study, states)) + 1, label="evaluate", show=["accuracy"]) as progress:
@@ -190,11 +189,6 @@ def _recovered(results: Mapping[str, Any], main: str) -> float | None:
     return gains[0] / gains[1] if gains[1] else None
 
 
-def for_answers(state: TrainState) -> TrainState:
-    """The state without its optimisers' moments: they are twice the model, and answers need none."""
-    return state._replace(opt_state=None, eta_opt_state=None)
-
-
-def base_state(study: Study) -> TrainState:
-    """The pretrained model as a state, without a scorer."""
-    return TrainState(study.base, None, {}, None, jax.random.key(study.config.seed))
+def base_state(study: Study) -> Trained:
+    """The pretrained model, without a scorer."""
+    return Trained(study.base, {})

@@ -11,7 +11,7 @@ from mass_jax.adapt.run import Outcome, Recipe, measure
 from mass_jax.mass import attribution
 from mass_jax.mass.actor import Actor
 from mass_jax.mass.practice import PracticeSets, on_devices
-from mass_jax.mass.state import TrainState
+from mass_jax.mass.state import Trained
 from mass_jax.parallel import hosts
 from mass_jax.study.study import Study, make_learner
 from mass_jax.tasks.base import Problem
@@ -24,7 +24,7 @@ class Evaluator:
     Recipes that use the same model and the same source share the very same practice sets.
     """
 
-    def __init__(self, study: Study, states: Mapping[str, TrainState], problems: Sequence[Problem], seed: int):
+    def __init__(self, study: Study, states: Mapping[str, Trained], problems: Sequence[Problem], seed: int):
         """Take note of what to evaluate; nothing is computed yet.
 
         Args:

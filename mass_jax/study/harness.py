@@ -42,7 +42,7 @@ from mass_jax.mass import inner
 from mass_jax.mass.actor import Actor
 from mass_jax.mass.method import LengthConfig
 from mass_jax.mass.packing import encode_prompt
-from mass_jax.mass.state import TrainState
+from mass_jax.mass.state import Trained
 from mass_jax.models import decoder
 from mass_jax.models.sampling import bucket
 from mass_jax.runtime.configs import to_json
@@ -70,7 +70,7 @@ class AdaptedLM(LM):
     tokenizer_name = ""
     """The harness keeps requests under it; here they are bare problems, whatever the tokenizer."""
 
-    def __init__(self, study: Study, state: TrainState, arm: str):
+    def __init__(self, study: Study, state: Trained, arm: str):
         """Take one row of the table.
 
         Args:
@@ -299,7 +299,7 @@ def write_task(study: Study, folder: Path) -> Path:
     return path
 
 
-def evaluate(study: Study, state: TrainState, arm: str, tasks: Sequence[str]) -> dict[str, Any]:
+def evaluate(study: Study, state: Trained, arm: str, tasks: Sequence[str]) -> dict[str, Any]:
     """The harness's results of every task, by task name.
 
     Args:

@@ -14,14 +14,14 @@ from jax.sharding import Mesh
 
 from mass_jax.adapt.learner import Learner
 from mass_jax.errors import InputError
-from mass_jax.mass.state import TrainState
+from mass_jax.mass.state import Trained
 from mass_jax.models import sharding
 from mass_jax.models.pretrained import folder, source
 from mass_jax.parallel import mesh as meshes
-from mass_jax.runtime.workdir import CONFIG_FILE
-from mass_jax.study import setup
+from mass_jax.runtime.workdir import CONFIG_FILE, check_workdir
+from mass_jax.study import earlier, setup
 from mass_jax.study.config import from_json
-from mass_jax.study.evaluate import base_state, for_answers
+from mass_jax.study.evaluate import base_state
 from mass_jax.study.pretrain import load_base
 from mass_jax.study.schema import Config, Pretrained
 from mass_jax.study.study import (
@@ -47,7 +47,7 @@ def load(workdir: str | os.PathLike[str], arm: str = "mass", pool: Sequence[Prob
     nothing is trained or written, but for what a hub's client keeps of a model that it fetches.
 
     Args:
-      workdir: of a run whose arm is trained.
+      workdir: of a run whose arm is trained, by this version or an earlier one.
       arm: the row of the table.
       pool: training problems, for arms that practise on those.
 
@@ -73,7 +73,7 @@ def load(workdir: str | os.PathLike[str], arm: str = "mass", pool: Sequence[Prob
     mesh = make_mesh(config, method.model)
     with meshes.entered(mesh):
         study = Study(config, workdir, domain, method, Splits((), pool, (), ()), folder.shapes_of(method.model))
-        state = _base(study, mesh) if row.model == "base" else for_answers(load_arm(study, row.model))
+        state = _base(study, mesh) if row.model == "base" else load_arm(study, row.model)
         learner = make_learner(study, row.model, state, row.recipe, jax.random.key(config.seed + 1))
     return dataclasses.replace(learner, mesh=mesh)
 
@@ -82,7 +82,7 @@ def read_config(workdir: Path) -> Config:
     """The config that a run was made with.
 
     Raises:
-      InputError: there is none, it cannot be read, or another version of the code wrote it.
+      InputError: there is none, it cannot be read, or another version of the code wrote it, whose fields are not known.
     """
     try:
         found = json.loads((workdir / CONFIG_FILE).read_text(encoding="utf-8"))
@@ -101,7 +101,23 @@ def read_config(workdir: Path) -> Config:
         ) from None
 
 
-def _base(study: Study, mesh: Mesh | None) -> TrainState:
+def run_config(config: Config, workdir: Path) -> Config:
+    """The config that a run is read by: where an earlier version wrote it, its own, else the one given.
+
+    Raises:
+      WorkdirError: the earlier run was made with another one, in fields that both have.
+      InputError: as `read_config`.
+    """
+    if not (workdir / CONFIG_FILE).exists():
+        return config
+    own = read_config(workdir)
+    if own.given == earlier.brought(own.given):
+        return config
+    check_workdir(workdir, config.given, may_differ=earlier.NAMES)
+    return own
+
+
+def _base(study: Study, mesh: Mesh | None) -> Trained:
     """The pretrained model, only read."""
     config, model = study.config, study.method.model
     check_base(config, study.workdir)

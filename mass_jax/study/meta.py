@@ -15,7 +15,7 @@ from absl import logging
 from mass_jax import metagrad
 from mass_jax.mass.actor import Actor
 from mass_jax.mass.record import Record
-from mass_jax.mass.state import OuterConfig, TrainState, init_state, shardings
+from mass_jax.mass.state import OuterConfig, Trained, TrainState, for_answers, init_state, shardings
 from mass_jax.mass.step import Hooks, Timer, outer_step
 from mass_jax.parallel import hosts, mesh
 from mass_jax.parallel.preemption import Notice, Preempted
@@ -200,8 +200,10 @@ def mostly_malformed(task: Task, share: float) -> str:
     )
 
 
-def load_trained(train: Train, seed: int, base: Actor, workdir: Path) -> TrainState:
-    """The newest state of an arm, only read; the arguments are those of `meta_train`.
+def load_trained(train: Train, seed: int, base: Actor, workdir: Path) -> Trained:
+    """What answers need of an arm's newest state, only read; the arguments are those of `meta_train`.
+
+    All else stays on disk, and may be of another optimiser or an earlier version.
 
     Raises:
       CheckpointError: there is none, or it cannot be read.
@@ -210,8 +212,8 @@ def load_trained(train: Train, seed: int, base: Actor, workdir: Path) -> TrainSt
         _start, base.replace(params=None), setup.make_outer(train), len(base.task.check_names), jax.random.key(seed)
     )
     with Checkpointer(workdir / "checkpoints") as checkpointer:
-        template = mesh.template(start, base.params, shardings=shardings)
-        return checkpointer.restore(template, checkpointer.latest_step()).state
+        template = for_answers(mesh.template(start, base.params, shardings=shardings))
+        return checkpointer.restore(template, checkpointer.latest_step(), parts=Trained._fields).state
 
 
 def _start(base: Actor, config: OuterConfig, checks: int, key: Array, params: Params) -> TrainState:

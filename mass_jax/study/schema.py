@@ -6,10 +6,10 @@ What the method's own dataclasses hold (`mass.method`, `mass.state`) is not said
 import copy
 import functools
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Discriminator, Field, PrivateAttr, Tag, create_model, model_validator
+from pydantic import BaseModel, Discriminator, Field, PrivateAttr, Tag, create_model
 from pydantic.dataclasses import dataclass
 
 from mass_jax import metagrad
@@ -217,21 +217,20 @@ class Config(Group):
         """The fields as they were given, without those that keep a default: what is stored with a run and compared."""
         return copy.deepcopy(self._given)
 
-    @model_validator(mode="wrap")
-    @classmethod
-    def _keep(cls, given: Any, read: Callable[[Any], "Config"]) -> "Config":
-        config = read(given)
-        config._given = copy.deepcopy(given)
-        return config
 
-
-def validate(values: Mapping[str, Any]) -> Config:
+def validate(values: Mapping[str, Any], given: Mapping[str, Any] | None = None) -> Config:
     """A config of these fields, each sound by itself; its task is of a domain that is registered.
+
+    Args:
+      values: the fields.
+      given: the same as they were given, where that was in the words of an earlier version (`study.earlier`).
 
     Raises:
       pydantic.ValidationError: with all fields that are not sound.
     """
-    return _with_domains(tuple(DOMAINS.values())).model_validate(values)
+    config = _with_domains(tuple(DOMAINS.values())).model_validate(values)
+    config._given = copy.deepcopy(dict(values if given is None else given))
+    return config
 
 
 @functools.cache

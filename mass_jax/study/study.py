@@ -16,7 +16,7 @@ from mass_jax.adapt.run import Recipe
 from mass_jax.errors import InputError
 from mass_jax.mass.actor import Actor
 from mass_jax.mass.method import Method
-from mass_jax.mass.state import TrainState
+from mass_jax.mass.state import Trained, TrainState
 from mass_jax.models import sharding
 from mass_jax.models.config import ModelConfig
 from mass_jax.models.pretrained import folder, source
@@ -145,7 +145,7 @@ def make_mesh(config: Config, model: ModelConfig) -> Mesh | None:
 def overrides(config: Config, name: str) -> dict[str, Any]:
     """The fields that ``config.arms.<name>`` names, dotted, each with the value that the arm is trained with."""
     resolved = flatten(arm_config(config, name).given)
-    return {field: resolved[field] for field in flatten(config.arms[name]) if field in resolved}
+    return {field: resolved[field] for field in flatten(config.given["arms"][name]) if field in resolved}
 
 
 def table(config: Config) -> dict[str, Arm]:
@@ -186,7 +186,7 @@ def method_for(study: Study, model: str) -> Method:
     return dataclasses.replace(study.method, scorer=own.scorer)
 
 
-def make_learner(study: Study, model: str, state: TrainState, recipe: Recipe, key: Array) -> Learner:
+def make_learner(study: Study, model: str, state: Trained, recipe: Recipe, key: Array) -> Learner:
     """A model of the study as it is tested.
 
     Args:
@@ -236,7 +236,7 @@ def check_trained(config: Config, workdir: Path, name: str) -> None:
         )
 
 
-def load_arm(study: Study, name: str) -> TrainState:
+def load_arm(study: Study, name: str) -> Trained:
     """A trained arm, only read: nothing is trained, and nothing written.
 
     Raises:

@@ -35,9 +35,9 @@ read, found = Checkpointer._read, {}
 def restore(fault):
     calls = []
 
-    def faulty(self, step, template):
+    def faulty(self, step, *given):
         calls.append(step)
-        arrays, manifest = read(self, step, template)
+        arrays, manifest = read(self, step, *given)
         if me == 1:
             fault(calls, step, arrays)
         return arrays, manifest

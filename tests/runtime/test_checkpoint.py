@@ -103,6 +103,31 @@ def test_a_step_can_be_chosen(checkpoints):
         Checkpointer(checkpoints).restore(make_state(0), step=7)
 
 
+def test_parts_come_back_alone_and_bitwise(checkpoints):
+    template = {name: make_state(0)[name] for name in ("params", "rbg")}
+    restored = Checkpointer(checkpoints).restore(template, parts=("params", "rbg"))
+    assert (restored.step, restored.data) == (2, {"next": 2})
+    assert_bitwise_equal(restored.state, {name: make_state(2)[name] for name in template})
+    with pytest.raises(CheckpointError, match=r"host: float64\[5\] \(saved\), absent \(expected\)"):
+        Checkpointer(checkpoints).restore(template)
+    del template["params"]["w"], template["rbg"]
+    with pytest.raises(CheckpointError) as e:
+        Checkpointer(checkpoints).restore(template, parts=("params", "rbg"))
+    assert "params/w: float32[64, 32] (saved), absent (expected)" in str(e.value), "a part is whole"
+    assert "rbg: key<rbg>[] (saved), absent (expected)" in str(e.value) and "opt_state" not in str(e.value)
+
+
+@pytest.mark.parametrize(("damaged", "step"), [("params/w", 1), ("host", 2)])
+def test_of_parts_only_what_is_read_can_be_damaged(checkpoints, caplog, damaged, step):
+    file = checkpoints / "2" / "manifest" / "metadata"
+    manifest = records.unsealed(json.loads(file.read_text()))
+    manifest["checksums"][damaged] = "another"
+    file.write_text(json.dumps(records.sealed(manifest)))
+    params = make_state(0)["params"]
+    assert Checkpointer(checkpoints).restore({"params": params}, parts=("params",)).step == step
+    assert (f"the saved values differ in {damaged}" in caplog.text) == (step == 1)
+
+
 def test_arrays_may_be_donated_and_changed_right_after_save(tmp_path):
     advance = jax.jit(lambda x: x * 2 + 1, donate_argnums=0)
     x, host = jnp.arange(2_000_000.0), np.arange(2_000_000.0)
@@ -228,10 +253,10 @@ def test_a_checkpoint_from_before_there_were_checksums(checkpoints, caplog):
 def test_an_error_that_passes_costs_nothing(checkpoints, monkeypatch, caplog):
     read, failures = Checkpointer._read, iter([OSError("the file server is away"), OSError("still")])
 
-    def fail_at_first(self, step, template):
+    def fail_at_first(self, *given):
         for failure in failures:
             raise failure
-        return read(self, step, template)
+        return read(self, *given)
 
     monkeypatch.setattr(Checkpointer, "_read", fail_at_first)
     assert Checkpointer(checkpoints).restore(make_state(0)).step == 2
