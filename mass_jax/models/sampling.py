@@ -18,7 +18,7 @@ import numpy as np
 from mass_jax.models import decoder
 from mass_jax.models.attention import UNSEEN, KVCache, init_cache
 from mass_jax.models.config import ModelConfig
-from mass_jax.models.cross_entropy import OWN, Draw, tempered
+from mass_jax.models.cross_entropy import OWN, Draw, tempered, wide
 from mass_jax.parallel import hosts, partition
 from mass_jax.types import AnyArray, Array, Params, PyTree
 
@@ -98,8 +98,8 @@ class Samples(NamedTuple):
 
     Attributes:
       tokens_PxSxT: int32, the new tokens; ``pad_id`` after the stop.
-      log_probs_PxSxT: float32, log-probability of each new token under the distribution that it was drawn from (of a
-        greedy one, under the model at temperature 1); 0 after the stop.
+      log_probs_PxSxT: float32 or wider, log-probability of each new token under the distribution that it was drawn from
+        (of a greedy one, under the model at temperature 1); 0 after the stop.
       mask_PxSxT: bool, True for tokens that were sampled, a stop token included.
     """
 
@@ -283,7 +283,7 @@ def prefill(
         config, params, jnp.repeat(last_PxD, samples, axis=0), key_B, step, temperature, spec.top_p
     )
     shape = (problems * samples, max_new_tokens)
-    out = Samples(jnp.full(shape, spec.pad_id, jnp.int32), jnp.zeros(shape, jnp.float32), jnp.zeros(shape, bool))
+    out = Samples(jnp.full(shape, spec.pad_id, jnp.int32), jnp.zeros(shape, log_prob.dtype), jnp.zeros(shape, bool))
     done, lengths = jnp.zeros(shape[0], bool), jnp.repeat(lengths_P, samples)
     return _spread(State(step, token, log_prob, done, lengths, key_B, cache, out))
 
@@ -349,7 +349,7 @@ def _choose(
     config: ModelConfig, params: Params, hidden_BxD: Array, key_B: Array, step: Array, temperature: Array, top_p: float
 ) -> tuple[Array, Array]:
     """The next token of every sequence, and its log-probability where it was drawn from."""
-    logits = decoder.logits(config, params, hidden_BxD).astype(jnp.float32)
+    logits = wide(decoder.logits(config, params, hidden_BxD))
 
     def told(scores: Array, token: Array) -> tuple[Array, Array]:
         chosen = jnp.take_along_axis(scores, token[:, None], axis=-1)[:, 0]

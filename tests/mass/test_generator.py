@@ -72,11 +72,13 @@ def test_written_log_probabilities_are_those_that_an_update_recomputes(top_p: fl
 
 
 def test_attempted_log_probabilities_are_those_that_an_update_recomputes():
-    actor, problems = tiny.make_actor(domain=tiny.LENIENT), tiny.make_problems()
-    solutions, log_probs = attribution.attempts(actor, None, problems, jax.random.key(0), 3).result()
-    draw = generator.attempting(actor, 3).draw
-    found, _ = policy.sequence_log_probs(actor, solutions.weighed.sequences, draw)
-    np.testing.assert_allclose(found, log_probs, atol=1e-4)
+    problems = tiny.make_problems()
+    with jax.enable_x64(True):  # the sampler's are as exact as the parameters
+        actor = tiny.make_actor(domain=tiny.LENIENT, params=tiny.float64(tiny.make_params()))
+        solutions, log_probs = attribution.attempts(actor, None, problems, jax.random.key(0), 3).result()
+        draw = generator.attempting(actor, 3).draw
+        found, _ = policy.sequence_log_probs(actor, solutions.weighed.sequences, draw)
+    np.testing.assert_allclose(found, log_probs, rtol=1e-12)
 
 
 def test_practice_arrays_hold_the_parsed_texts():
