@@ -33,7 +33,7 @@ STUDY = [
     "ml_dtypes>=0.5.1",  # bfloat16 for numpy
     "rich>=13.9.4",  # progress bar with the time left
     "matplotlib>=3.10.0",  # figures of the report
-    "tensorboardX>=2.6.2.2",  # TensorBoard event files; flax.metrics.tensorboard would need TensorFlow
+    "tensorboard>=2.19.0",  # writes event files without TensorFlow, and is the browser of `make tensorboard`
     "safetensors>=0.5.0",  # pretrained weights and adapters; never pickle
     "tokenizers>=0.21.0",  # byte-pair encodings of pretrained models
     "gguf>=0.17.0",  # reads and dequantises GGUF files
@@ -56,7 +56,6 @@ EXTRAS = {
         *STUDY,
         "pytest>=8.4.0",  # the test runner
         "pytest-xdist>=3.6.1",  # tests in parallel processes
-        "tensorboard>=2.19.0",  # reads event files back, and is the browser of `make tensorboard`
         "ruff>=0.17.6",  # linter and formatter; an older one formats otherwise
         "mypy>=2.4.1",  # type checker; an older one finds less
         *EXAMPLES,

@@ -1,18 +1,19 @@
 """TensorBoard's event file, which no run may depend on: with its first error it ends, and the run goes on.
 
-Written without tensorboardX's ``SummaryWriter``: a full disk ends its thread, and the run waits on its queue for ever.
+Written record by record: a full disk ends the thread of TensorBoard's ``EventFileWriter``, and the run waits on its
+queue for ever. tensorboardX would import PyTorch wherever it is installed, for longer than JAX takes.
 """
 
 import contextlib
+import socket
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from absl import logging
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import Event, SessionLog
-from tensorboardX.proto.summary_pb2 import Summary
-from tensorboardX.summary import scalar
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.record_writer import RecordWriter
 
 FLUSH_EVERY = 120.0
 """Seconds between two flushes to disk; the first comes at once."""
@@ -24,21 +25,23 @@ class EventFile:
     def __init__(self, directory: Path, resume_step: int) -> None:
         """Opens a file in ``directory``, which is made, for steps from ``resume_step`` on."""
         self._flushed = float("-inf")
-        self._writer: EventsWriter | None = None
-        with self._never_fatal(directory):
+        # The suffix keeps a run resumed within a second from writing over its own file, which the second names.
+        name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}.from{resume_step}"
+        self._path = directory / name
+        self._writer: RecordWriter | None = None
+        with self._never_fatal():
             directory.mkdir(parents=True, exist_ok=True)
-            # The suffix keeps a run resumed within a second from writing over its own file, which the second names.
-            self._writer = EventsWriter(str(directory / "events"), f".from{resume_step}")
-            self._writer.write_event(Event(step=resume_step, file_version="brain.Event:2"))
-            self._writer.write_event(Event(step=resume_step, session_log=SessionLog(status=SessionLog.START)))
+            self._writer = RecordWriter(open(self._path, "wb"))  # noqa: SIM115 (`close` closes it)
+            self._put(Event(step=resume_step, file_version="brain.Event:2"))
+            self._put(Event(step=resume_step, session_log=SessionLog(status=SessionLog.START)))
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Adds the scalars of one step."""
         if self._writer is None:
             return
-        with self._never_fatal(self._writer._file_name):
-            found = [value for name, number in values.items() for value in scalar(name, number).value]
-            self._writer.write_event(Event(wall_time=time.time(), step=step, summary=Summary(value=found)))
+        with self._never_fatal():
+            found = [Summary.Value(tag=name, simple_value=number) for name, number in values.items()]
+            self._put(Event(step=step, summary=Summary(value=found)))
             if time.monotonic() - self._flushed > FLUSH_EVERY:
                 self._flushed = time.monotonic()
                 self._writer.flush()
@@ -46,14 +49,19 @@ class EventFile:
     def close(self) -> None:
         """Closes the file."""
         if self._writer is not None:
-            with self._never_fatal(self._writer._file_name):
+            with self._never_fatal():
                 self._writer.close()
         self._writer = None
 
+    def _put(self, event: Event) -> None:
+        assert self._writer is not None
+        event.wall_time = time.time()
+        self._writer.write(event.SerializeToString())
+
     @contextlib.contextmanager
-    def _never_fatal(self, where: Path | str) -> Iterator[None]:
+    def _never_fatal(self) -> Iterator[None]:
         try:
             yield
         except Exception as error:  # it only shows: whatever goes wrong in there is no reason to stop
-            logging.warning("No more TensorBoard events of this run: '%s' cannot be written (%s).", where, error)
+            logging.warning("No more TensorBoard events of this run: '%s' cannot be written (%s).", self._path, error)
             self._writer = None

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from rich.console import Console
-from tensorboardX import record_writer
 
+from mass_jax.runtime import events
 from mass_jax.runtime.metrics import MetricsWriter, PhaseTimer, read_metrics
 from mass_jax.runtime.progress import Progress, duration
 from mass_jax.runtime.workdir import WorkdirError
@@ -112,7 +112,7 @@ def test_a_full_disk_ends_no_run_and_loses_no_line(tmp_path, caplog):
 
 
 def test_events_on_a_full_disk_from_the_start(tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr(record_writer, "open_file", lambda path: io.FileIO("/dev/full", "w"))
+    monkeypatch.setattr(events, "open", lambda *_: io.FileIO("/dev/full", "w"), raising=False)
     write(tmp_path, range(3))
     assert len(read_metrics(tmp_path)) == 3
     assert caplog.text.count("No more TensorBoard events") == 1
