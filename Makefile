@@ -19,18 +19,21 @@ install = ({ test -x $(BIN)/uv || $(PIP) uv; } && $(BIN)/uv pip install --quiet 
 # A program is compiled once per machine, not once per process. Who can write into this folder can change the code as
 # well, so that it need not be the user's own cache, where programs look that are started without `make`.
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/runs/.jax_cache
-# Where little is computed, compiling is what takes the time: let XLA optimise less, and emit fusions the older way,
-# which compiles twice as fast. jax 0.11, which needs Python 3.12, has lost that way and ends at a flag it does not know.
+# Where little is computed, compiling is what takes the time: let XLA optimise less, leave a program whole, which it would
+# cut to compile the pieces side by side, and emit fusions the older way, which compiles twice as fast. jax 0.11, which
+# needs Python 3.12, has lost that way and ends at a flag it does not know.
 OLD_FUSIONS := --xla_cpu_use_fusion_emitters=false
-QUICK = --xla_backend_optimization_level=0 $(shell JAX_PLATFORMS=cpu XLA_FLAGS=$(OLD_FUSIONS) \
+QUICK = --xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1 $(shell JAX_PLATFORMS=cpu XLA_FLAGS=$(OLD_FUSIONS) \
   $(BIN)/python -c 'import jax; jax.devices()' >/dev/null 2>&1 && echo $(OLD_FUSIONS))
 QUICK_COMPILE = XLA_FLAGS="$(QUICK)"
 
 # Test processes share the cores: one thread each, and always on the CPU. The tests of a file stay in one process, which
 # has then compiled what they share.
 TEST_WORKERS ?= 2
-# Tests and the programs that they start compile the same small programs again and again: those are kept too.
-TEST_ENV = JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0.1 JAX_PLATFORMS=cpu XLA_FLAGS="--xla_cpu_multi_thread_eigen=false $(QUICK)" OMP_NUM_THREADS=1 MPLBACKEND=Agg
+# Tests and the programs that they start compile the same small programs again and again, and import the same modules:
+# both are kept. Whoever does not want Python's files beside the sources finds them in a folder of their own.
+KEEP_BYTECODE = $(if $(PYTHONDONTWRITEBYTECODE),PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX=$(CURDIR)/runs/.pycache)
+TEST_ENV = $(KEEP_BYTECODE) JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 JAX_PLATFORMS=cpu XLA_FLAGS="--xla_cpu_multi_thread_eigen=false $(QUICK)" OMP_NUM_THREADS=1 MPLBACKEND=Agg
 PYTEST := -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: help setup demo smoke demo-llm reproduce-llm estimators estimators-gpt2 plan pod-local hyper-cleaning bench-sampling fuzz peers report docs test test-fast test-lower wheel lint format typecheck tensorboard clean distclean
@@ -145,11 +148,11 @@ format: $(VENV)/.with-test  ## put style and formatting right
 typecheck: $(VENV)/.with-test  ## check types
 	$(BIN)/mypy
 
-tensorboard: $(VENV)/.with-test  ## browse the curves of all runs
+tensorboard: $(VENV)/.with-study  ## browse the curves of all runs
 	$(BIN)/tensorboard --logdir runs
 
 clean:  ## remove caches and build output; runs are kept
-	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache runs/.jax_cache
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache runs/.jax_cache runs/.pycache
 	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
 distclean: clean  ## and the virtual environments

@@ -16,12 +16,13 @@ from mass_jax.mass import attribution, update
 from mass_jax.mass.actor import Actor
 from mass_jax.mass.generator import complete, solving
 from mass_jax.mass.objective import Experience, UpdateData
-from mass_jax.mass.state import init_state
-from mass_jax.models import decoder, lora, sharding
+from mass_jax.mass.state import model_optimizer
+from mass_jax.models import sharding
 from mass_jax.models.tokenizer import WordTokenizer
 from mass_jax.parallel import mesh, partition
 from mass_jax.tasks.base import Domain
 from tests.mass import tiny
+from tests.models import tiny as models
 
 at_once, scan, *shapes = json.loads(sys.argv[1])
 words = tiny.DOMAIN.task.vocabulary
@@ -33,7 +34,7 @@ model = dataclasses.replace(
     method.model,
     heads=4,
     kv_heads=2,
-    layers=2,
+    layers=2 if scan else 1,  # without a scan each layer is compiled
     scan_layers=scan,
     scan_decode=scan,
     remat=scan,
@@ -42,8 +43,9 @@ model = dataclasses.replace(
 )
 method = dataclasses.replace(method, model=model, inner=dataclasses.replace(method.inner, problems_at_once=at_once))
 config = tiny.OUTER
-params = decoder.init(model, jax.random.key(1))
-params["layers"] = jax.tree.map(lambda x: 3 * x, params["layers"])
+params = models.make_params(model, seed=1)
+other = jax.tree.map(lambda leaf: 1.01 * np.asarray(leaf), params)
+adapter = models.make_adapter(params, seed=2, rank=method.lora.rank, targets=method.lora.targets)
 problems, documents = tiny.make_problems(8), tiny.replay_documents(8)
 practice = tiny.make_practice(problems).arrays
 asked = tiny.make_solutions(problems)
@@ -51,21 +53,20 @@ eta = tiny.make_eta(method)
 
 
 def differentiate(place):
-    base = place(tiny.float64(params))
-    adapter = tiny.float64(lora.init(method.lora, params, jax.random.key(2)))
+    base, moved = (place(tiny.float64(tree)) for tree in (params, other))
     actor = Actor(base, method)
-    adapted = attribution.score_and_adapt(actor, tiny.float64(eta), adapter, practice)
+    adapted = attribution.score_and_adapt(actor, tiny.float64(eta), tiny.float64(adapter), practice)
     for leaf in jax.tree.leaves(adapted.run.params):
         shards = {str(shard.index) for shard in leaf.addressable_shards}
         assert len(shards) == leaf.sharding.num_devices, "an adapter is not split as far as it could be"
     result = attribution.attribute(actor, adapted, practice.examples, asked)
-    state = init_state(actor, config, tiny.CHECKS, jax.random.key(0))
+    opt_state = jax.jit(model_optimizer(config).init)(base)
     experience = Experience(asked.sequences, np.full(asked.coefficients.shape, -3.0), asked.coefficients)
     updated, opt_state, parts = update.update_model(
-        actor.replace(params=state.params),
+        actor,
         config,
-        state.opt_state,
-        jax.tree.map(lambda x: 1.01 * x, base),
+        opt_state,
+        moved,
         UpdateData(experience, None, None, documents),
         np.inf,
     )
@@ -87,7 +88,7 @@ for shape in shapes:
     on = mesh.make(sizes, jax.devices()[: int(np.prod(shape))])
 
     def place(tree, on=on):
-        return tree if on is None else jax.device_put(tree, sharding.shardings(on, tree))
+        return jax.device_put(tree, None if on is None else sharding.shardings(on, tree))
 
     with nullcontext() if on is None else jax.set_mesh(on):
         texts = answer(place)

@@ -131,8 +131,8 @@ def make_params(seed: int = 0) -> Params:
 
 
 def float64(tree: PyTree) -> PyTree:
-    """Floating leaves in double precision; call it where x64 is enabled."""
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), tree)
+    """Floating leaves in double precision; call it where x64 is enabled. The host converts: devices would compile."""
+    return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf), jnp.float64), tree)
 
 
 def make_adapter(params: Params, seed: int = 0) -> PyTree:
@@ -141,7 +141,7 @@ def make_adapter(params: Params, seed: int = 0) -> PyTree:
 
 def make_eta(method: Method, seed: int = 0, scale: float = 1.0) -> Params:
     """A scorer in the middle of training: no leaf is zero, so weights and gates differ."""
-    shapes = scorer.init(method.scorer, scorer.feature_count(method, CHECKS), jax.random.key(0))
+    shapes = jax.eval_shape(lambda: scorer.init(method.scorer, scorer.feature_count(method, CHECKS), jax.random.key(0)))
     rng = np.random.default_rng(seed)
     return jax.tree.map(lambda leaf: jnp.asarray(scale * rng.normal(size=leaf.shape), jnp.float32), shapes)
 
