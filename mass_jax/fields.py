@@ -1,14 +1,16 @@
 """The kinds of values that the fields of a config take. Types are strict: True is no 1, and 2.0 is no whole number."""
 
+import functools
+import inspect
 from collections.abc import Collection
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 from mass_jax import extras
-from mass_jax.errors import not_one_of
+from mass_jax.errors import InputError, not_one_of
 
 extras.require("study")
 
-from pydantic import AfterValidator, ConfigDict, Field  # noqa: E402
+from pydantic import AfterValidator, AllowInfNan, ConfigDict, Field, TypeAdapter, ValidationError  # noqa: E402
 
 FORBID = ConfigDict(extra="forbid")
 """Of every group of fields: one that it does not have is a mistake."""
@@ -56,3 +58,34 @@ def other_than(wrong: int, way_out: str) -> Any:
         return value
 
     return AfterValidator(check)
+
+
+def is_of(hint: Any, value: object) -> bool:
+    """Whether a value is of a type, strictly; NaN and infinity are no floats."""
+    try:
+        _adapter(hint).validate_python(value, strict=True)
+    except ValidationError:
+        return False
+    return True
+
+
+_hints = functools.cache(get_type_hints)
+
+
+@functools.cache
+def _adapter(hint: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(Annotated[hint, AllowInfNan(False)] if hint is float else hint)
+
+
+def check(kind: type, given: object) -> None:
+    """Looks whether something is of a dataclass, and each of its fields of the field's type, as Python does not.
+
+    Raises:
+      InputError: it is not.
+    """
+    if not isinstance(given, kind):
+        raise InputError(f"{given!r} is not of the type {kind.__name__}: give one.")
+    for name, hint in _hints(kind).items():
+        value = getattr(given, name)
+        if not is_of(hint, value):
+            raise InputError(f"{kind.__name__}.{name} = {value!r} is not of the type {inspect.formatannotation(hint)}.")

@@ -23,7 +23,7 @@ ARROWS: dict[str, set[str]] = {
     "models": {"extras", "types", "errors", "parallel"},
     "tasks": {"extras", "types", "errors", "fields"},
     "mass": {"extras", "types", "errors", "quantities", "fields", "parallel", "metagrad", "models", "tasks"},
-    "adapt": {"extras", "types", "errors", "parallel", "models", "tasks", "mass", "runtime"},
+    "adapt": {"extras", "types", "errors", "fields", "parallel", "models", "tasks", "mass", "runtime"},
     "planning": {"types", "errors", "quantities", "parallel", "models", "tasks", "mass"},
     "runtime": {"extras", "types", "errors", "records", "results", "quantities", "parallel"},
     "reporting": {"extras", "records", "quantities", "results"},

@@ -16,6 +16,7 @@ import numpy as np
 from mass_jax.adapt import neighbours
 from mass_jax.adapt.neighbours import Pool
 from mass_jax.errors import InputError
+from mass_jax.fields import check
 from mass_jax.mass.actor import Actor
 from mass_jax.mass.generator import complete, solving, write_practice
 from mass_jax.mass.practice import PracticeSets, fitting, pack_practice
@@ -25,9 +26,9 @@ from mass_jax.types import Array
 
 MAJORITY_VOTES = 8
 
-Need: TypeAlias = Literal["family", "topics", "shown", "others", "pool"]
+Need: TypeAlias = Literal["family", "topics", "shown", "others", "pool", "scorer"]
 """Something that is needed beside a problem's prompt: its hidden family, topics that it leaves open, solved examples
-that it shows, the other problems of a batch, or training problems."""
+that it shows, the other problems of a batch, training problems, or a model that was trained with a scorer."""
 
 
 class Request(NamedTuple):
@@ -158,8 +159,9 @@ def register(source: Source) -> Source:
     """Adds a source, so that an arm can name it; returns it.
 
     Raises:
-      InputError: the name is taken.
+      InputError: the name is taken, or a field has another type than it says.
     """
+    check(Source, source)
     if SOURCES.setdefault(source.name, source) != source:
         raise InputError(f"there is a source of practice {source.name!r} already: give another name.")
     return source

@@ -13,6 +13,7 @@ import numpy as np
 
 from mass_jax.adapt.sources import Need
 from mass_jax.errors import InputError
+from mass_jax.fields import check
 from mass_jax.mass import attribution
 from mass_jax.mass.actor import Actor
 from mass_jax.mass.practice import PracticeSets, each_example
@@ -85,9 +86,9 @@ def correct(given: Unweighed) -> Scores:
 WEIGHTS: dict[str, Weights] = {
     weights.name: weights
     for weights in (
-        Weights("scorer", scorer),
+        Weights("scorer", scorer, frozenset({"scorer"})),
         Weights("uniform", uniform),
-        Weights("shuffled", shuffled),
+        Weights("shuffled", shuffled, frozenset({"scorer"})),
         Weights("correct", correct, frozenset({"family"})),
     )
 }
@@ -97,8 +98,9 @@ def register(weights: Weights) -> Weights:
     """Adds a way to weigh practice, so that an arm can name it; returns it.
 
     Raises:
-      InputError: the name is taken.
+      InputError: the name is taken, or a field has another type than it says.
     """
+    check(Weights, weights)
     if WEIGHTS.setdefault(weights.name, weights) != weights:
         raise InputError(f"there is a way to weigh practice {weights.name!r} already: give another name.")
     return weights

@@ -15,6 +15,9 @@ class WordTokenizer:
         self._ids = {word: i for i, word in enumerate(self.words)}
         if len(self._ids) != len(self.words):
             raise ValueError(f"the vocabulary has repeated words: {self.words}.")
+        for word in self.words:
+            if not isinstance(word, str) or word.split() != [word]:
+                raise ValueError(f"the vocabulary has {word!r}: give texts without spaces.")
         self.pad_id, self.eos_id = 0, 2
         self.bos_id: int | None = 1
         self.stop_ids: tuple[int, ...] = (self.eos_id,)

@@ -8,7 +8,8 @@ import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 
 from mass_jax.adapt.run import Recipe
-from mass_jax.errors import InputError
+from mass_jax.errors import InputError, not_one_of
+from mass_jax.fields import check
 from mass_jax.tasks.base import Task
 
 TAKEN = ("pretrain", "evaluation", "harness")
@@ -34,7 +35,7 @@ class Arm:
       against: rows that its answers are compared with, problem by problem.
 
     Raises:
-      InputError: the name cannot be one.
+      InputError: the name cannot be one, or the base is to weigh by a scorer, which it has not.
     """
 
     name: str
@@ -48,6 +49,11 @@ class Arm:
     def __post_init__(self) -> None:
         if not self.name.isidentifier():
             raise InputError(f"an arm has the name {self.name!r}: give one of letters, digits and underscores.")
+        if self.model == "base" and "scorer" in self.recipe.needs:
+            raise InputError(
+                f"the arm {self.name!r} is to weigh by {self.recipe.weights!r}, but the base has no scorer: give it "
+                "other weights, such as 'uniform', or a model that is trained with a scorer."
+            )
         if not self.label:
             object.__setattr__(self, "label", self.name.replace("_", " "))
 
@@ -204,7 +210,8 @@ ARMS: dict[str, Arm] = {arm.name: arm for arm in _METHODS} | {
     arm.name: dataclasses.replace(arm, control=True) for arm in _CONTROLS
 }
 """The rows of every study, the methods first."""
-_REGISTERED: dict[str, tuple[Arm, str]] = {}
+REGISTERED: dict[tuple[str, str], Arm] = {}
+"""The rows of others' modules, by module and name."""
 
 
 def register(arm: Arm, module: str) -> Arm:
@@ -215,21 +222,31 @@ def register(arm: Arm, module: str) -> Arm:
       module: ``__name__`` of the module that registers it.
 
     Raises:
-      InputError: the name is taken.
+      InputError: the name is taken, or a field has another type than it says.
     """
-    if arm.name in ARMS or arm.name in TAKEN or _REGISTERED.setdefault(arm.name, (arm, module)) != (arm, module):
+    check(Arm, arm)
+    check(Recipe, arm.recipe)
+    if arm.name in ARMS or arm.name in TAKEN or REGISTERED.setdefault((module, arm.name), arm) != arm:
         raise InputError(f"there is an arm {arm.name!r} already: give yours another name.")
     return arm
 
 
 def declared(plugins: Sequence[str] = ()) -> dict[str, Arm]:
-    """`ARMS`, and what the plugins have registered."""
-    own = {
-        name: arm
-        for name, (arm, module) in _REGISTERED.items()
-        if any(module == plugin or module.startswith(f"{plugin}.") for plugin in plugins)
-    }
+    """`ARMS`, and what the plugins have registered.
+
+    Raises:
+      InputError: two of them have registered a row of the same name.
+    """
+    own: dict[str, Arm] = {}
+    for (module, name), arm in REGISTERED.items():
+        if any(within(module, plugin) for plugin in plugins) and own.setdefault(name, arm) is not arm:
+            raise InputError(f"plugins: {', '.join(plugins)} register two arms {name!r}: give one another name.")
     return ARMS | own
+
+
+def within(module: str, package: str) -> bool:
+    """Whether a module is the package, or lies in it."""
+    return module == package or module.startswith(f"{package}.")
 
 
 def table(trained: Mapping[str, bool], plugins: Sequence[str] = ()) -> dict[str, Arm]:
@@ -241,7 +258,8 @@ def table(trained: Mapping[str, bool], plugins: Sequence[str] = ()) -> dict[str,
       plugins: modules whose rows are in the table too.
 
     Raises:
-      InputError: a name of a trained arm is taken, or none.
+      InputError: a name of a trained arm is taken, or none; or a row of a plugin is of a model or compared with a row
+        that is none.
     """
     known = declared(plugins)
     own = {}
@@ -253,7 +271,13 @@ def table(trained: Mapping[str, bool], plugins: Sequence[str] = ()) -> dict[str,
         if name not in known:
             own[name] = Arm(name=name, model=name, recipe=WRITES if writes else DIRECT, against=BASELINES)
     methods = {name: arm for name, arm in known.items() if not arm.control}
-    return methods | own | {name: arm for name, arm in known.items() if arm.control}
+    rows = methods | own | {name: arm for name, arm in known.items() if arm.control}
+    models = [name for name, arm in rows.items() if arm.model == name]
+    for arm in known.values():
+        for field, names, valid in (("model", (arm.model,), models), ("against", arm.against, [*rows, *EVERY_OTHER])):
+            if wrong := [name for name in names if name not in valid]:
+                raise InputError(f"the arm {arm.name!r}: {field} = {wrong[0]!r} {not_one_of(valid, wrong[0])}")
+    return rows
 
 
 def pairs(rows: Mapping[str, Arm], measured: Collection[str]) -> list[tuple[str, str]]:

@@ -26,9 +26,7 @@ def read(given: ConfigDict | Mapping[str, Any]) -> Config:
     values = given.to_dict() if isinstance(given, ConfigDict) else dict(given)
     if isinstance(values.get("arms"), Mapping):
         values["arms"] = dict(sorted(values["arms"].items()))
-    named = values.get("plugins", ())
-    if isinstance(named, tuple) and all(isinstance(name, str) for name in named):
-        plugins.load(named)
+    plugins.load(plugins.of(values))
     found: dict[str, list[str]] = dict.fromkeys(faults(values), [])
     if not found:
         config = validate(values)

@@ -3,14 +3,14 @@
 import re
 from collections.abc import Iterator
 
+from mass_jax import metagrad
 from mass_jax.errors import said
 from mass_jax.fields import MOST
 from mass_jax.mass import method
-from mass_jax.mass.rewards import REWARDS
 from mass_jax.models.config import PROJECTIONS, ModelConfig
-from mass_jax.study import setup
+from mass_jax.study import plugins, setup
 from mass_jax.study.estimator import make_estimator, try_estimator
-from mass_jax.study.schema import Config, Own
+from mass_jax.study.schema import Config, Metagrad, Own
 from mass_jax.tasks.domain import Drawn, OwnWords
 from mass_jax.tasks.registry import DOMAINS
 
@@ -24,7 +24,8 @@ def of_fields(config: Config) -> Iterator[str]:
 
 def _of_the_task(config: Config) -> Iterator[str]:
     task, gate = config.task, config.gate
-    yield from task.contradictions()
+    with plugins.blamed(f"task.name = {task.name!r}", type(task).__module__):
+        yield from task.contradictions()
     if isinstance(task, Drawn) and gate.problems > task.validation_problems:
         yield (
             f"gate.problems = {gate.problems}: there are task.validation_problems = {task.validation_problems}; ask "
@@ -63,15 +64,14 @@ def _of_the_model(config: Config) -> Iterator[str]:
 
 
 def _of_the_method(config: Config) -> Iterator[str]:
-    reward = config.train.reward
-    if REWARDS[reward].privileged and not isinstance(config.task, Drawn):
-        yield (
-            f"train.reward = {reward!r} needs a domain that knows which practice is right, and task.name = "
-            f"{config.task.name!r} does not: choose another reward, or another domain."
-        )
     examples = config.generator.examples
     found = list(method.contradictions(config.generator, config.inner, config.lengths, config.model.context or MOST))
     yield from found
     if not found:
-        for fault in said(lambda: try_estimator(make_estimator(config.metagrad), config.inner, examples)):
+        for fault in said(_try_estimator, config.metagrad, config.inner, examples):
             yield fault if fault.startswith("metagrad.") else f"metagrad.options = {config.metagrad.options!r}: {fault}"
+
+
+def _try_estimator(config: Metagrad, inner: method.InnerConfig, examples: int) -> None:
+    with plugins.blamed(f"metagrad.name = {config.name!r}", metagrad.ESTIMATORS[config.name].__module__):
+        try_estimator(make_estimator(config), inner, examples)

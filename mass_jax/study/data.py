@@ -5,11 +5,13 @@ from collections.abc import Sequence
 import grain
 from absl import logging
 
+from mass_jax.errors import InputError, said
+from mass_jax.fields import check
 from mass_jax.mass.method import LengthConfig, Method
 from mass_jax.mass.packing import fits
 from mass_jax.study.schema import Config
 from mass_jax.tasks import pipeline
-from mass_jax.tasks.base import Domain, Problem
+from mass_jax.tasks.base import Domain, KnowsFamily, Problem
 from mass_jax.tasks.domain import Documents, DomainConfig, OwnWords, Splits
 
 
@@ -17,15 +19,32 @@ def make_splits(config: Config, domain: Domain, method: Method) -> Splits:
     """The problems of ``config.task``, written to disk first if they are not there yet.
 
     Of those that were collected, the ones longer than ``config.lengths`` allow are left out, and how many is said.
+
+    Raises:
+      InputError: a split has fewer problems than a study needs.
+      ValueError: a domain gives something else than problems.
     """
     declared = config.task
-    return Splits(*(_split(config, declared, domain, method.lengths, split) for split in Splits._fields))
+    splits = Splits(*(_split(config, declared, domain, method.lengths, split) for split in Splits._fields))
+    gated = config.gate.problems if isinstance(domain.task, KnowsFamily) else 0
+    for split, least in {"train": 1, "validation": gated, "test": 1}.items():
+        if (count := len(getattr(splits, split))) < least:
+            fewer = f", or lower gate.problems = {gated}" if split == "validation" else ""
+            raise InputError(
+                f"the {split} split of {declared.title} has {count} problems, fewer than {least}: give it more{fewer}."
+            )
+    return splits
 
 
 def _split(
     config: Config, declared: DomainConfig, domain: Domain, lengths: LengthConfig, split: str
 ) -> Sequence[Problem]:
     found, most = declared.load(split), declared.most(split)
+    if not isinstance(found, Sequence):
+        raise ValueError(f"load({split!r}) gives {found!r}, no sequence of problems")
+    for problem in found:
+        for fault in said(check, Problem, problem):
+            raise ValueError(f"load({split!r}): {fault}")
     if not declared.collected:
         return found
     document = config.lengths.long_document if split == "train" else None

@@ -45,6 +45,8 @@ def check_lengths(config: Config, domain: Domain, lengths: LengthConfig, splits:
     kinds[field] = tuple(dict.fromkeys((*kinds[field], *declared.kinds.replay)))
     for field, some in kinds.items():
         problems, write = declared.documents(domain, splits, some)
+        if not problems:
+            raise InputError(f"{declared.title} has no problems for documents to read as {field}: give it some.")
         rng = np.random.default_rng(0)
         for problem in problems[:DRAWN] if own_words else problems:
             try:
@@ -68,8 +70,10 @@ def _of_practice(domain: Domain, task: KnowsFamily, splits: Splits) -> Iterator[
     pairs = [
         (p, example)
         for p in splits.validation[:LOOKED_AT]
-        for example in task.gold_practice(p, len(p.facts), rng, strict=False)
+        for example in task.gold_practice(p, max(len(p.facts), 1), rng, strict=False)
     ]
+    if not pairs:
+        raise ValueError("gold_practice gives no practice")
     yield (
         "synthesis",
         min(len(tokenizer.encode(task.written(p, e))) for p, e in pairs) + 1,
@@ -80,5 +84,5 @@ def _of_practice(domain: Domain, task: KnowsFamily, splits: Splits) -> Iterator[
         min(taken(tokenizer, task.solve_prompt(e.prompt), e.solution) for _, e in pairs),
         "the shortest practice with its solution",
     )
-    checks = (max(taken(tokenizer, *check, end=False) for check in task.checks(p, e)) for p, e in pairs)
+    checks = (max((taken(tokenizer, *c, end=False) for c in task.checks(p, e)), default=0) for p, e in pairs)
     yield "check", min(checks), "the shortest practice's longest check"

@@ -5,38 +5,109 @@ names are in the config, and so in ``config.json``: every process, a resumed run
 modules.
 """
 
+import contextlib
 import hashlib
 import importlib
-from collections.abc import Sequence
+import sys
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from mass_jax.adapt.sources import SOURCES
+from mass_jax.adapt.weights import WEIGHTS
 from mass_jax.errors import InputError
+from mass_jax.fields import is_of
+from mass_jax.mass.scorers.registry import SCORERS
+from mass_jax.metagrad import ESTIMATORS
+from mass_jax.parallel.preemption import STATUSES
+from mass_jax.study.arms import REGISTERED, within
+from mass_jax.tasks.registry import DOMAINS
 
 
-def load(names: Sequence[str]) -> tuple[str, ...]:
-    """Imports the modules of these names, and returns them.
+def load(names: Sequence[str]) -> tuple[Path, ...]:
+    """Imports the modules of these names, and returns their source files.
 
     Raises:
-      InputError: one cannot be imported.
+      InputError: one cannot be imported, or has no file. What it had registered until then is taken back, so that it
+        says the same when it is tried again.
     """
-    for name in names:
-        try:
-            importlib.import_module(name)
-        except InputError:
-            raise
-        except Exception as error:  # whatever the module does
-            raise InputError(
-                f"plugins: the module {name!r} cannot be imported ({type(error).__name__}: {error}). Name modules that "
-                "Python finds from here, such as 'my_folder.my_module'."
-            ) from error
-    return tuple(names)
+    return tuple(map(_load, names))
+
+
+def of(values: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names in a config's fields; none where they are no names, which the schema refuses."""
+    names = values.get("plugins", ())
+    return names if is_of(tuple[str, ...], names) else ()
 
 
 def version(names: Sequence[str]) -> str:
     """16 hexadecimal digits of the plugins' source files, of a package all: other code, other digits."""
     digest = hashlib.sha256()
-    for name in load(names):
-        file = Path(str(importlib.import_module(name).__file__))
+    for file in load(names):
         for each in sorted(file.parent.rglob("*.py")) if file.name == "__init__.py" else [file]:
             digest.update(each.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
+
+
+def outside(module: str) -> bool:
+    """Whether a module is none of the package's."""
+    return not within(module, __name__.partition(".")[0])
+
+
+@contextlib.contextmanager
+def blamed(what: str, module: str) -> Iterator[None]:
+    """Whatever is raised meanwhile is an InputError that says why and where, if the module is none of the package.
+
+    Args:
+      what: of the module is at work, as a config names it.
+      module: where that was declared.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, InputError) or not outside(module):
+            raise
+        raise InputError(f"{what} of the plugin {module}: {_reason(error, module)}") from error
+
+
+def _load(name: str) -> Path:
+    try:
+        module = importlib.import_module(name)
+    except (Exception, SystemExit) as error:  # whatever the module does
+        if isinstance(error, SystemExit) and error.code in STATUSES.values():  # a notice came meanwhile
+            raise
+        _take_back()
+        raise InputError(f"plugins: the module {name!r} cannot be imported: {_reason(error, name)}") from error
+    file = Path(getattr(module, "__file__", None) or "")
+    if not file.is_file():
+        raise InputError(f"plugins: the module {name!r} has no source file, by which results would know its code.")
+    return file
+
+
+def _take_back() -> None:
+    """Takes out what modules have registered that are gone: the import of one that fails removes it."""
+    tables: tuple[dict[str, Any], ...] = (DOMAINS, ESTIMATORS, SCORERS, SOURCES, WEIGHTS)
+    for table in tables:
+        for name, entry in list(table.items()):
+            parts = [entry] if isinstance(entry, type) else [part for part in vars(entry).values() if callable(part)]
+            if any(part.__module__ and part.__module__ not in sys.modules for part in parts):
+                del table[name]
+    for module, name in list(REGISTERED):
+        if module not in sys.modules:
+            del REGISTERED[module, name]
+
+
+def _reason(error: BaseException, module: str) -> str:
+    """What an error says, and the last place of the module where it was met."""
+    if isinstance(error, ModuleNotFoundError) and error.name is not None and within(module, error.name):
+        return f"{error}. Name modules that Python finds from here, such as 'my_folder.my_module'."
+    met = list(traceback.walk_tb(error.__traceback__))
+    own = [(frame, line) for frame, line in met if within(frame.f_globals.get("__name__", ""), module)]
+    if isinstance(error, ValueError | ConnectionError):  # a sentence
+        said = str(error)
+    else:
+        said = f"{type(error).__name__}: {error}".splitlines()[0]
+        own = own or ([] if isinstance(error, SyntaxError) else met)  # that says by itself where
+    places = [f" ({frame.f_code.co_filename}, line {line})" for frame, line in own]
+    return f"{said.rstrip('.')}{''.join(places[-1:])}."

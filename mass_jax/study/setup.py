@@ -8,18 +8,32 @@ from mass_jax.models.config import ModelConfig
 from mass_jax.models.lora import LoraConfig
 from mass_jax.models.pretrained import source
 from mass_jax.models.tokenizer import WordTokenizer
+from mass_jax.study import plugins
 from mass_jax.study.estimator import make_estimator
 from mass_jax.study.schema import Config, Own, Pretrained, Train
-from mass_jax.tasks.base import Domain
+from mass_jax.tasks.base import Domain, Task
 from mass_jax.tasks.domain import OwnWords
 
 
 def make_domain(config: Config) -> Domain:
-    """The task of ``config.task``, and the tokenizer of its vocabulary or of the pretrained model."""
-    if isinstance(config.task, OwnWords):
-        return config.task.make(WordTokenizer(config.task.vocabulary()))
-    assert isinstance(config.model, Pretrained), "which model a task is for has been checked"
-    return config.task.make(source.load_tokenizer(config.model.source))
+    """The task of ``config.task``, and the tokenizer of its vocabulary or of the pretrained model.
+
+    Raises:
+      ValueError: it makes none, or one that lacks something; of a plugin's domain, with the plugin's name.
+    """
+    declared = config.task
+    with plugins.blamed(f"task.name = {declared.name!r}", type(declared).__module__):
+        if isinstance(declared, OwnWords):
+            made = declared.make(WordTokenizer(declared.vocabulary()))
+        else:
+            assert isinstance(config.model, Pretrained), "which model a task is for has been checked"
+            made = declared.make(source.load_tokenizer(config.model.source))
+        if not isinstance(made, Domain):
+            raise ValueError(f"make gives {made!r}, no Domain")
+        members = [name for name in vars(Task) if not name.startswith("_")]
+        if lacking := [name for name in members if not hasattr(made.task, name)]:
+            raise ValueError(f"{type(made.task).__name__} lacks {', '.join(lacking)}, see {Task.__module__}")
+    return made
 
 
 def make_model(config: Config, domain: Domain | None = None) -> ModelConfig:

@@ -16,6 +16,8 @@ from mass_jax.adapt.run import Recipe
 from mass_jax.errors import InputError
 from mass_jax.mass.actor import Actor
 from mass_jax.mass.method import Method
+from mass_jax.mass.rewards import REWARDS
+from mass_jax.mass.scorers.registry import SCORERS
 from mass_jax.mass.state import Trained, TrainState
 from mass_jax.models import sharding
 from mass_jax.models.config import ModelConfig
@@ -25,14 +27,15 @@ from mass_jax.parallel import mesh as meshes
 from mass_jax.runtime.checkpoint import Checkpointer
 from mass_jax.runtime.configs import fingerprint, flatten
 from mass_jax.runtime.workdir import check_workdir, open_workdir
-from mass_jax.study import arms, data, setup
+from mass_jax.study import arms, data, plugins, setup
 from mass_jax.study.arms import Arm
 from mass_jax.study.config import arm_config
 from mass_jax.study.lengths import check_lengths
 from mass_jax.study.meta import load_trained, meta_train
 from mass_jax.study.pretrain import identity, pretrain
 from mass_jax.study.schema import Config, Own, Pretrained
-from mass_jax.tasks.base import Domain
+from mass_jax.study.scorer import try_scorer
+from mass_jax.tasks.base import Domain, KnowsFamily
 from mass_jax.tasks.domain import Splits
 from mass_jax.types import Array, Params
 
@@ -77,10 +80,28 @@ def open_study(config: Config, workdir: Path) -> Iterator[Study]:
         domain = setup.make_domain(config)
         method = setup.make_method(config, domain)
         for name in config.arms:
-            setup.make_method(arm_config(config, name), domain)
+            _check_arm(arm_config(config, name), name, domain)
         mesh = make_mesh(config, method.model)
     with meshes.entered(mesh):
         yield _opened(config, workdir, domain, method, mesh)
+
+
+def _check_arm(config: Config, name: str, domain: Domain) -> None:
+    """Looks at what an arm is trained with, where its domain is at hand.
+
+    Raises:
+      InputError: it cannot be.
+    """
+    method, kind = setup.make_method(config, domain), SCORERS[config.scorer.kind]
+    if plugins.outside(kind.features.__module__):
+        with plugins.blamed(f"scorer.kind = {kind.name!r}", kind.features.__module__):
+            try_scorer(method, len(domain.task.check_names))
+    reward = config.train.reward
+    if REWARDS[reward].privileged and not isinstance(domain.task, KnowsFamily):
+        raise InputError(
+            f"in config.arms.{name}: train.reward = {reward!r} needs a domain that knows which practice is right, and "
+            f"task.name = {config.task.name!r} does not: choose another reward, or another domain."
+        )
 
 
 def _opened(config: Config, workdir: Path, domain: Domain, method: Method, mesh: Mesh | None) -> Study:
@@ -88,8 +109,9 @@ def _opened(config: Config, workdir: Path, domain: Domain, method: Method, mesh:
     with _sentences():
         for name in config.arms:  # their checkpoints say whose they are, should config.json be gone
             Checkpointer(workdir / name / "checkpoints", config=arm_config(config, name).given).check_config()
-        splits = _made_once(partial(data.make_splits, config, domain, method))
-        check_lengths(config, domain, method.lengths, splits)
+        with plugins.blamed(f"task.name = {config.task.name!r}", type(config.task).__module__):
+            splits = _made_once(partial(data.make_splits, config, domain, method))
+            check_lengths(config, domain, method.lengths, splits)
         workdir = open_workdir(workdir, config.given)  # the first to be written, after all that can be refused
         if isinstance(config.model, Pretrained):
             places = None if mesh is None else sharding.shardings(mesh, folder.shapes_of(method.model))

@@ -22,11 +22,16 @@ def register(kind: type[Declared]) -> type[Declared]:
     """Adds a domain under its own name, so that ``config.task.name`` can be it; returns it (a decorator).
 
     Raises:
-      InputError: the name is taken, or the class does not say it.
+      InputError: the name is taken, or the class does not say it, or lacks a method.
     """
+    if not (isinstance(kind, type) and issubclass(kind, DomainConfig)):
+        raise InputError(f"{kind!r} is no domain: give a class that inherits from DomainConfig.")
+    kind.model_rebuild()  # a type that is none is a NameError here, not in every config that is read later
     names = get_args(kind.model_fields["name"].annotation)
-    if len(names) != 1:
+    if len(names) != 1 or not isinstance(names[0], str):
         raise InputError(f'{kind.__qualname__} does not say its name: give it a field such as name: Literal["poems"].')
+    if lacking := sorted(kind.__abstractmethods__):
+        raise InputError(f"the domain {names[0]!r} lacks {', '.join(lacking)}: see {DomainConfig.__module__}.")
     if DOMAINS.setdefault(names[0], kind) is not kind:
         raise InputError(f"there is a domain {names[0]!r} already: give another name.")
     return kind
