@@ -20,13 +20,14 @@ from mass_jax.study.evaluate import base_state
 from mass_jax.study.harness import evaluate, write_task
 from mass_jax.study.load import run_config
 from mass_jax.study.schema import Config
+from mass_jax.study.setup import make_domain
 from mass_jax.study.study import check_base, check_trained, load_arm, named_arm, open_study
 
 
 def main(config: Config, workdir: Path) -> None:
     """Evaluate one arm, and write what the harness says of it."""
     config = run_config(config, workdir)
-    arm = named_arm(config, flags.FLAGS.arm)
+    arm = named_arm(config, workdir, make_domain(config).task, flags.FLAGS.arm)
     if arm.model != "base":
         check_trained(config, workdir, arm.model)
     check_base(config, workdir)

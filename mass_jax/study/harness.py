@@ -79,10 +79,11 @@ class AdaptedLM(LM):
           arm: its name.
 
         Raises:
-          InputError: the arm is unknown, or needs more than a problem's prompt.
+          InputError: the arm is unknown, or needs what is not there.
         """
         super().__init__()
-        row, key = named_arm(study.config, arm), jax.random.key(study.config.seed + 1)
+        row = named_arm(study.config, study.workdir, study.domain.task, arm)
+        key = jax.random.key(study.config.seed + 1)
         self.study = study
         self.learner = make_learner(study, row.model, state, row.recipe, key)
         self.actor = self.learner.actor

@@ -63,12 +63,8 @@ def load(workdir: str | os.PathLike[str], arm: str = "mass", pool: Sequence[Prob
         )
     workdir = Path(workdir).expanduser().absolute()
     config = read_config(workdir)
-    row = named_arm(config, arm)
-    if "pool" in row.recipe.needs and not pool:
-        raise InputError(f"the arm {arm!r} practises on training problems: give them as pool.")
     domain = setup.make_domain(config)
-    if not row.possible(domain.task):
-        raise InputError(f"the arm {arm!r} cannot answer here: problems of {config.task.name} show no solved examples.")
+    row = named_arm(config, workdir, domain.task, arm, bool(pool))
     method = setup.make_method(config, domain)
     mesh = make_mesh(config, method.model)
     with meshes.entered(mesh):

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from mass_jax.adapt.learner import Learner
 from mass_jax.adapt.neighbours import Pool
 from mass_jax.adapt.run import Recipe
-from mass_jax.errors import InputError
+from mass_jax.errors import InputError, said
 from mass_jax.mass.actor import Actor
 from mass_jax.mass.method import Method
 from mass_jax.mass.rewards import REWARDS
@@ -35,7 +35,7 @@ from mass_jax.study.meta import load_trained, meta_train
 from mass_jax.study.pretrain import identity, pretrain
 from mass_jax.study.schema import Config, Own, Pretrained
 from mass_jax.study.scorer import try_scorer
-from mass_jax.tasks.base import Domain, KnowsFamily
+from mass_jax.tasks.base import Domain, KnowsFamily, Task
 from mass_jax.tasks.domain import Splits
 from mass_jax.types import Array, Params
 
@@ -184,20 +184,39 @@ def table(config: Config) -> dict[str, Arm]:
     return rows
 
 
-def named_arm(config: Config, name: str) -> Arm:
-    """The row of the config's table, if it can answer what only a prompt is known of.
+def named_arm(config: Config, workdir: Path, task: Task, name: str, pool: bool = True) -> Arm:
+    """The row of the config's table, if it can answer a problem of which only the prompt is known.
+
+    Args:
+      config: the study's.
+      workdir: where its arms are trained.
+      task: its domain's.
+      name: of the row.
+      pool: whether there are training problems to practise on.
 
     Raises:
-      InputError: if it cannot, or there is none.
+      InputError: if it cannot, or there is none; it offers those that can.
     """
     rows = table(config)
-    able = [each for each, arm in rows.items() if arm.needs_prompt_only]
-    if name not in able:
-        why = (
-            f"the arm {name!r} needs more of a problem than its prompt" if name in rows else f"there is no arm {name!r}"
-        )
-        raise InputError(f"{why}: choose from {', '.join(able)}.")
-    return rows[name]
+
+    def why_not(arm: Arm | None) -> str | None:
+        if arm is None:
+            return f"there is no arm {name!r}:"
+        if not arm.needs_prompt_only:
+            return f"the arm {name!r} needs more of a problem than its prompt:"
+        if not arm.possible(task):
+            return f"the arm {name!r} cannot answer here: problems of {config.task.name} show no solved examples;"
+        if "pool" in arm.recipe.needs and not pool:
+            return f"the arm {name!r} practises on training problems: give them as pool, or"
+        if arm.model not in ("base", *config.arms):
+            return f"the arm {name!r} uses the model {arm.model!r}, which is not in config.arms:"
+        return None
+
+    if (fault := why_not(rows.get(name) if isinstance(name, str) else None)) is None:
+        return rows[name]
+    trained = ["base", *(each for each in config.arms if not list(said(check_trained, config, workdir, each)))]
+    able = [each for each, arm in rows.items() if arm.model in trained and why_not(arm) is None]
+    raise InputError(f"{fault} choose from {', '.join(able)}.")
 
 
 def method_for(study: Study, model: str) -> Method:

@@ -1,13 +1,15 @@
 """lm-evaluation-harness on an adapted model: the same answers and likelihoods as our own evaluation's."""
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from configs import gsm8k_smollm2, smollm2_135m
+from configs import gsm8k_smollm2, smoke, smollm2_135m
 from mass_jax.errors import InputError
 from mass_jax.mass.state import TrainState
 from mass_jax.study.arms import ARMS
@@ -23,6 +25,7 @@ from tests.models.pretrained import byte_model
 pytest.importorskip("lm_eval")
 from lm_eval.api.instance import Instance
 
+from experiments import harness as main
 from mass_jax.study import harness
 from mass_jax.study.harness import AdaptedLM
 
@@ -59,6 +62,20 @@ def evaluated(study: Study, state: TrainState, arm: str):
     states = {"base": base_state(study)._replace(params=state.params, eta=state.eta), "mass_gold": state}
     evaluator = Evaluator(study, states, study.splits.test, study.config.seed + 1)
     return evaluator, evaluator.run(ARMS[arm].model, ARMS[arm].recipe)
+
+
+def test_a_row_that_its_domain_makes_impossible_is_a_sentence(study: Study, state: TrainState):
+    assert AdaptedLM(study, state, "ttt_shown").study is study
+    plain = study._replace(domain=dataclasses.replace(study.domain, task=tiny.DOMAIN.task))
+    with pytest.raises(InputError, match="'ttt_shown' cannot answer here: .* no solved examples; choose from base, "):
+        AdaptedLM(plain, state, "ttt_shown")
+
+
+def test_the_main_refuses_such_a_row_before_anything_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(main, "flags", SimpleNamespace(FLAGS=SimpleNamespace(arm="ttt_shown", tasks=[])))
+    with pytest.raises(InputError, match="'ttt_shown' cannot answer here: .* no solved examples; choose from base, "):
+        main.main(read(smoke.get_config()), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def requests(kind: str, rows: list[tuple]) -> list[Instance]:

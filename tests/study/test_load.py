@@ -11,13 +11,19 @@ from mass_jax import InputError
 from mass_jax.runtime.configs import to_json
 from mass_jax.study.config import read
 from mass_jax.study.load import read_config
+from tests.mass import tiny
+
+ABLE = "base, tt_ss, tt_ss_majority.$"
+"""The rows that answer without a pool where no arm is trained."""
 
 
 @pytest.fixture
 def workdir(tmp_path: Path) -> Path:
     """Of a run that has trained nothing yet."""
     (tmp_path / "run").mkdir()
-    (tmp_path / "run/config.json").write_text(to_json(smoke.get_config()))
+    config = smoke.get_config()
+    del config.arms.first_order
+    (tmp_path / "run/config.json").write_text(to_json(config))
     return tmp_path / "run"
 
 
@@ -26,10 +32,14 @@ def workdir(tmp_path: Path) -> Path:
     [
         ("mass", "The arm 'mass' of .* is not trained: 0 of 3 steps are done"),
         ("base", "There is no base in"),
-        ("oracle_filter", "the arm 'oracle_filter' needs more of a problem than its prompt: choose from base, "),
-        ("mas", "there is no arm 'mas': choose from base, "),
-        ("base_ttt", "the arm 'base_ttt' practises on training problems: give them as pool"),
-        ("ttt_shown", "the arm 'ttt_shown' cannot answer here: problems of arithmetic show no solved examples"),
+        ("oracle_filter", f"the arm 'oracle_filter' needs more of a problem than its prompt: choose from {ABLE}"),
+        ("mas", f"there is no arm 'mas': choose from {ABLE}"),
+        ("base_ttt", f"the arm 'base_ttt' practises on training problems: give them as pool, or choose from {ABLE}"),
+        (
+            "ttt_shown",
+            f"'ttt_shown' cannot answer here: problems of arithmetic show no solved examples; choose from {ABLE}",
+        ),
+        ("first_order", f"'first_order' uses the model 'first_order', which is not in config.arms: choose from {ABLE}"),
     ],
 )
 def test_what_cannot_be_loaded_is_a_sentence(workdir: Path, arm: str, words: str):
@@ -47,6 +57,7 @@ def test_what_cannot_be_loaded_is_a_sentence(workdir: Path, arm: str, words: str
         (("run", "base_ttt", "1 + 1"), "pool has '1', which is no Problem"),
         (("run", "base_ttt", 5), "pool has 5, which is no Problem"),
         (("run", 5), "there is no arm 5: choose from"),
+        (("run", ["mass"]), r"there is no arm \['mass'\]: choose from"),
     ],
 )
 def test_arguments_of_another_kind_are_sentences(workdir: Path, arguments: tuple[Any, ...], words: str):
@@ -63,6 +74,14 @@ def test_a_folder_without_a_run_is_a_sentence(tmp_path: Path, text: str | None):
 
 
 def test_a_config_comes_back_as_it_was(workdir: Path):
-    config = smoke.get_config().lock()
+    config = smoke.get_config()
+    del config.arms.first_order
     assert read_config(workdir) == read(config)
     assert isinstance(read_config(workdir).evaluate.skip, tuple)
+
+
+def test_with_a_pool_the_rows_that_practise_on_one_are_offered(workdir: Path):
+    with pytest.raises(
+        InputError, match="there is no arm 'mas': choose from base, base_ttt, ttt_nn, tt_ss, tt_ss_majo"
+    ):
+        mass_jax.load(workdir, "mas", tiny.make_problems(2))
