@@ -35,80 +35,104 @@ _PATIENCE = flags.DEFINE_integer("patience", 300, "Seconds within which all proc
 
 
 Read = TypeVar("Read")
+EXACT = 2**53
+"""Whole numbers below it are floats, too."""
 
 
 class ConfigError(InputError):
     """The command line does not give a config."""
 
 
-class Default(NamedTuple):
-    """What a field is where a config does not name it.
+class Field(NamedTuple):
+    """A field that a config can have.
 
     Attributes:
-      value: the default.
+      default: what it is where a config does not name it; None also where it has to.
       kind: the type that the field takes, beside None.
       meaning: what the field is for, in a line.
     """
 
-    value: Any
+    default: Any
     kind: type
     meaning: str
 
 
 class _ConfigParser(flags.ArgumentParser):
-    """Loads a config's file, and adds the fields that it leaves out, so that they can be set as all others."""
+    """Loads a config's file, and adds the fields that it leaves out, so that they can be set as all others.
 
-    def __init__(self, files: flags.ArgumentParser, optional: Callable[[ConfigDict], Mapping[str, Default]]) -> None:
-        self._files, self._optional = files, optional
-        self.added: dict[str, Default] = {}
+    A field that the file gives as None or as a whole number takes all that is of its kind.
+    """
+
+    def __init__(self, files: flags.ArgumentParser, known: Callable[[ConfigDict], Mapping[str, Field]]) -> None:
+        self._files, self._known = files, known
+        self.added: dict[str, Field] = {}
+        self._whole: list[str] = []
 
     def parse(self, path: str) -> ConfigDict:
         config = self._files.parse(path)
         if isinstance(config, ConfigDict):
-            self.added = {}
+            self.added, self._whole = {}, []
             with config.unlocked():
-                for name, default in self._optional(config).items():
-                    fields, field = _place(config, name)
-                    if field in fields:
-                        continue
-                    self.added[name] = default
-                    fields[field] = placeholder(default.kind) if default.value is None else default.value
+                for name, (default, kind, _) in (known := self._known(config)).items():
+                    group, field = _place(config, name)
+                    if field not in group:
+                        self.added[name] = known[name]
+                        group[field] = placeholder(kind) if default is None else default
+                    elif kind is float and type(group[field]) is int and abs(group[field]) < EXACT:
+                        self._whole.append(name)
+                        _replace(group, field, float(group[field]))
+                    elif group[field] is None:
+                        _replace(group, field, placeholder(kind))
         return config
 
-    def remove_defaults(self, config: ConfigDict) -> None:
+    def as_written(self, config: ConfigDict) -> None:
         """Takes out what was added and is not set: what is stored and compared is what the user wrote."""
         with config.unlocked():
-            for name, default in self.added.items():
-                fields, field = _place(config, name)
-                if fields[field] == default.value:
-                    del fields[field]
+            for name in self._whole:
+                group, field = _place(config, name)
+                if group[field].is_integer() and abs(group[field]) < EXACT:
+                    _replace(group, field, int(group[field]))
+            for name, added in self.added.items():
+                group, field = _place(config, name)
+                if group[field] == added.default:
+                    del group[field]
 
 
 def _place(config: ConfigDict, name: str) -> tuple[ConfigDict, str]:
-    """What holds the field of a dotted name, and the field's own name."""
-    group, _, field = name.rpartition(".")
-    return config[group] if group else config, field
+    """What holds the field of a dotted name, made where it is not there, and the field's own name."""
+    *groups, field = name.split(".")
+    for group in groups:
+        if group not in config:
+            config[group] = ConfigDict()
+        config = config[group]
+    return config, field
+
+
+def _replace(group: ConfigDict, field: str, value: Any) -> None:
+    """Gives a field a value of another type."""
+    del group[field]
+    group[field] = value
 
 
 def run(
     main: Callable[[Read, Path], None],
     read: Callable[[ConfigDict], Read],
-    optional: Callable[[ConfigDict], Mapping[str, Default]],
+    known: Callable[[ConfigDict], Mapping[str, Field]],
 ) -> NoReturn:
     """Parses the flags, calls ``main(config, workdir)`` and exits, with sentences and statuses as `program.run`.
 
-    The config is locked: a field that neither ``get_config`` nor ``optional`` has can be set neither by a flag nor by
+    The config is locked: a field that neither ``get_config`` nor ``known`` has can be set neither by a flag nor by
     the program. The first process prints the whole of it.
 
     Args:
       main: the program.
       read: checks a config, and makes of it what ``main`` takes.
-      optional: the fields that a config may leave out, ``{"group.field": default}``, or ``{"field": default}`` of one
-        in no group. They can be set as all others. One that keeps its default is no part of what ``read`` gets: equal
-        runs have equal configs, whatever is optional.
+      known: the fields that a config can have, by their dotted names. Those that it leaves out can be set as all
+        others. One that keeps its default is no part of what ``read`` gets: equal runs have equal configs, whatever is
+        optional.
     """
     flag = flags.FLAGS["config"]
-    flag.parser = parser = _ConfigParser(flag.parser, optional)
+    flag.parser = parser = _ConfigParser(flag.parser, known)
 
     def prepared() -> None:
         if not flags.FLAGS["verbosity"].present:
@@ -121,7 +145,7 @@ def run(
                 own = flags.FLAGS.get_key_flags_for_module(sys.argv[0])
                 agree(_CONFIG.value, {flag.name: flag.value for flag in own})
             resolved = summary(_CONFIG.value)
-            parser.remove_defaults(_CONFIG.value)
+            parser.as_written(_CONFIG.value)
             config = read(_CONFIG.value)
             if not _DISTRIBUTED.value or hosts.first():
                 print(f"{_given()}\n{resolved}", file=sys.stderr, flush=True)
@@ -195,6 +219,8 @@ def _load(words: list[str]) -> tuple[str, ConfigDict] | None:
         error = (
             None if isinstance(config, ConfigDict) else "there is no such file, or get_config() returns no ConfigDict"
         )
+    except InputError:
+        raise
     except Exception as raised:  # whatever the file does; of a library's own traceback the last line is the reason
         error = f"{type(raised).__name__}: {str(raised).strip().splitlines()[-1]}"
     if error is not None:

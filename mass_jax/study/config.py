@@ -7,11 +7,9 @@ from ml_collections import ConfigDict
 from pydantic import ValidationError
 
 from mass_jax.errors import InputError, nearest, not_one_of, said
-from mass_jax.runtime.configs import flatten
 from mass_jax.study import arms, contradictions, earlier, plugins
-from mass_jax.study.schema import RUNTIME, SHARED, Config, validate
+from mass_jax.study.schema import RUNTIME, SHARED, Config, fields_of, validate
 from mass_jax.study.sentences import sentences
-from mass_jax.tasks.registry import DOMAINS
 
 
 def read(given: ConfigDict | Mapping[str, Any]) -> Config:
@@ -70,15 +68,14 @@ def faults(values: Mapping[str, Any]) -> Iterator[str]:
     try:
         config = validate(values)
     except ValidationError as error:
-        yield from sentences(error, _name, list(flatten(values)))
+        yield from sentences(error, _name, list(fields_of(values)))
     else:
         yield from contradictions.of_fields(config)
 
 
 def _name(path: tuple[Any, ...]) -> str:
     """The dotted name of a field; the kind of a task or model is no part of it."""
-    kinds = (*DOMAINS, "own", "pretrained")
-    return ".".join(str(part) for i, part in enumerate(path) if not (i == 1 and part in kinds))
+    return ".".join(str(part) for i, part in enumerate(path) if not (i == 1 and path[0] in ("task", "model")))
 
 
 def _merged(config: Config, name: str) -> dict[str, Any]:
@@ -96,7 +93,7 @@ def _merged(config: Config, name: str) -> dict[str, Any]:
         unknown = sorted(set(fields) - set(known)) if isinstance(fields, Mapping) and group in values else []
         if group not in values or unknown:
             field = f"{group}.{unknown[0]}" if unknown else group
-            near = nearest(field, [f"{group}.{each}" for each in known] or list(values))
+            near = nearest(field, [f"{group}.{each}" for each in known] or sorted({*values, "label"} - set(SHARED)))
             raise InputError(
                 f"config.arms.{name} overrides a field that does not exist: {field}."
                 f"{f' Did you mean {near[0]}?' if near else ''}"
@@ -116,9 +113,9 @@ def _of_the_arms(config: Config) -> Iterator[str]:
     if not found:
         practice = {name: _merged(config, name)["train"]["practice"] for name in config.arms}
         yield from said(arms.table, practice, config.plugins)
-    known = (*arms.declared(config.plugins), *config.arms)
+    known = [name for name in dict.fromkeys((*arms.declared(config.plugins), *config.arms)) if name != "base"]
     for row in config.evaluate.skip:
-        if row not in known:
+        if row not in (*known, "base"):
             yield f"evaluate.skip: {row!r} {not_one_of(known, row)}"
     if "base" in config.evaluate.skip:
         yield "evaluate.skip: 'base' is what all others are compared with; leave it in."

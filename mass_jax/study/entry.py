@@ -2,7 +2,9 @@
 
 import inspect
 import re
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, NoReturn, Union, get_args, get_origin
@@ -11,46 +13,49 @@ from ml_collections import ConfigDict
 
 from mass_jax.models.config import ModelConfig
 from mass_jax.runtime import command_line
-from mass_jax.runtime.command_line import Default
-from mass_jax.study import schema
+from mass_jax.runtime.command_line import Field
+from mass_jax.runtime.configs import flatten
+from mass_jax.study import plugins, schema
 from mass_jax.study.config import read
 from mass_jax.tasks.registry import DOMAINS
 
 
 def run(main: Callable[[schema.Config, Path], None]) -> NoReturn:
     """Parses the flags, reads the config, calls ``main(config, workdir)`` and exits; see `command_line.run`."""
-    command_line.run(main, read, optional)
+    command_line.run(main, read, partial(known, words=sys.argv[1:]))
 
 
-def optional(config: ConfigDict) -> dict[str, Default]:
-    """The fields that a config need not name, by their dotted names; of groups that it lacks, none."""
-    found = {}
-    for group, whole in schema.Config.model_fields.items():
-        if not whole.is_required():
-            found[group] = Default(whole.default, _type(whole.annotation), _meaning(schema.Config, group))
-        kind = _kind(group, config[group]) if isinstance(config.get(group), ConfigDict) else None
-        for name, field in getattr(kind, "__pydantic_fields__", {}).items():
-            if not field.is_required():
-                meaning = _meaning(ModelConfig if group == "model" else kind, name)
-                found[f"{group}.{name}"] = Default(field.default, _type(field.annotation), meaning)
-    return found
+def known(config: ConfigDict, words: Sequence[str] = ()) -> dict[str, Field]:
+    """The fields that a config can have, by their dotted names; of groups that it lacks, none.
 
+    Of an arm these are its label, what it overrides, and what the command line overrides for it.
 
-def _kind(group: str, fields: ConfigDict) -> type | None:
-    """The class of a group, among several the one that its fields choose; None where they choose none."""
-    if group == "task":
-        return DOMAINS.get(fields.get("name"))
-    if group == "model":
-        return schema.Pretrained if "source" in fields else schema.Own
-    return next(_classes(schema.Config.model_fields[group].annotation), None)
+    Args:
+      config: as its file has it.
+      words: of the command line.
 
-
-def _classes(annotation: Any) -> Iterator[type]:
-    if hasattr(annotation, "__pydantic_fields__"):
-        yield annotation
-    else:
-        for argument in get_args(annotation):
-            yield from _classes(argument)
+    Raises:
+      InputError: a plugin that declares the config's domain cannot be imported.
+    """
+    values, line = config.to_dict(), " ".join(words)
+    task, arms = values.get("task"), values.get("arms")
+    if isinstance(task, dict) and task.get("name") not in list(DOMAINS):
+        given = re.search(r"(?:^|\s)--?config\.plugins[=\s](\S+)", line)
+        plugins.load(tuple(re.findall(r"[\w.]+", given[1])) if given else plugins.of(values))
+    fields = {}
+    for name, (group, own, info) in schema.fields_of(values).items():
+        meaning = _meaning(ModelConfig if name.startswith("model.") else group, own)
+        fields[name] = Field(None if info.is_required() else info.default, _type(info.annotation), meaning)
+    fields.pop("arms")
+    free = {name: field for name, field in fields.items() if name.partition(".")[0] not in schema.SHARED}
+    named = set(re.findall(r"(?:^|\s)--?(?:no)?config\.([\w.]+)", line))
+    for arm, overrides in arms.items() if isinstance(arms, dict) else ():
+        if isinstance(overrides, dict):
+            fields[f"arms.{arm}.label"] = Field(None, str, "what the tables call it")
+            asked = named | {f"arms.{arm}.{name}" for name in flatten(overrides)}
+            found = {f"arms.{arm}.{name}": field._replace(default=None) for name, field in free.items()}
+            fields |= {name: field for name, field in found.items() if name in asked}
+    return fields
 
 
 def _type(annotation: Any) -> type:

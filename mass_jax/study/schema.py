@@ -6,11 +6,12 @@ What the method's own dataclasses hold (`mass.method`, `mass.state`) is not said
 import copy
 import functools
 import operator
-from collections.abc import Mapping
-from typing import Annotated, Any
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, NamedTuple, get_args
 
 from pydantic import BaseModel, Discriminator, Field, PrivateAttr, Tag, create_model
 from pydantic.dataclasses import dataclass
+from pydantic.fields import FieldInfo
 
 from mass_jax import metagrad
 from mass_jax.fields import (
@@ -37,8 +38,8 @@ from mass_jax.tasks.domain import DomainConfig
 from mass_jax.tasks.registry import DOMAINS
 
 DTYPES = ("float32", "bfloat16", "float16")
-SHARED = ("arms", "evaluate", "gate", "lengths", "mesh", "pretrain", "targets", "task")
-"""Groups that no arm can override: they are of the base, or of the evaluation that all arms share."""
+SHARED = ("arms", "evaluate", "gate", "lengths", "mesh", "plugins", "pretrain", "targets", "task")
+"""What no arm can override: it is of the base, or of the evaluation that all arms share."""
 RUNTIME = ("context", "scan_layers", "scan_decode", "remat", "remat_keeps", "loss_chunk", "dtype")
 """Fields of the model that an arm can override, for they leave its parameters what they are."""
 
@@ -238,3 +239,44 @@ def _with_domains(kinds: tuple[type[DomainConfig], ...]) -> type[Config]:
     """`Config` for a task of one of these kinds."""
     task: Any = Annotated[functools.reduce(operator.or_, kinds), Field(discriminator="name")]
     return create_model("Config", __base__=Config, task=(task, ...))
+
+
+class Known(NamedTuple):
+    """A field that a config can have.
+
+    Attributes:
+      group: the class that declares it.
+      name: its own name.
+      info: its type and its default.
+    """
+
+    group: type
+    name: str
+    info: FieldInfo
+
+
+def fields_of(values: Mapping[str, Any]) -> dict[str, Known]:
+    """The fields that a config can have, by their dotted names; of groups that ``values`` lack, none."""
+    found = {}
+    for group, whole in Config.model_fields.items():
+        kinds, given = list(_classes(whole.annotation)), values.get(group)
+        if not kinds:
+            found[group] = Known(Config, group, whole)
+        elif isinstance(given, Mapping):
+            if group == "task":
+                kinds = [kind for name, kind in DOMAINS.items() if name == given.get("name")]
+            elif group == "model":
+                kinds = [Pretrained if "source" in given else Own]
+            for kind in kinds:
+                for name, info in kind.__pydantic_fields__.items():
+                    found[f"{group}.{name}"] = Known(kind, name, info)
+    return found
+
+
+def _classes(annotation: Any) -> Iterator[Any]:
+    """Those of an annotation that have fields."""
+    if hasattr(annotation, "__pydantic_fields__"):
+        yield annotation
+    else:
+        for argument in get_args(annotation):
+            yield from _classes(argument)

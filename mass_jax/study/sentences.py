@@ -24,6 +24,7 @@ WAYS_OUT: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
         ("dict_type", "dataclass_type", "model_type", "model_attributes_type"), lambda limits: "give a group of fields"
     ),
     "missing": lambda limits: "the field is missing: set it",
+    "union_tag_not_found": lambda limits: f"set its field {limits['discriminator']}",
 }
 """By pydantic's types of errors."""
 

@@ -44,6 +44,13 @@ CASES = {
     ("train", *DEMO, "--config.nonsense=1"): (2, "has no field 'nonsense'"),
     # A field that the file does not name.
     ("train", *DEMO, "--config.inner.problems_at_once=-1"): (2, "inner.problems_at_once = -1: give 0 or more."),
+    # What is wrong is the one field that says so.
+    ("train", *DEMO, "--config.arms.mass.label=Mine", "--config.arms.mass.train.kl_weight=-0.5"): (
+        2,
+        "in config.arms.mass: train.kl_weight = -0.5: give 0 or more.",
+    ),
+    ("train", *DEMO, "--config.targets.minutes=-0.5"): (2, "targets.minutes = -0.5: give more than 0."),
+    ("train", *DEMO, "--config.arms.mass.task.seed=3"): (2, "has no field 'arms.mass.task.seed'"),
     ("train", *DEMO, "--config.plugins=nowhere.at_all"): (2, "plugins: the module 'nowhere.at_all' cannot be imported"),
     ("train", *DEMO, "--config.plugins=3"): (2, "plugins.0 = 3: give a text."),
     ("train", *DEMO, "--config.train.steps=-3"): (2, "train.steps = -3: give 1 or more."),

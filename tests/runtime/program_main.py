@@ -17,13 +17,19 @@ def read(config):
     return config
 
 
-def optional(config):
+def known(config):
+    own = {
+        "name": c.Field(None, str, "of the run"),
+        "outer.minutes": c.Field(None, float, "at most"),
+        "arms.a.outer.steps": c.Field(None, int, "of an arm"),
+    }
     return {
-        "tags": c.Default((), tuple, "of the run"),
-        "outer.steps": c.Default(1, int, "named"),
-        "outer.chunk": c.Default(None, int, "how much at once"),
-        "outer.decay": c.Default(0.5, float, "of the rate"),
+        "tags": c.Field((), tuple, "of the run"),
+        "outer.steps": c.Field(1, int, "named"),
+        "outer.chunk": c.Field(None, int, "how much at once"),
+        "outer.decay": c.Field(0.5, float, "of the rate"),
+        **(own if "arms" in config else {}),
     }
 
 
-c.run(main, read, optional)
+c.run(main, read, known)

@@ -21,6 +21,9 @@ def program(tmp_path_factory):
     directory = tmp_path_factory.mktemp("main")
     (directory / "x.py").write_text(CONFIG)
     (directory / "plain.py").write_text(CONFIG.replace('size="small"', "").replace("size}", "1}"))
+    (directory / "arms.py").write_text(
+        CONFIG.replace('"steps": 3}', '"steps": 3, "minutes": 20}, "name": None, "arms": {"a": {}}')
+    )
     (directory / "notes.md").write_text("# Notes\n\nNo program.\n")
 
     forks = programs.Forks(tmp_path_factory.mktemp("printed"), "mass_jax.runtime.command_line")
@@ -59,6 +62,24 @@ def test_what_a_config_does_not_name_is_stored_where_it_is_set(program):
     assert done.returncode == 2
     assert "outer.chunk: '<absent>' (there), 2 (now)\n  outer.decay: '<absent>' (there), 0.25 (now)" in done.stderr
     assert "tags: '<absent>' (there), ['new'] (now)" in done.stderr
+
+
+def test_a_field_takes_its_kind_whatever_the_file_gives(program):
+    """A whole number for a float, None for a text, nothing at all for a field of an arm; what is stored is as given."""
+    given = {"learning_rate": 1e-3, "steps": 3, "minutes": 20}
+    for words, minutes, name, arm in (
+        ([], 20, None, None),
+        (["--config.outer.minutes=20"], 20, None, None),
+        (["--config.outer.minutes=0.5", "--config.name=mine"], 0.5, "mine", None),
+        (["--config.outer.minutes=30", "--config.arms.a.outer.steps=5"], 30, None, 5),
+    ):
+        done = program("--config=arms.py", *words, f"--workdir=kinds/{minutes}{name}{arm}")
+        assert done.returncode == 0, done.stderr
+        text = (program.directory / f"kinds/{minutes}{name}{arm}/config.json").read_text()
+        stored = json.loads(text)
+        assert stored["outer"] == given | {"minutes": minutes} and stored["name"] == name
+        assert f'"minutes": {minutes},' in text, "a whole number is kept as one"
+        assert stored["arms"]["a"].get("outer", {}) == ({"steps": arm} if arm else {})
 
 
 def test_help_has_the_fields_that_a_config_does_not_name(program):

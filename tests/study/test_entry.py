@@ -1,5 +1,6 @@
-"""The fields that a study's config need not name."""
+"""The fields that a study's config can have, for the command line."""
 
+import functools
 import importlib
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from mass_jax.models.config import ModelConfig
-from mass_jax.runtime.command_line import Default
+from mass_jax.runtime.command_line import Field
 from mass_jax.study import entry
 from mass_jax.study.config import read
 
@@ -22,33 +23,42 @@ def get_config(name: str) -> ConfigDict:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_field_has_its_default_its_type_and_its_meaning(name: str):
     config = get_config(name)
-    optional = entry.optional(config)
-    assert optional["inner.problems_at_once"][:2] == (0, int)
-    assert optional["plugins"][:2] == ((), tuple)
-    assert optional["model.dtype"][:2] == (None, str) and optional["model.remat_keeps"][:2] == ((), tuple)
-    assert ("task.held_out" in optional) == (config.task.name == "mathematics")
-    assert ("model.rope_theta" in optional) == ("model.context" not in optional) == ("source" not in config.model)
-    for field, default in optional.items():
-        group, _, part = field.rpartition(".")
-        fields = config[group] if group else config
-        assert default.meaning or part in fields, f"nothing says what {field} is for"
-        assert default.value is None or isinstance(default.value, default.kind)
-        if part not in fields:
-            fields[part] = default.value
+    known = entry.known(config)
+    assert known["inner.problems_at_once"][:2] == (0, int) and known["targets.minutes"][:2] == (None, float)
+    assert known["plugins"][:2] == ((), tuple)
+    assert known["model.dtype"][:2] == (None, str) and known["model.remat_keeps"][:2] == ((), tuple)
+    assert ("task.held_out" in known) == (config.task.name == "mathematics")
+    assert ("model.rope_theta" in known) == ("model.source" not in known) == ("source" not in config.model)
+    for field, (default, kind, meaning) in known.items():
+        *groups, part = field.split(".")
+        fields = functools.reduce(lambda node, group: node[group], groups, config)
+        assert meaning or part in fields, f"nothing says what {field} is for"
+        assert default is None or isinstance(default, kind)
+        if part not in fields and part != "label":
+            fields[part] = default
     read(config)
 
 
-def test_what_a_config_does_not_choose_has_no_optional_fields():
+def test_what_a_config_does_not_choose_has_no_fields():
     config = get_config("demo")
     config.task.name = "arithmetics"
     del config.model
-    optional = entry.optional(config)
-    assert not [field for field in optional if field.startswith(("task.", "model."))]
-    assert optional["generator.top_p"] == Default(1.0, float, "of their sampling; 1 for all tokens")
-    assert set(entry.optional(ConfigDict())) == {"plugins"}
+    known = entry.known(config)
+    assert not [field for field in known if field.startswith(("task.", "model."))]
+    assert known["generator.top_p"] == Field(1.0, float, "of their sampling; 1 for all tokens")
+    assert set(entry.known(ConfigDict())) == {"plugins", "seed"}
+
+
+def test_the_fields_of_an_arm_are_its_label_what_it_overrides_and_what_is_asked_for():
+    words = ["--config.arms.mass.train.kl_weight=0.5", "--config.arms.mass.task.seed=3", "--config.train.steps=3"]
+    known = entry.known(get_config("demo"), words)
+    mine = {field: one[:2] for field, one in known.items() if field.startswith("arms.mass.")}
+    wanted = {"label": str, "train.mode": str, "train.kl_weight": float}
+    assert mine == {f"arms.mass.{field}": (None, kind) for field, kind in wanted.items()}
 
 
 def test_defaults_of_a_model_are_the_models():
-    optional = entry.optional(get_config("demo"))
-    fields = {field.removeprefix("model."): one.value for field, one in optional.items() if field.startswith("model.")}
+    known = entry.known(get_config("demo"))
+    fields = {field.removeprefix("model."): one.default for field, one in known.items() if field.startswith("model.")}
+    fields = {name: default for name, default in fields.items() if default is not None}
     assert fields == {name: getattr(ModelConfig, name) for name in fields} and fields["norm_eps"] == 1e-6

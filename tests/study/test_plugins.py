@@ -22,6 +22,7 @@ from mass_jax.study import plugins
 from mass_jax.study import study as study_module
 from mass_jax.study.arms import REGISTERED
 from mass_jax.study.config import read
+from mass_jax.study.entry import known
 from mass_jax.study.study import open_study, table
 from mass_jax.tasks.registry import DOMAINS
 
@@ -335,3 +336,15 @@ def test_a_notice_is_no_fault_of_the_module_that_it_meets(plugin: Write):
     status = next(iter(STATUSES.values()))
     with pytest.raises(SystemExit, match=str(status)):
         read(make_config(plugin(f"import sys\nsys.exit({status})")))
+
+
+def test_the_command_line_sets_what_a_domain_of_a_plugin_has(plugin: Write):
+    name = plugin(changed(DOMAIN, "count: Count\n", "count: Count\n    carry: Count = 3\n"))
+    config = make_config(task="sums")
+    assert "task.carry" not in known(config)
+    for words in ([f"--config.plugins={name}"], [f"--config.plugins='{name}'"]):
+        assert known(config, words)["task.carry"][:2] == (3, int)
+    config.plugins = ("plugin_that_is_not_there",)
+    config.task.name = "another"
+    with pytest.raises(InputError, match="No module named 'plugin_that_is_not_there'. Name modules that Python finds"):
+        known(config)

