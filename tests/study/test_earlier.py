@@ -123,6 +123,8 @@ def test_it_is_not_trained_on(workdir: Path, format: int):
 
 def test_it_is_evaluated_anew(workdir: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(evaluate, "enable_compilation_cache", lambda: None)  # it is set for a whole process
+    # What is shown beside the tables takes most of the time, and has no part in this.
+    monkeypatch.setattr("mass_jax.study.evaluate.inspect", lambda *_: ({"headline": "mass"}, {}, []))
     config = (workdir / "config.json").read_bytes()
     assert "evaluate the run again" in report.summary(workdir)
     evaluate.main(read(today()), workdir)
