@@ -67,7 +67,7 @@ def test_an_unknown_name_is_refused(field: str, words: str):
 
 
 def test_what_a_recipe_needs_is_what_its_parts_need():
-    assert Recipe().needs == Recipe("own", "scorer").needs == frozenset()
+    assert Recipe().needs == Recipe("own").needs == frozenset() and Recipe("own", "scorer").needs == {"scorer"}
     assert Recipe("random", "correct").needs == {"pool", "family"}
     # A domain that shows no examples, but knows the families.
     possible = {name for name in ARMS if ARMS[name].possible(tiny.DOMAIN.task)}
