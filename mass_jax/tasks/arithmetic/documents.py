@@ -129,21 +129,29 @@ def draw_document(
 def document_writer(
     rules: Sequence[Rule], kinds: Sequence[str], held_out: Iterable[Problem]
 ) -> Callable[[Problem, np.random.Generator], str]:
-    """`draw_document` for a pipeline: ``write(problem, rng)``.
+    """`draw_document` for a pipeline.
 
     Args:
       rules: the rule of every family.
-      kinds: of `KINDS`, some perhaps more than once; one is drawn uniformly for every document.
+      kinds: see `writer`, with its errors.
       held_out: the problems that no document may pose.
+    """
+    prompts = frozenset(canonical(problem.prompt) for problem in held_out)
+    return writer(lambda p, rng, kind: draw_document(p, rules[p.family], rng, kind, prompts), kinds)
+
+
+def writer(
+    draw: Callable[[Problem, np.random.Generator, str], str], kinds: Sequence[str]
+) -> Callable[[Problem, np.random.Generator], str]:
+    """What writes documents for a pipeline: ``write(problem, rng)``.
+
+    Args:
+      draw: writes one about a problem, of a kind.
+      kinds: of `KINDS`, some perhaps more than once; one is drawn uniformly for every document.
 
     Raises:
       ValueError: if there is no kind, or an unknown one.
     """
     if not kinds or set(kinds) - set(KINDS):
         raise ValueError(f"the document kinds {list(kinds)} must be one or more of {', '.join(KINDS)}.")
-    prompts = frozenset(canonical(problem.prompt) for problem in held_out)
-
-    def write(problem: Problem, rng: np.random.Generator) -> str:
-        return draw_document(problem, rules[problem.family], rng, choice(kinds, rng), prompts)
-
-    return write
+    return lambda problem, rng: draw(problem, rng, choice(kinds, rng))

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from mass_jax.tasks.arithmetic.documents import ANSWER, SOLVE, SYNTHESISE, choice, pose, shuffled
+from mass_jax.tasks.arithmetic.documents import ANSWER, SOLVE, SYNTHESISE, choice, pose, shuffled, writer
 from mass_jax.tasks.arithmetic.rules import MODULUS, PAIRS, QUERIES, Rule
 from mass_jax.tasks.base import Practice, Problem
 
@@ -24,7 +24,6 @@ CANDIDATES = 3
 """Rules that a problem names."""
 GIVEN = (2, 3)
 """Pairs that it shows, hardest first."""
-KINDS = ("solve", "synthesise", "table")
 ASKS = " ? "
 
 
@@ -116,7 +115,7 @@ def draw_document(
     Args:
       candidates: three rules.
       rng: source of randomness.
-      kind: one of `KINDS`.
+      kind: one of `arithmetic.documents.KINDS`.
       held_out: canonical prompts of the problems that no document may pose, neither as its own problem nor as practice.
     """
     rule = choice(candidates, rng)
@@ -137,23 +136,17 @@ def draw_document(
 def document_writer(
     rules: Sequence[Rule], kinds: Sequence[str], held_out: Iterable[Problem]
 ) -> Callable[[Problem, np.random.Generator], str]:
-    """`draw_document` about a problem's candidates, for a pipeline: ``write(problem, rng)``.
+    """`draw_document` about a problem's candidates, for a pipeline.
 
     Args:
       rules: the rule of every family.
-      kinds: of `KINDS`, some perhaps more than once; one is drawn uniformly for every document.
+      kinds: see `arithmetic.documents.writer`, with its errors.
       held_out: the problems that no document may pose.
-
-    Raises:
-      ValueError: if there is no kind, or an unknown one.
     """
-    if not kinds or set(kinds) - set(KINDS):
-        raise ValueError(f"the document kinds {list(kinds)} must be one or more of {', '.join(KINDS)}.")
     prompts = frozenset(canonical(problem.prompt) for problem in held_out)
     by_name = {rule.name: rule for rule in rules}
 
-    def write(problem: Problem, rng: np.random.Generator) -> str:
-        candidates = [by_name[name] for name in names_of(problem.prompt)]
-        return draw_document(candidates, rng, choice(kinds, rng), prompts)
+    def draw(problem: Problem, rng: np.random.Generator, kind: str) -> str:
+        return draw_document([by_name[name] for name in names_of(problem.prompt)], rng, kind, prompts)
 
-    return write
+    return writer(draw, kinds)

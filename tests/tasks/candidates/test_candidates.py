@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from mass_jax.models.tokenizer import WordTokenizer
+from mass_jax.tasks.arithmetic.documents import KINDS
 from mass_jax.tasks.arithmetic.rules import Rule
 from mass_jax.tasks.base import MALFORMED, Practice, Problem
 from mass_jax.tasks.candidates import documents
 from mass_jax.tasks.candidates.builder import CandidatesConfig
-from mass_jax.tasks.candidates.documents import KINDS
 from mass_jax.tasks.candidates.task import CandidatesTask
 from mass_jax.tasks.procedural import HELD_OUT, draw_splits, load
 
