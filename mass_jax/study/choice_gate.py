@@ -23,13 +23,13 @@ from mass_jax.mass.actor import Actor
 from mass_jax.mass.generator import complete, solving
 from mass_jax.mass.packing import mean_log_probs
 from mass_jax.mass.practice import PracticeSets, each_example, fitting, pack_practice
-from mass_jax.parallel import hosts
+from mass_jax.parallel import hosts, partition
 from mass_jax.reporting import stats
 from mass_jax.study.arms import ARMS
 from mass_jax.study.evaluator import Evaluator
 from mass_jax.study.views import share_of, synthesis_quality
 from mass_jax.tasks.base import OffersTopics, Practice, Problem
-from mass_jax.types import Array
+from mass_jax.types import Array, Sequences
 
 COMPARED = ("base", "tt_ss", "oracle_filter", "base_ttt", "oracle_gold_family", "oracle_strict")
 """Rows of the table that are measured."""
@@ -163,10 +163,16 @@ def best_of(actor: Actor, problems: Sequence[Problem], key: Array) -> dict[str, 
 
 def _checked(actor: Actor, sets: PracticeSets) -> np.ndarray:
     """Mean log-probability of the first check's target, float [P, M]; -inf for malformed practice."""
-    valid = np.asarray(sets.arrays.valid_PxM)
-    first = jax.tree.map(lambda leaf: leaf[:, :, 0].reshape(-1, leaf.shape[-1]), sets.arrays.checks)
-    found = mean_log_probs(actor.method.model, actor.params, None, first)
-    return np.where(valid, np.asarray(found).reshape(valid.shape), -np.inf)
+    first_PxMxT = jax.tree.map(lambda leaf: np.asarray(leaf)[:, :, 0], sets.arrays.checks)
+    return np.where(sets.arrays.valid_PxM, hosts.local(_likelihoods(actor, hosts.share(first_PxMxT))), -np.inf)
+
+
+@jax.jit
+def _likelihoods(actor: Actor, sequences_PxMxT: Sequences) -> Array:
+    """Mean log-probability of each target by the un-adapted model, [P, M]."""
+    flat = partition.spread(jax.tree.map(lambda leaf: leaf.reshape(-1, leaf.shape[-1]), sequences_PxMxT))
+    found = mean_log_probs(actor.method.model, actor.params, None, flat)
+    return found.reshape(sequences_PxMxT.tokens.shape[:2])
 
 
 def _winner(texts: Sequence[Sequence[str]], counts_PxM: np.ndarray) -> np.ndarray:
