@@ -3,7 +3,7 @@
 import functools
 import inspect
 from collections.abc import Collection
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Protocol, TypeVar, get_type_hints
 
 from mass_jax import extras
 from mass_jax.errors import InputError, not_one_of
@@ -89,3 +89,32 @@ def check(kind: type, given: object) -> None:
         value = getattr(given, name)
         if not is_of(hint, value):
             raise InputError(f"{kind.__name__}.{name} = {value!r} is not of the type {inspect.formatannotation(hint)}.")
+
+
+class Named(Protocol):
+    """What stands in a table of names."""
+
+    @property
+    def name(self) -> str:
+        """Under which it stands there."""
+
+
+Entry = TypeVar("Entry", bound=Named)
+
+
+def enter(table: dict[str, Entry], kind: type[Entry], given: Entry, what: str) -> Entry:
+    """Adds to a table of names what is of a dataclass, under its own name; returns it.
+
+    Args:
+      table: the names that there are.
+      kind: the dataclass.
+      given: the entry.
+      what: it is, with its article, for the sentence.
+
+    Raises:
+      InputError: the name is taken, or a field has another type than it says.
+    """
+    check(kind, given)
+    if table.setdefault(given.name, given) != given:
+        raise InputError(f"there is {what} {given.name!r} already: give another name.")
+    return given

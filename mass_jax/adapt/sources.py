@@ -15,8 +15,7 @@ import numpy as np
 
 from mass_jax.adapt import neighbours
 from mass_jax.adapt.neighbours import Pool
-from mass_jax.errors import InputError
-from mass_jax.fields import check
+from mass_jax.fields import enter
 from mass_jax.mass.actor import Actor
 from mass_jax.mass.generator import complete, solving, write_practice
 from mass_jax.mass.practice import PracticeSets, fitting, pack_practice
@@ -161,10 +160,7 @@ def register(source: Source) -> Source:
     Raises:
       InputError: the name is taken, or a field has another type than it says.
     """
-    check(Source, source)
-    if SOURCES.setdefault(source.name, source) != source:
-        raise InputError(f"there is a source of practice {source.name!r} already: give another name.")
-    return source
+    return enter(SOURCES, Source, source, "a source of practice")
 
 
 def _gold(request: Request, strict: bool) -> PracticeSets:

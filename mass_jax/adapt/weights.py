@@ -12,8 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mass_jax.adapt.sources import Need
-from mass_jax.errors import InputError
-from mass_jax.fields import check
+from mass_jax.fields import enter
 from mass_jax.mass import attribution
 from mass_jax.mass.actor import Actor
 from mass_jax.mass.practice import PracticeSets, each_example
@@ -100,10 +99,7 @@ def register(weights: Weights) -> Weights:
     Raises:
       InputError: the name is taken, or a field has another type than it says.
     """
-    check(Weights, weights)
-    if WEIGHTS.setdefault(weights.name, weights) != weights:
-        raise InputError(f"there is a way to weigh practice {weights.name!r} already: give another name.")
-    return weights
+    return enter(WEIGHTS, Weights, weights, "a way to weigh practice")
 
 
 def _shuffle_valid(key: Array, weights_PxM: AnyArray, valid_PxM: AnyArray) -> Array:

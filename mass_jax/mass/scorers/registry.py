@@ -1,7 +1,6 @@
 """Scorers by name. A module of your own adds one by `register`, before the config that names it is checked."""
 
-from mass_jax.errors import InputError
-from mass_jax.fields import check
+from mass_jax.fields import enter
 from mass_jax.mass.scorers.base import Scorer
 from mass_jax.mass.scorers.linear import LINEAR
 from mass_jax.mass.scorers.uniform import UNIFORM
@@ -16,7 +15,4 @@ def register(scorer: Scorer) -> Scorer:
     Raises:
       InputError: the name is taken, or a field has another type than it says.
     """
-    check(Scorer, scorer)
-    if SCORERS.setdefault(scorer.name, scorer) != scorer:
-        raise InputError(f"there is a scorer {scorer.name!r} already: give another name.")
-    return scorer
+    return enter(SCORERS, Scorer, scorer, "a scorer")
