@@ -27,13 +27,17 @@ QUICK = --xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_coun
   $(BIN)/python -c 'import jax; jax.devices()' >/dev/null 2>&1 && echo $(OLD_FUSIONS))
 QUICK_COMPILE = XLA_FLAGS="$(QUICK)"
 
+# XLA frees its buffers after every program and asks for them again at the next; glibc would give them back to the
+# system in between, which costs a tenth of all processor time.
+KEEP_MEMORY := MALLOC_TRIM_THRESHOLD_=4294967296 MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TOP_PAD_=67108864
+
 # Test processes share the cores: one thread each, and always on the CPU. The tests of a file stay in one process, which
 # has then compiled what they share.
 TEST_WORKERS ?= 2
 # Tests and the programs that they start compile the same small programs again and again, and import the same modules:
 # both are kept. Whoever does not want Python's files beside the sources finds them in a folder of their own.
 KEEP_BYTECODE = $(if $(PYTHONDONTWRITEBYTECODE),PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX=$(CURDIR)/runs/.pycache)
-TEST_ENV = $(KEEP_BYTECODE) JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 JAX_PLATFORMS=cpu XLA_FLAGS="--xla_cpu_multi_thread_eigen=false $(QUICK)" OMP_NUM_THREADS=1 MPLBACKEND=Agg
+TEST_ENV = $(KEEP_BYTECODE) $(KEEP_MEMORY) JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 JAX_PLATFORMS=cpu XLA_FLAGS="--xla_cpu_multi_thread_eigen=false $(QUICK)" OMP_NUM_THREADS=1 MPLBACKEND=Agg
 PYTEST := -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: help setup demo smoke demo-llm reproduce-llm estimators estimators-gpt2 plan pod-local hyper-cleaning bench-sampling fuzz peers report docs test test-fast test-lower wheel lint format typecheck tensorboard clean distclean
@@ -59,10 +63,10 @@ $(VENV)/.smollm2: | $(BIN)/python
 	@touch $@
 
 demo: $(VENV)/.with-study  ## train and evaluate everything, then write runs/demo/report.html
-	$(BIN)/python -m experiments.demo --config=configs/demo.py --workdir=runs/demo
+	$(KEEP_MEMORY) $(BIN)/python -m experiments.demo --config=configs/demo.py --workdir=runs/demo
 
 smoke: $(VENV)/.with-study  ## the same program at the smallest size, into runs/smoke
-	$(QUICK_COMPILE) $(BIN)/python -m experiments.demo --config=configs/smoke.py --workdir=runs/smoke
+	$(KEEP_MEMORY) $(QUICK_COMPILE) $(BIN)/python -m experiments.demo --config=configs/smoke.py --workdir=runs/smoke
 
 demo-llm: $(VENV)/.with-study $(VENV)/.smollm2  ## a short MASS training of SmolLM2-135M, and 32 test problems; 16 minutes on 2 cores
 	$(BIN)/python -m experiments.demo --config=configs/demo_llm.py --workdir=runs/demo_llm

@@ -75,6 +75,30 @@ class Synthesis(Part):
     """shares of the headline's"""
 
 
+class Generator(Part):
+    """What the headline's generator learned, and what its controls did: shares of their practice on test families.
+
+    By name: `before` and `after`, and what taught another one in as many steps: nothing (`frozen`), attributions that
+    were permuted (`shuffled`), the truth (`privileged`).
+    """
+
+    on_topic: ByName[float] = {}
+    """on the hidden topic, of the well formed"""
+    right: ByName[float] = {}
+    """right and on the topic, of all texts"""
+    d_prime: ByName[float] = {}
+    """of the reward, right practice against other, within sets: in the first steps of the training and in its last"""
+
+
+class Decomposed(Part):
+    """What a model writes and solves."""
+
+    practice: ByName[float] = {}
+    """shares, as in `synthesis`"""
+    accuracy: ByName[float] = {}
+    """`un_adapted`; adapted to its own practice, all examples weighed alike (`uniform`) or by its `scorer`"""
+
+
 class Targets(Part):
     """What a run is held to, from its config. Rows by name; gains are differences of accuracies."""
 
@@ -82,6 +106,8 @@ class Targets(Part):
     """the least gain over Base of each row, as a share"""
     above: list[str] = []
     """rows that the headline has to be better than: its interval over them is above zero"""
+    right: float | None = None
+    """the least gain of the generator's right practice over the base's, as a share"""
     kept: list[str] = []
     """rows that must not be below Base: nothing is forgotten"""
     checks: ByName[float] = {}
@@ -215,6 +241,10 @@ class Results(Part):
     """of the headline: attributions against differences, by optimiser; the scorer; the share of the oracle's gain"""
     synthesis: Synthesis = Synthesis()
     """shares of the practice that are well formed, on family, right, and leaks"""
+    generator: Generator = Generator()
+    """what it learned, beside its controls"""
+    decomposition: ByName[Decomposed] = {}
+    """whose the gain is: the base, and every trained arm that writes practice"""
     gate: ByName[Accuracy | Difference] = {}
     """the headroom on validation families: rows, and `"a-b"` as in `paired`"""
     choice: Choice = Choice()

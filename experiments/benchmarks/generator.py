@@ -1,75 +1,122 @@
 """What a generator learns from each reward, on families that its training does not see.
 
-    python -m experiments.benchmarks.generator --config=configs/candidates.py --workdir=runs/candidates
+    python -m experiments.benchmarks.generator --config=configs/demo.py --workdir=runs/generator --seeds=0,1,2,3,4
 
-Every reward of `mass.rewards` trains the same base with all else equal, once a seed; the base is the frozen generator.
-Rows are measured on validation families, or with ``--split=test`` on test families: what is written, what the model
-solves as it is, and what it solves adapted to its own practice at uniform weights. The same command goes on.
+Every reward of `mass.rewards` trains the same base and scorer with all else equal, once a seed; ``frozen`` trains the
+scorer alone. Rewards that compare sets have four of a problem, and a fourth of the problems: as many texts. Rows are
+measured on validation families, or with ``--split=test`` on test families: what is written, and what the model solves
+as it is, adapted to its own practice at uniform weights, and by its scorer's. The same command goes on.
 """
 
-from collections.abc import Sequence
+import statistics
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from absl import flags
 
 from experiments.benchmarks.kept import keep
-from mass_jax.adapt.run import Recipe
 from mass_jax.mass.rewards import REWARDS
-from mass_jax.mass.state import Trained, for_answers
+from mass_jax.mass.state import for_answers
 from mass_jax.reporting.table import Table, to_markdown
 from mass_jax.runtime import program
 from mass_jax.runtime.compilation import enable_compilation_cache
 from mass_jax.study import entry
 from mass_jax.study.config import read
+from mass_jax.study.decomposition import decomposition
 from mass_jax.study.evaluate import base_state
 from mass_jax.study.evaluator import Evaluator
 from mass_jax.study.schema import Config
 from mass_jax.study.study import Study, open_study, train_arm
-from mass_jax.study.views import share_of, synthesis_quality
-from mass_jax.tasks.base import KnowsFamily
+from mass_jax.study.views import share_of
 
-HEAD = ("Reward", "Seed", "Well formed, %", "On topic, of those, %", "Right, of all, %", "Un-adapted, %", "Adapted, %")
+FROZEN = "frozen"
+SETS = 4
+"""Sets of a problem where a reward compares them."""
+COLUMNS = {
+    "well_formed": "Well formed, %",
+    "on_topic": "On topic, of those, %",
+    "right": "Right, of all, %",
+    "distinct": "Distinct, of the well formed, %",
+    "un_adapted": "Un-adapted, %",
+    "uniform": "Uniform weights, %",
+    "scorer": "Own scorer, %",
+}
 
 
-def row(study: Study, name: str, state: Trained, split: str) -> tuple[str, ...]:
-    """What a model writes and solves, in per cent."""
+def measured(study: Study, name: str, split: str) -> dict[str, float]:
+    """What a model writes and solves, in per cent; it is trained where it has to be."""
+    state = base_state(study) if name == "base" else for_answers(train_arm(study, name))
     problems = getattr(study.splits, split)[: study.config.gate.problems]
-    evaluator = Evaluator(study, {"base": state}, problems, study.config.seed + 2)
-    assert isinstance(study.domain.task, KnowsFamily), "practice can be judged"
-    shares = synthesis_quality(evaluator, "base")
-    solved = [evaluator.correct(evaluator.run("base", recipe)) for recipe in (Recipe(), Recipe("own"))]
-    on_topic = share_of(shares["on_family"], shares["well_formed"])
-    values = [shares["well_formed"], on_topic, shares["correct"]]
-    values += [float(np.mean(verdicts)) for verdicts in solved]
-    reward, _, seed = name.rpartition("_")
-    return (reward or name, seed if reward else "", *(f"{100 * value:.1f}" for value in values))
+    found = decomposition(Evaluator(study, {name: state}, problems, study.config.seed + 2))[name]
+    written = found["practice"]
+    values = {"well_formed": written["well_formed"], "right": written["correct"], "distinct": written["distinct"]}
+    values |= {"on_topic": share_of(written["on_family"], written["well_formed"])} | found["accuracy"]
+    return {column: 100 * values[column] for column in COLUMNS if column in values}
 
 
-def arms(rewards: Sequence[str], seeds: Sequence[int]) -> dict[str, Any]:
+def arms(rewards: Sequence[str], seeds: Sequence[int], problems: int) -> dict[str, Any]:
     """One arm a reward and seed."""
-    pairs = [(name, seed) for seed in seeds for name in rewards]
-    return {f"{name}_{seed}": {"seed": seed, "train": {"reward": name}} for name, seed in pairs}
+    found = {}
+    for seed in seeds:
+        for name in rewards:
+            train: dict[str, Any] = {"reward": name}
+            if name == FROZEN:
+                train = {"generator_rate": 0.0, "attribution_weight": 0.0}
+            elif REWARDS[name].compares_sets:
+                train |= {"sets": SETS, "problems": problems // SETS}
+            found[f"{name}_{seed}"] = {"seed": seed, "train": train}
+    return found
+
+
+def by_seed(rows: Mapping[str, Mapping[str, float]]) -> Table:
+    """One row a model."""
+    lines = []
+    for name, row in rows.items():
+        reward, _, seed = name.rpartition("_")
+        lines.append((reward or name, seed if reward else "", *(_percent([row.get(column)]) for column in COLUMNS)))
+    return Table(("Reward", "Seed", *COLUMNS.values()), "ll" + "r" * len(COLUMNS), lines)
+
+
+def over_seeds(rows: Mapping[str, Mapping[str, float]]) -> Table:
+    """One row a reward: means over seeds, and their standard deviations where there are several."""
+    groups: dict[str, list[Mapping[str, float]]] = {}
+    for name, row in rows.items():
+        groups.setdefault(name.rpartition("_")[0] or name, []).append(row)
+    lines = [
+        (reward, str(len(group)), *(_percent([row.get(column) for row in group]) for column in COLUMNS))
+        for reward, group in groups.items()
+    ]
+    return Table(("Reward", "Seeds", *COLUMNS.values()), "lr" + "r" * len(COLUMNS), lines)
 
 
 def main(config: Config, workdir: Path) -> None:
-    """Train, measure, and keep the table after every row."""
+    """Train, measure, and keep the tables after every row."""
     enable_compilation_cache()
     values = flags.FLAGS
-    trained = arms(values.rewards or sorted(REWARDS), [int(seed) for seed in values.seeds])
+    rewards = values.rewards or [FROZEN, *sorted(REWARDS)]
+    trained = arms(rewards, [int(seed) for seed in values.seeds], config.train.problems)
     config = read(config.given | {"arms": trained})
-    rows: list[tuple[str, ...]] = []
+    rows: dict[str, dict[str, float]] = {}
     with open_study(config, workdir) as study:
         for name in ("base", *trained):
-            state = base_state(study) if name == "base" else for_answers(train_arm(study, name))
-            rows.append(row(study, name, state, values.split))
-            keep(workdir / f"generator_{values.split}.json", generator=Table(HEAD, "llrrrrr", rows))
-            print(to_markdown(Table(HEAD, "llrrrrr", rows[-1:])), flush=True)
+            rows[name] = measured(study, name, values.split)
+            tables = {"by_seed": by_seed(rows), "over_seeds": over_seeds(rows)}
+            keep(workdir / f"generator_{values.split}.json", **tables)
+            print(to_markdown(tables["by_seed"]._replace(rows=tables["by_seed"].rows[-1:])), flush=True)
+    print(to_markdown(over_seeds(rows)))
+
+
+def _percent(values: Sequence[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    if not known:
+        return "–"
+    mean = f"{statistics.mean(known):.1f}"
+    return f"{mean} ± {statistics.stdev(known):.1f}" if len(known) > 1 else mean
 
 
 if __name__ == "__main__":
-    program.define_names("rewards", None, sorted(REWARDS), "Rewards to train by; all where not given.")
+    program.define_names("rewards", None, [FROZEN, *sorted(REWARDS)], "Rewards to train by; all where not given.")
     program.define_numbers("seeds", (0,), "Seeds of the training.", least=0)
     flags.DEFINE_enum("split", "validation", ["validation", "test"], "Whose families are measured.")
     entry.run(main)

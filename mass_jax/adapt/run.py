@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 import jax
 import numpy as np
 
+from mass_jax.adapt import unadapted
 from mass_jax.adapt.sources import SOURCES, Need
 from mass_jax.adapt.weights import WEIGHTS, Unweighed
 from mass_jax.errors import InputError, not_one_of
@@ -20,10 +21,19 @@ from mass_jax.mass.packing import fits
 from mass_jax.mass.practice import PracticeSets, each_example
 from mass_jax.mass.scorer import Scores
 from mass_jax.parallel import hosts
-from mass_jax.tasks.base import KnowsFamily, OffersTopics, Practice, Problem, ShowsExamples, Task
+from mass_jax.tasks.base import (
+    KnowsFamily,
+    OffersTopics,
+    Practice,
+    Problem,
+    ReadsOff,
+    ShowsExamples,
+    StatesAnswer,
+    Task,
+)
 from mass_jax.types import Array, Params, PyTree
 
-USES = ("adapter", "prompt")
+USES = ("adapter", "prompt", "read_off")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +44,10 @@ class Recipe:
       practice: where practice comes from, of `SOURCES`; None: it answers at once.
       weights: how its examples are weighed, of `WEIGHTS`.
       strict: examples that mention what the problem asks for count for nothing.
-      use: ``adapter``: gradient steps on the practice; ``prompt``: the model reads it, solved, before the problem.
+      use: ``adapter``: gradient steps on the practice; ``prompt``: the model reads it, solved, before the problem;
+        ``read_off``: it answers what the heaviest example says, see `unadapted.read_off`.
+      votes: without practice, how one of several sampled solutions is chosen, see `unadapted.voted`; None: it answers
+        greedily.
 
     Raises:
       InputError: a name is none of the registered ones.
@@ -43,13 +56,15 @@ class Recipe:
     practice: str | None = None
     weights: str = "uniform"
     strict: bool = False
-    use: Literal["adapter", "prompt"] = "adapter"
+    use: Literal["adapter", "prompt", "read_off"] = "adapter"
+    votes: Literal["majority", "check"] | None = None
 
     def __post_init__(self) -> None:
         names: list[tuple[str, str | None, Collection[str]]] = [
             ("practice", self.practice, SOURCES),
             ("weights", self.weights, WEIGHTS),
             ("use", self.use, USES),
+            ("votes", self.votes, unadapted.VOTES),
         ]
         for field, value, valid in names:
             if value is not None and value not in valid:
@@ -62,8 +77,14 @@ class Recipe:
 
     def possible(self, task: Task) -> bool:
         """Whether the domain has what it needs."""
-        offered: dict[Need, type] = {"family": KnowsFamily, "topics": OffersTopics, "shown": ShowsExamples}
-        return all(isinstance(task, kind) for need, kind in offered.items() if need in self.needs)
+        asked: list[tuple[bool, type]] = [
+            ("family" in self.needs, KnowsFamily),
+            ("topics" in self.needs, OffersTopics),
+            ("shown" in self.needs, ShowsExamples),
+            (self.use == "read_off", ReadsOff),
+            (self.votes == "majority", StatesAnswer),
+        ]
+        return all(isinstance(task, kind) for needed, kind in asked if needed)
 
 
 class Ready(NamedTuple):
@@ -74,12 +95,14 @@ class Ready(NamedTuple):
       prompt_limit: the most tokens that they may have.
       adapters: one a problem; None without an update.
       scores: weights and gates; None without an update.
+      answers: P answers, where they are chosen already.
     """
 
     prompts: list[str]
     prompt_limit: int
     adapters: PyTree
     scores: Scores | None
+    answers: list[str] | None = None
 
 
 class Outcome(NamedTuple):
@@ -114,8 +137,9 @@ def prepare(
       key: PRNG key, of the fresh adapter and of what weights draw.
     """
     prompts = [actor.task.solve_prompt(problem.prompt) for problem in problems]
+    direct = Ready(prompts, actor.method.lengths.prompt, None, None)
     if practice is None:
-        return Ready(prompts, actor.method.lengths.prompt, None, None)
+        return direct._replace(answers=unadapted.voted(actor, problems, recipe.votes, key)) if recipe.votes else direct
     if recipe.use == "prompt":
         limit = actor.method.model.context - actor.method.lengths.solution
         rows = zip(problems, practice.texts, strict=True)
@@ -126,13 +150,17 @@ def prepare(
         counts_PxM = counts_PxM & ~each_example(actor.task.leaks, problems, practice.texts)
     unweighed = Unweighed(actor, eta, problems, practice, counts_PxM, weights_key)
     scores = WEIGHTS[recipe.weights].weigh(unweighed)
+    if recipe.use == "read_off":
+        return direct._replace(answers=unadapted.read_off(actor, problems, practice, scores))
     fresh = attribution.fresh_adapter(actor, adapter_key)
     adapters = attribution.adapt(actor, fresh, *hosts.share((scores, practice.arrays.examples)))
-    return Ready(prompts, actor.method.lengths.prompt, adapters, scores)
+    return direct._replace(adapters=adapters, scores=scores)
 
 
 def solve(actor: Actor, ready: Ready) -> list[str]:
-    """A greedy answer to every problem by the model that was adapted to it."""
+    """An answer to every problem by the model that was adapted to it: greedy, where none is chosen already."""
+    if ready.answers is not None:
+        return ready.answers
     no_noise = jax.random.key(0)
     spec = solving(actor, samples=1, temperature=0.0)
     found = complete(actor, ready.adapters, ready.prompts, no_noise, spec, prompt_limit=ready.prompt_limit)

@@ -199,6 +199,8 @@ def _majority(actor: Actor, problems: Sequence[Problem], sets: PracticeSets, key
     winners = iter([Counter(row).most_common(1)[0][0] for row in votes.texts])
 
     def with_solution(problem: Problem, example: Practice, solution: str) -> Practice:
+        if not example.well_formed:
+            return MALFORMED
         # Read anew: a majority for garbage is malformed, and may be longer than a practice sequence.
         written = actor.task.written(problem, Practice(example.prompt, solution, True))
         return fitting(actor, problem, actor.task.parse(problem, written))

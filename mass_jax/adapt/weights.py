@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mass_jax.adapt import checked
 from mass_jax.adapt.sources import Need
 from mass_jax.fields import enter
 from mass_jax.mass import attribution
@@ -82,12 +83,22 @@ def correct(given: Unweighed) -> Scores:
     return uniform(given._replace(counts_PxM=given.counts_PxM & right_PxM))
 
 
+def by_check(given: Unweighed) -> Scores:
+    """The example with the best outcome of the task's first check counts alone."""
+    counts_PxM = given.counts_PxM
+    first = jax.tree.map(lambda leaf: np.asarray(leaf)[:, :, 0], given.practice.arrays.checks)
+    outcome_PxM = np.where(counts_PxM, checked.outcomes(given.actor, first), -np.inf)
+    best_PxM = np.arange(counts_PxM.shape[1]) == outcome_PxM.argmax(axis=-1)[:, None]
+    return uniform(given._replace(counts_PxM=counts_PxM & best_PxM))
+
+
 WEIGHTS: dict[str, Weights] = {
     weights.name: weights
     for weights in (
         Weights("scorer", scorer, frozenset({"scorer"})),
         Weights("uniform", uniform),
         Weights("shuffled", shuffled, frozenset({"scorer"})),
+        Weights("check", by_check),
         Weights("correct", correct, frozenset({"family"})),
     )
 }

@@ -24,6 +24,7 @@ SECTIONS: tuple[tuple[str, str, Callable[[Run], str]], ...] = (
     ("targets", "Targets and checks", sections.targets),
     ("controls", "Controls", sections.controls),
     ("learning", "Learning curves", sections.learning),
+    ("generator", "What the generator learned", sections.generator),
     ("synthesis", "Practice problems", sections.synthesis),
     ("attribution", "Attribution and scorer", sections.attribution),
     ("examples", "Test problems, one by one", sections.examples),

@@ -18,6 +18,13 @@ from mass_jax.results import Accuracy, Results, finite
 
 _NOT_CURVES = re.compile(rf"^(step|phase|time|timestamp|seed)$|^{TIME}")
 
+_LEARNED = {
+    Metric.CORRECT: "Right practice, of all texts",
+    Metric.ON_FAMILY: "Practice on the topic, of all texts",
+    Metric.D_PRIME: "d' of the reward, right practice against other",
+}
+"""What of a training tells whether the generator learned, with the titles of its figures."""
+
 
 def methods(run: Run) -> str:
     """The paper's table, as a picture and in numbers."""
@@ -94,6 +101,26 @@ def synthesis(run: Run) -> str:
     if not shares.rows:
         return html.missing(run, "results.json", "results.json holds no shares of synthesised problems.")
     return html.table(shares, compact=True)
+
+
+def generator(run: Run) -> str:
+    """What taught the generator: its curves beside those of its controls, and whose the gain is."""
+    results = run.results
+    if not results.decomposition:
+        return html.missing(run, "results.json", "results.json holds no decomposition: evaluate the run again.")
+    arms = [name for name in results.decomposition if name in run.metrics]
+    columns = {metric: {arm: _series(run, arm, metric) for arm in arms} for metric in _LEARNED}
+    grid = ""
+    for metric, found in columns.items():
+        series = {label(arm, results): points for arm, points in found.items() if points[0]}
+        grid += f"<figure>{plots.curves(series, _LEARNED[metric])}</figure>" if series else ""
+    start, end = (finite(results.generator.d_prime.get(side)) for side in ("start", "end"))
+    note = "All arms have the same base and the same steps; what differs is in the section on what made this run."
+    if start is not None and end is not None:
+        note += f" The d' of the headline's reward goes from {start:.2f} to {end:.2f}."
+    shares = html.table(table.generator_table(results), compact=True) if results.generator.right else ""
+    whose = html.titled("Whose gain it is", table.decomposition_table(results))
+    return f'{html.note(note)}<div class="grid">{grid}</div>{shares}{whose}'
 
 
 def attribution(run: Run) -> str:
@@ -179,6 +206,13 @@ def config(run: Run) -> str:
         return html.missing(run, "results.json", "results.json holds no config.")
     text = escape(json.dumps(run.results.config, indent=2, default=str, ensure_ascii=False))
     return f"<details><summary>Show the configuration</summary><pre>{text}</pre></details>"
+
+
+def _series(run: Run, arm: str, metric: Metric) -> tuple[list[float], list[float]]:
+    """Steps and values; a step that a resumed run wrote twice counts once."""
+    pairs = ((dig(row, "step"), dig(row, metric)) for row in run.metrics[arm])
+    found = {step: value for step, value in pairs if step is not None and value is not None}
+    return sorted(found), [found[step] for step in sorted(found)]
 
 
 def _bars(results: Results, entries: Mapping[str, Accuracy]) -> list[plots.Bar]:

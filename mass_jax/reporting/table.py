@@ -71,6 +71,35 @@ def synthesis_table(results: Results) -> Table:
     return Table(("Practice problems", "Before, %", "After, %"), "lrr", rows)
 
 
+def decomposition_table(results: Results) -> Table:
+    """What the base and every trained model writes, and what it solves un-adapted, at uniform weights, and scored."""
+    columns = {"un_adapted": "Un-adapted, %", "uniform": "Uniform weights, %", "scorer": "Own scorer, %"}
+    written = {
+        "well_formed": "Well formed, %",
+        "on_family": "On topic, %",
+        "correct": "Right, %",
+        "distinct": "Distinct, %",
+    }
+    rows = [
+        (
+            label(name, results),
+            *(percent(finite(found.practice.get(each))) for each in written),
+            *(percent(finite(found.accuracy.get(each))) for each in columns),
+        )
+        for name, found in results.decomposition.items()
+    ]
+    return Table(("Model", *written.values(), *columns.values()), "l" + "r" * len(written | columns), rows)
+
+
+def generator_table(results: Results) -> Table:
+    """What the generator learned, beside its controls, in per cent; d' as it is."""
+    found = results.generator
+    rows = [
+        (name, percent(finite(found.on_topic.get(name))), percent(finite(share))) for name, share in found.right.items()
+    ]
+    return Table(("Generator", "On topic, of the well formed, %", "Right, of all, %"), "lrr", rows)
+
+
 def targets_table(results: Results) -> Table:
     """What the run has to show, and whether it did."""
     rows = [(verdict.claim, verdict.measured, MARKS[verdict.passed]) for verdict in judge(results)]

@@ -41,6 +41,10 @@ def judge(results: Results) -> list[Verdict]:
         claim = f"{label(name, results)} over {label('base', results)}: at least {100 * least:.3g} points"
         verdicts.append(_at_least(claim, _gain(results, name), least, points))
     verdicts += [_above_zero(results, f"{headline}-{other}") for other in targets.above if headline]
+    if targets.right is not None:
+        claim, right = f"Right practice: at least {100 * targets.right:.3g} points more", results.generator.right
+        gain = right["after"] - right["before"] if {"before", "after"} <= right.keys() else None
+        verdicts.append(_at_least(claim, gain, targets.right, points))
     for name, least in targets.checks.items():
         verdicts.append(_at_least(f"{check_label(name)}: at least {least}", _worst(results, name), least))
     for name in targets.kept:

@@ -14,7 +14,7 @@ from mass_jax.tasks.base import Task
 
 TAKEN = ("pretrain", "evaluation", "harness")
 """Folders of a run that are no arm's."""
-BASELINES = ("base", "base_ttt", "ttt_nn", "tt_ss", "solver_grpo")
+BASELINES = ("base", "base_ttt", "ttt_nn", "tt_ss", "self_consistency", "best_of_n", "solver_grpo")
 """Rows that a meta-trained one is compared with."""
 EVERY_OTHER = ("*",)
 WRITES, DIRECT = Recipe("own", "scorer"), Recipe()
@@ -101,6 +101,22 @@ _METHODS = (
         meaning="the same, with practice answers by majority vote",
     ),
     Arm(
+        name="self_consistency",
+        model="base",
+        recipe=Recipe(votes="majority"),
+        label="Self-consistency",
+        meaning="the most frequent of sampled answers, as many tokens as practice takes",
+        against=("base",),
+    ),
+    Arm(
+        name="best_of_n",
+        model="base",
+        recipe=Recipe(votes="check"),
+        label="Best of N",
+        meaning="of as many samples the one that the model's own check likes best",
+        against=("base",),
+    ),
+    Arm(
         name="solver_grpo",
         model="solver_grpo",
         label="Solver GRPO",
@@ -119,7 +135,7 @@ _METHODS = (
         model="mass",
         recipe=WRITES,
         label="MASS",
-        meaning="meta-trained with the verifier's verdicts",
+        meaning="the whole method: practice of its own, weighed by its scorer, both meta-trained",
         against=EVERY_OTHER,
     ),
 )
@@ -151,6 +167,20 @@ _CONTROLS = (
         recipe=Recipe("other_problem", "scorer"),
         label="MASS, other problem",
         meaning="practice written for another test problem",
+    ),
+    Arm(
+        name="mass_read_off",
+        model="mass",
+        recipe=Recipe("own", "scorer", use="read_off"),
+        label="MASS, read off",
+        meaning="the answer that the heaviest practice example says, and no update",
+    ),
+    Arm(
+        name="mass_read_off_right",
+        model="mass",
+        recipe=Recipe("own", "correct", use="read_off"),
+        label="MASS, read off by a perfect scorer",
+        meaning="the answer that a right practice example says, and no update",
     ),
     Arm(
         name="mass_strict",
@@ -190,6 +220,27 @@ _CONTROLS = (
         label="Oracle filter",
         meaning="only those practice pairs that are right",
         against=("base",),
+    ),
+    Arm(
+        name="mass_frozen_generator",
+        model="mass_frozen_generator",
+        recipe=WRITES,
+        label="MASS, frozen generator",
+        meaning="only the scorer is meta-trained",
+    ),
+    Arm(
+        name="mass_shuffled_reward",
+        model="mass_shuffled_reward",
+        recipe=WRITES,
+        label="MASS, shuffled reward",
+        meaning="the generator is rewarded with attributions permuted within each set",
+    ),
+    Arm(
+        name="mass_privileged_reward",
+        model="mass_privileged_reward",
+        recipe=WRITES,
+        label="MASS, privileged reward",
+        meaning="the generator is rewarded for practice that is right and on the topic",
     ),
     Arm(
         name="first_order",

@@ -25,11 +25,12 @@ from mass_jax.runtime.results import merge
 from mass_jax.runtime.workdir import write_atomically
 from mass_jax.study import plugins
 from mass_jax.study.arms import Arm, pairs
+from mass_jax.study.decomposition import decomposition, generator
 from mass_jax.study.evaluator import Evaluator
 from mass_jax.study.schema import Config
 from mass_jax.study.study import Study, overrides, table
 from mass_jax.study.targets import targets
-from mass_jax.study.views import attribution_check, examples, or_none, scorer_view, synthesis_quality
+from mass_jax.study.views import attribution_check, examples, or_none, scorer_view
 from mass_jax.tasks.base import KnowsFamily
 
 
@@ -160,10 +161,12 @@ def inspect(
     """What the report shows beside the tables: further parts of results.json, scorer.json and examples.jsonl."""
     main = headline(rows(evaluator.study, evaluator.states))
     checks: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     view: dict[str, list] = {}
     shown: list[dict] = []
-    progress.doing("practice of the base")
-    quality = {"before": synthesis_quality(evaluator, "base")}
+    progress.doing("what every model writes and solves")
+    parts = decomposition(evaluator)
+    quality = {"before": parts["base"]["practice"]}
     if main is not None:
         if isinstance(evaluator.study.domain.task, KnowsFamily):
             progress.doing("scores and attributions")
@@ -174,10 +177,12 @@ def inspect(
                 "scorer_auc_within_task": or_none(stats.within_task_auc, view["scores"], view["correct"], view["task"]),
                 "oracle_gain_recovered": _recovered(results, main),
             }
-        progress.doing("practice and examples")
-        quality["after"] = synthesis_quality(evaluator, main)
+        progress.doing("examples")
+        quality["after"] = parts[main]["practice"]
+        found["generator"] = generator(parts, main, evaluator.study.workdir)
         shown = examples(evaluator, main)
-    return {"headline": main, "checks": checks, "synthesis": quality}, view, shown
+    found |= {"headline": main, "checks": checks, "synthesis": quality, "decomposition": parts}
+    return found, view, shown
 
 
 def _recovered(results: Mapping[str, Any], main: str) -> float | None:

@@ -8,6 +8,9 @@ ORACLES = {"oracle_gold_family": "oracle_gain", "oracle_strict": "strict_gain"}
 """Rows whose gain over Base shows that there is headroom, and the field of ``config.gate`` that says how much."""
 ABOVE = ("base", "tt_ss", "solver_grpo", "mass_no_update", "mass_shuffled_weights")
 """Rows that the headline has to be better than."""
+FROZEN, RIGHT = "mass_frozen_generator", 0.25
+"""The arm whose generator learns nothing: where it is trained, the headline has to be better than it, and its
+generator's right practice gains this much, as a fraction."""
 KEPT = ("mass_no_update",)
 """Rows that must not be below Base, or something was forgotten."""
 CHECKS = {"oracle_gain_recovered": 0.5, "attribution_fd_correlation": 0.99, "scorer_auc_within_task": 0.7}
@@ -23,9 +26,11 @@ def gains(config: Config) -> dict[str, float]:
 
 def targets(config: Config) -> dict[str, Any]:
     """See `mass_jax.results.Targets`."""
+    controlled = FROZEN in config.arms
     return {
         "gains": {row: least for row, least in gains(config).items() if least > ANY},
-        "above": list(ABOVE),
+        "above": [*ABOVE, FROZEN] if controlled else list(ABOVE),
+        "right": RIGHT if controlled else None,
         "kept": list(KEPT),
         "checks": CHECKS,
         "problems": config.targets.problems,

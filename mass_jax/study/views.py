@@ -1,7 +1,7 @@
 """What the report shows of a trained arm beside its accuracy: scores, attributions, practice, examples."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
@@ -13,7 +13,7 @@ from mass_jax.parallel import hosts
 from mass_jax.reporting import stats
 from mass_jax.study.arms import DIRECT, WRITES
 from mass_jax.study.evaluator import Evaluator
-from mass_jax.tasks.base import KnowsFamily
+from mass_jax.tasks.base import KnowsFamily, Practice
 
 CHECKED_RATES = {"sgd": 0.5, "adam": 0.02}
 """Inner optimisers for which attributions are compared with differences, at rates at which each is used."""
@@ -87,7 +87,10 @@ def examples(evaluator: Evaluator, model: str) -> list[dict]:
 
 
 def synthesis_quality(evaluator: Evaluator, model: str) -> dict[str, float]:
-    """Shares of well-formed, on-family, correct and leaking examples among the practice that a model writes."""
+    """Shares of well-formed, on-family, correct, leaking and distinct examples among the practice of a model.
+
+    Distinct ones are counted among the well-formed of each problem.
+    """
     task, pairs = evaluator.study.domain.task, evaluator.own_practice(model)
     predicates = {"leak": task.leaks}
     if isinstance(task, KnowsFamily):
@@ -96,7 +99,18 @@ def synthesis_quality(evaluator: Evaluator, model: str) -> dict[str, float]:
         name: [each_example(predicate, batch, p.texts) for batch, p in pairs] for name, predicate in predicates.items()
     }
     columns = {"well_formed": [np.asarray(p.arrays.valid_PxM) for _, p in pairs]} | columns
-    return {name: float(np.mean([hosts.whole(batch) for batch in column])) for name, column in columns.items()}
+    shares = {name: float(np.mean([hosts.whole(batch) for batch in column])) for name, column in columns.items()}
+    return shares | {"distinct": _distinct([row for _, p in pairs for row in hosts.whole_list(_kept(p.texts))])}
+
+
+def _kept(texts: Sequence[Sequence[Practice]]) -> list[list[list[str]]]:
+    """What the well-formed examples of each problem say."""
+    return [[[e.prompt, e.solution] for e in row if e.well_formed] for row in texts]
+
+
+def _distinct(rows: Sequence[Sequence[Sequence[str]]]) -> float:
+    """The share of different ones among the examples of a problem, over all; 0 of nothing."""
+    return share_of(sum(len({*map(tuple, row)}) for row in rows), sum(map(len, rows)))
 
 
 def share_of(part: float, whole: float) -> float:

@@ -136,8 +136,21 @@ class OffersTopics(KnowsFamily, Protocol):
     def any_practice(self, problem: Problem, count: int, rng: np.random.Generator) -> tuple[Practice, ...]:
         """Correct practice without a choice: each example is about one of the topics, whichever. None of it leaks."""
 
+
+@runtime_checkable
+class StatesAnswer(Task, Protocol):
+    """What a domain adds whose solutions can vote."""
+
+    def answer_of(self, problem: Problem, text: str) -> str:
+        """The answer that a solution of ``problem`` comes to, in a form in which equal answers are mostly equal."""
+
+
+@runtime_checkable
+class ReadsOff(Task, Protocol):
+    """What a domain adds where practice may say what answers the problem."""
+
     def read_off(self, problem: Problem, practice: Practice) -> str:
-        """A prompt whose completion answers ``problem`` with what the practice says, without learning from it."""
+        """A prompt whose completion answers ``problem`` with what well-formed practice says."""
 
 
 @runtime_checkable

@@ -23,7 +23,7 @@ def test_every_arms_recipe_answers(name: str):
     assert len(outcome.texts) == len(PROBLEMS) == len(outcome.correct_P)
     verdicts = [verdict.correct for verdict in tiny.LENIENT.task.grade(PROBLEMS, outcome.texts)]
     np.testing.assert_array_equal(outcome.correct_P, verdicts)
-    assert (outcome.scores is None) == (practice is None or recipe.use == "prompt")
+    assert (outcome.scores is None) == (practice is None or recipe.use != "adapter")
     assert np.all(outcome.log_likelihood_P < 0)
     if outcome.scores is not None:
         weights = outcome.scores.weights_PxM
@@ -59,7 +59,7 @@ def test_the_log_likelihood_is_of_the_reference():
 
 
 @pytest.mark.parametrize(
-    ("field", "words"), [("practice", "practice = 'x'"), ("weights", "weights = 'x'"), ("use", "use = 'x'")]
+    ("field", "words"), [(name, f"{name} = 'x'") for name in ("practice", "weights", "use", "votes")]
 )
 def test_an_unknown_name_is_refused(field: str, words: str):
     with pytest.raises(InputError, match=f"{words} is not one of"):

@@ -12,7 +12,7 @@ MAINS = [path for path in sorted((ROOT / "experiments").rglob("*.py")) if '"__ma
 HAVE_OWN_PARSER = {"compare_runs", "pod_local"}
 """One takes words without names, the other hands on to another main what it does not know."""
 LLAMA = ["--config=configs/llama31_8b.py", "--workdir=runs/none"]
-DEMO = ["--config=configs/demo.py", "--workdir=runs/none"]
+DEMO = ["--config=configs/arithmetic.py", "--workdir=runs/none"]
 CASES = {
     ("train", "--help"): (0, "--config: Config file", "--workdir:", "--arm: Which of config.arms to train"),
     ("demo", "--help", DEMO[0]): (0, "--config.train.steps=50 ", "outer steps", "--config.arms.mass.train.mode='verif"),

@@ -12,6 +12,7 @@ from mass_jax.reporting import report
 TARGETS = {
     "gains": {"oracle_gold_family": 0.15, "oracle_strict": 0.05},
     "above": ["base", "tt_ss", "solver_grpo", "mass_no_update", "mass_shuffled_weights"],
+    "right": 0.25,
     "kept": ["mass_no_update"],
     "checks": {"oracle_gain_recovered": 0.5, "attribution_fd_correlation": 0.99, "scorer_auc_within_task": 0.7},
     "problems": 300,
@@ -89,6 +90,18 @@ def run_files() -> dict[str, str]:
             "before": {"well_formed": 0.99, "on_family": 0.97, "correct": 0.41},
             "after": {"well_formed": 1.0, "on_family": 0.98, "correct": 0.55},
         },
+        "generator": {
+            "on_topic": {"before": 0.38, "after": 0.66, "frozen": 0.38},
+            "right": {"before": 0.36, "after": 0.63, "frozen": 0.37},
+            "d_prime": {"start": 0.85, "end": 0.49},
+        },
+        "decomposition": {
+            "base": {"practice": {"well_formed": 0.99, "on_family": 0.36}, "accuracy": {"un_adapted": 0.46}},
+            "mass": {
+                "practice": {"well_formed": 0.98, "on_family": 0.63, "distinct": 0.9},
+                "accuracy": {"un_adapted": 0.48, "uniform": 0.52, "scorer": 0.62},
+            },
+        },
         "gate": {
             "base": _accuracy(0.45),
             "oracle_gold_family": _accuracy(0.62),
@@ -114,6 +127,7 @@ def run_files() -> dict[str, str]:
             "outer/dead_groups": 0.2,
             "synthesis/well_formed": 0.97,
             "synthesis/correct": 0.4 + step / 700,
+            "reward/d_prime": 0.8 - step / 300,
             "scorer/auc": 0.5 + step / 500,
             "attribution/std": 1e-3,
             "grad_norm/generator": float(10 ** rng.normal()),

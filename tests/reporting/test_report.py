@@ -1,10 +1,12 @@
 """The page of a run: complete, self-contained, and written whatever is missing."""
 
+import dataclasses
 import errno
 import json
 import re
 import subprocess
 import sys
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -74,7 +76,7 @@ def test_page_contains_every_section(page: str):
         assert _section(page, name).count("<svg") == count
     assert "MASS solves 62.0 % of 400 test problems, Base 46.0 %: +16.0 points" in page
     assert _section(page, "examples").count('class="example"') == 5
-    assert "targets reached 13 of 13" in page
+    assert "targets reached 14 of 14" in page
 
 
 def test_curves_are_grouped_by_meaning(workdir: Path, plain_figures: None):
@@ -94,7 +96,10 @@ def test_text_is_escaped(workdir: Path, plain_figures: None):
 @pytest.mark.parametrize(
     ("name", "sections"),
     [
-        ("results.json", ["methods", "controls", "paired", "targets", "synthesis", "cost", "gate", "made", "config"]),
+        (
+            "results.json",
+            ["methods", "controls", "paired", "targets", "generator", "synthesis", "cost", "gate", "made", "config"],
+        ),
         ("scorer.json", ["attribution"]),
         ("examples.jsonl", ["examples"]),
     ],
@@ -317,12 +322,32 @@ def test_command_line(tmp_path: Path):
 
 def test_verdicts(run_files: dict[str, str]):
     results = json.loads(run_files["results.json"])
-    assert [verdict.passed for verdict in judge(Results(**results))] == [True] * 13
+    assert [verdict.passed for verdict in judge(Results(**results))] == [True] * 14
     targets = results["targets"]
-    assert [verdict.passed for verdict in judge(Results(headline="mass", targets=targets))] == [None] * 13
+    assert [verdict.passed for verdict in judge(Results(headline="mass", targets=targets))] == [None] * 14
     del targets["problems"], targets["minutes"]
-    assert len(judge(Results(**results))) == 11, "a run without a size to reach is held to no size"
+    assert len(judge(Results(**results))) == 12, "a run without a size to reach is held to no size"
     assert judge(Results()) == []
+
+
+def test_what_taught_the_generator_is_shown_beside_its_controls(page: str):
+    section = _section(page, "generator")
+    assert "reward goes from 0.85 to 0.49" in unescape(section)
+    for title in ("Right practice, of all texts", "d' of the reward, right practice against other"):
+        assert title in unescape(section)
+    text = re.sub("<[^>]+>", " ", section)
+    assert re.search(r"frozen\s+38.0\s+37.0", text) and re.search(
+        r"MASS\s+98.0\s+63.0\s+–\s+90.0\s+48.0\s+52.0\s+62.0", text
+    )
+
+
+def test_a_generator_is_held_to_what_it_gained():
+    results = {"targets": {"right": 0.25}, "generator": {"right": {"before": 0.36, "after": 0.61}}}
+    claim, measured, passed = dataclasses.astuple(judge(Results(**results))[0])
+    assert claim == "Right practice: at least 25 points more" and (measured, passed) == ("+25.0", True)
+    results["generator"]["right"]["after"] = 0.6
+    assert [verdict.passed for verdict in judge(Results(**results))] == [False]
+    assert [verdict.passed for verdict in judge(Results(targets={"right": 0.25}))] == [None]
 
 
 def test_targets_are_those_of_the_config():
@@ -330,6 +355,7 @@ def test_targets_are_those_of_the_config():
     config.gate.oracle_gain, config.targets.minutes = 0.1, 7
     found = judge(Results(headline="mass", targets=targets(config), labels={"base": "Base", "oracle_strict": "Strict"}))
     claims = [verdict.claim for verdict in found]
+    assert "Right practice: at least 25 points more" in claims
     assert claims[1:3] == ["oracle gold family over Base: at least 10 points", "Strict over Base: at least 5 points"]
     assert claims[-1] == "Total time: at most 7 minutes"
     config.gate.oracle_gain = -1.0

@@ -131,7 +131,8 @@ def test_it_is_evaluated_anew(workdir: Path, monkeypatch: pytest.MonkeyPatch):
     before, after = (json.loads((folder / "results.json").read_text()) for folder in (RUN, workdir))
     for part in ("methods", "controls"):
         accuracies = [{name: row["accuracy"] for name, row in results[part].items()} for results in (before, after)]
-        assert accuracies[0] == accuracies[1]
+        assert accuracies[0].items() <= accuracies[1].items(), "there are more rows today"
+        assert accuracies[0]
     assert after["labels"]["tt_ss"] == "TT-SS" and after["config"] == before["config"]
     assert (workdir / "config.json").read_bytes() == config
     assert report.summary(workdir).startswith("MASS solves")

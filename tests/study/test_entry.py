@@ -51,7 +51,7 @@ def test_what_a_config_does_not_choose_has_no_fields():
 
 def test_the_fields_of_an_arm_are_its_label_what_it_overrides_and_what_is_asked_for():
     words = ["--config.arms.mass.train.kl_weight=0.5", "--config.arms.mass.task.seed=3", "--config.train.steps=3"]
-    known = entry.known(get_config("demo"), words)
+    known = entry.known(get_config("arithmetic"), words)
     mine = {field: one[:2] for field, one in known.items() if field.startswith("arms.mass.")}
     wanted = {"label": str, "train.mode": str, "train.kl_weight": float}
     assert mine == {f"arms.mass.{field}": (None, kind) for field, kind in wanted.items()}

@@ -16,7 +16,7 @@ SPLITS = Splits(PROBLEMS * 40, PROBLEMS, PROBLEMS, PROBLEMS)
 
 
 def check(field: str, value: int) -> None:
-    config = validate(get_config("demo", task__rules=len(tiny.RULES), **{f"lengths__{field}": value}).to_dict())
+    config = validate(get_config("arithmetic", task__rules=len(tiny.RULES), **{f"lengths__{field}": value}).to_dict())
     own = {name: getattr(config.lengths, name) for name in tiny.LENGTHS.__dataclass_fields__}
     check_lengths(config, tiny.DOMAIN, dataclasses.replace(tiny.LENGTHS, **own), SPLITS)
 

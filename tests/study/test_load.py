@@ -13,7 +13,7 @@ from mass_jax.study.config import read
 from mass_jax.study.load import read_config
 from tests.mass import tiny
 
-ABLE = "base, tt_ss, tt_ss_majority.$"
+ABLE = "base, tt_ss, tt_ss_majority, self_consistency, best_of_n.$"
 """The rows that answer without a pool where no arm is trained."""
 
 

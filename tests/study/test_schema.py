@@ -161,7 +161,7 @@ def fields(values: dict[str, Any], path: str = "") -> Iterator[str]:
 def places() -> Iterator[tuple[str, str]]:
     """Every field of every config, in the first config that has it with this domain."""
     seen = set()
-    for name in ("demo", "smollm2_135m", "gsm8k_smollm2", *NAMES):
+    for name in ("arithmetic", "demo", "smollm2_135m", "gsm8k_smollm2", *NAMES):
         config = get_config(name)
         for field in fields(config.to_dict()):
             kind = config.task.name if field.startswith(("task.", "model.")) else ""
@@ -183,7 +183,7 @@ def test_a_wrong_value_is_a_sentence_and_a_sound_one_is_not(name: str, field: st
 
 @pytest.mark.parametrize("name", sorted(n for n, kind in metagrad.ESTIMATORS.items() if kind.needs_cotangent))
 def test_every_estimator_passes_as_it_is(name: str):
-    read(get_config("demo", metagrad__name=name))
+    read(get_config("arithmetic", metagrad__name=name))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -274,5 +274,5 @@ def test_the_fields_of_a_model_are_a_models():
 )
 def test_fields_that_contradict_each_other_are_a_sentence(changes: dict, words: str):
     with pytest.raises(InputError, match=re.compile(words, re.DOTALL)) as caught:
-        read(get_config("demo", **changes).lock())
+        read(get_config("arithmetic", **changes).lock())
     assert "pydantic" not in str(caught.value)

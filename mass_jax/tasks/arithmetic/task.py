@@ -93,6 +93,14 @@ class ArithmeticTask:
             return Verdict(False, f"expected {QUERIES} pairs after '=', read {answer!r}")
         return Verdict(False, f"{answer} differs from {reference}")
 
+    def answer_of(self, problem: Problem, text: str) -> str:
+        """The pairs after the last ``=``."""
+        return answer_of(text)
+
+    def read_off(self, problem: Problem, practice: Practice) -> str:
+        """The solve prompt up to the practice's step, which names a rule: what follows recites it."""
+        return f"{self.solve_prompt(problem.prompt)} {practice.solution.rpartition(ANSWER)[0]}{ANSWER}"
+
     def checks(self, problem: Problem, practice: Practice) -> tuple[Check, ...]:
         """Does the practice predict the pairs that the problem shows, and does the model stand by what it wrote?
 

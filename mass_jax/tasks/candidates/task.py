@@ -105,10 +105,6 @@ class CandidatesTask(ArithmeticTask):
         rules = [self._by_name[names[int(i)]] for i in rng.integers(len(names), size=count)]
         return self._practice(problem, rules, rng, strict=True)
 
-    def read_off(self, problem: Problem, practice: Practice) -> str:
-        """The problem solved by the rule that the practice names, but for the answer: that rule is recited."""
-        return f"{self.solve_prompt(problem.prompt)} {practice.solution.rpartition(ANSWER)[0]}{ANSWER}"
-
     def _practice(
         self, problem: Problem, rules: Sequence[Rule], rng: np.random.Generator, strict: bool
     ) -> tuple[Practice, ...]:

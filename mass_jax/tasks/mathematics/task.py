@@ -92,6 +92,10 @@ class MathematicsTask:
         ]
         return self.grader.grade_many(pairs)
 
+    def answer_of(self, problem: Problem, text: str) -> str:
+        """The final answer as it is written: that equal ones are written alike is left to the model."""
+        return answers.final_answer(text, self._clean(problem.prompt))
+
     def checks(self, problem: Problem, practice: Practice) -> tuple[Check, ...]:
         """Does the solver stand by the practice's solution and by its answer, and does practice lead to the problem?"""
         solve = self.solve_prompt(practice.prompt)

@@ -77,6 +77,10 @@ class OperatorsTask:
             return Verdict(True, "equal to the reference")
         return Verdict(False, f"{text!r} differs from {problem.solution}")
 
+    def answer_of(self, problem: Problem, text: str) -> str:
+        """The value."""
+        return text.strip()
+
     def checks(self, problem: Problem, practice: Practice) -> tuple[Check, ...]:
         """Do the problem's lines predict the practice's value, and does the practice predict the lines?
 

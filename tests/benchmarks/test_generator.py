@@ -1,0 +1,33 @@
+"""The arms and tables of the benchmark of rewards."""
+
+from configs import demo
+from experiments.benchmarks import generator
+from mass_jax.study.config import arm_config, read
+
+
+def test_all_arms_are_sound_and_write_as_many_texts():
+    config = read(demo.get_config())
+    rewards = [generator.FROZEN, *generator.REWARDS]
+    arms = generator.arms(rewards, [0, 3], config.train.problems)
+    config = read(config.given | {"arms": arms})
+    assert len(arms) == 2 * len(rewards)
+    trained = {name: arm_config(config, name) for name in arms}
+    assert {each.seed for each in trained.values()} == {0, 3}
+    assert {each.train.problems * each.train.sets for each in trained.values()} == {config.train.problems}
+    assert trained["outcome_3"].train.sets > 1 and trained["frozen_0"].train.generator_rate == 0
+
+
+def test_tables_are_by_seed_and_over_seeds():
+    rows = {
+        "base": {"right": 36.0},
+        "set_wise_0": {"right": 50.0, "scorer": 80.0},
+        "set_wise_1": {"right": 54.0, "scorer": 86.0},
+    }
+    columns = [*generator.COLUMNS]
+    right, scorer = 2 + columns.index("right"), 2 + columns.index("scorer")
+    lines = generator.by_seed(rows).rows
+    assert [line[:2] for line in lines] == [("base", ""), ("set_wise", "0"), ("set_wise", "1")]
+    assert [(line[right], line[scorer]) for line in lines] == [("36.0", "–"), ("50.0", "80.0"), ("54.0", "86.0")]
+    lines = generator.over_seeds(rows).rows
+    assert [line[:2] for line in lines] == [("base", "1"), ("set_wise", "2")]
+    assert (lines[1][right], lines[1][scorer]) == ("52.0 ± 2.8", "83.0 ± 4.2")
