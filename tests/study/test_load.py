@@ -7,8 +7,9 @@ import pytest
 
 import mass_jax
 from configs import smoke
-from mass_jax import InputError
+from mass_jax import InputError, Recipe
 from mass_jax.runtime.configs import to_json
+from mass_jax.study.arms import ARMS, Arm
 from mass_jax.study.config import read
 from mass_jax.study.load import read_config
 from tests.mass import tiny
@@ -39,10 +40,12 @@ def workdir(tmp_path: Path) -> Path:
             "ttt_shown",
             f"'ttt_shown' cannot answer here: problems of arithmetic show no solved examples; choose from {ABLE}",
         ),
+        ("topics", f"'topics' cannot answer here: problems of arithmetic leave no topic open; choose from {ABLE}"),
         ("first_order", f"'first_order' uses the model 'first_order', which is not in config.arms: choose from {ABLE}"),
     ],
 )
-def test_what_cannot_be_loaded_is_a_sentence(workdir: Path, arm: str, words: str):
+def test_what_cannot_be_loaded_is_a_sentence(workdir: Path, arm: str, words: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(ARMS, "topics", Arm(name="topics", model="base", recipe=Recipe("any_topic")))
     with pytest.raises(InputError, match=words):
         mass_jax.load(workdir, arm)
     assert [path.name for path in workdir.parent.rglob("*")] == ["run", "config.json"]
