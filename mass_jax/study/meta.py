@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from absl import logging
 from mass_jax import metagrad
 from mass_jax.mass.actor import Actor
 from mass_jax.mass.record import Record
-from mass_jax.mass.state import OuterConfig, Trained, TrainState, for_answers, init_state, shardings
+from mass_jax.mass.state import Trained, TrainState, for_answers, init_state, shardings
 from mass_jax.mass.step import Hooks, Timer, outer_step
 from mass_jax.parallel import hosts, mesh
 from mass_jax.parallel.preemption import Notice, Preempted
@@ -32,7 +32,7 @@ from mass_jax.study.schema import Train
 from mass_jax.study.watch import Watch
 from mass_jax.tasks import pipeline
 from mass_jax.tasks.base import Problem, Task
-from mass_jax.types import Array, Params
+from mass_jax.types import Params
 
 WARM_UP = 2
 """Steps after a start in which every program is met: a restored state may lie elsewhere than an updated one."""
@@ -148,8 +148,7 @@ def _resumed(
     documents: grain.DatasetIterator,
 ) -> Training:
     """The training as its newest checkpoint has it, both streams put in their places; or before its first step."""
-    config, checks = setup.make_outer(train), len(base.task.check_names)
-    start = partial(_start, base.replace(params=None), config, checks, jax.random.key(seed))
+    start = _start(train, seed, base)
     spikes = (train.spike_factor, train.spike_window, train.spike_patience)
     if checkpointer.latest_step() is None:
         state = mesh.placed(start, base.params, shardings=shardings)
@@ -208,13 +207,13 @@ def load_trained(train: Train, seed: int, base: Actor, workdir: Path) -> Trained
     Raises:
       CheckpointError: there is none, or it cannot be read.
     """
-    start = partial(
-        _start, base.replace(params=None), setup.make_outer(train), len(base.task.check_names), jax.random.key(seed)
-    )
     with Checkpointer(workdir / "checkpoints") as checkpointer:
-        template = for_answers(mesh.template(start, base.params, shardings=shardings))
+        template = for_answers(mesh.template(_start(train, seed, base), base.params, shardings=shardings))
         return checkpointer.restore(template, checkpointer.latest_step(), parts=Trained._fields).state
 
 
-def _start(base: Actor, config: OuterConfig, checks: int, key: Array, params: Params) -> TrainState:
-    return init_state(base.replace(params=params), config, checks, key)
+def _start(train: Train, seed: int, base: Actor) -> Callable[[Params], TrainState]:
+    """What makes the state before the first step, of the model's parameters."""
+    bare, config, checks = base.replace(params=None), setup.make_outer(train), len(base.task.check_names)
+    key = jax.random.key(seed)
+    return lambda params: init_state(bare.replace(params=params), config, checks, key)
