@@ -55,7 +55,7 @@ EXTRAS = {
     "test": [
         *STUDY,
         "pytest>=8.4.0",  # the test runner
-        "pytest-xdist>=3.6.1",  # tests in parallel processes
+        "pytest-xdist>=3.8",  # tests in parallel processes
         "ruff>=0.17.6",  # linter and formatter; an older one formats otherwise
         "mypy>=2.4.1",  # type checker; an older one finds less
         *EXAMPLES,

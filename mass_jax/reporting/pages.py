@@ -37,6 +37,8 @@ OF_A_STUDY = {
     "log_likelihood": tables.log_likelihood_table,
     "targets": tables.targets_table,
     "synthesis": tables.synthesis_table,
+    "generator": tables.generator_table,
+    "decomposition": tables.decomposition_table,
 }
 
 

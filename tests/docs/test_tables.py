@@ -39,10 +39,10 @@ def test_data_say_where_they_are_from_and_are_shown(path: Path):
 
 def test_the_first_page_repeats_the_results():
     """The README's summary has the numbers of the whole tables."""
-    whole = load(ROOT / pages.DATA / "demo.json")
+    whole = load(ROOT / pages.DATA / "arithmetic.json")
     accuracy = {row[0]: row[2] for name in ("methods", "controls") for row in whole[name].rows}
     over_base = {row[0]: row[2] for row in whole["paired"].rows}
-    summary = load(ROOT / pages.DATA / "demo_draws.json")["headline"].rows
+    summary = load(ROOT / pages.DATA / "arithmetic_draws.json")["headline"].rows
     assert len(summary) == 7
     for name, cell, *_ in summary:
         [label] = [label for label in accuracy if label == LABELS.get(name, name).strip("*")]

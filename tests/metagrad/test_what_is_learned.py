@@ -75,6 +75,9 @@ KINDS = [
     "weight decay by optax",
 ]  # fmt: skip
 
+DIFFERENCES = {name: (1e-5, 2e-6) for name in KINDS} | {"weight decay by optax": (1e-3, 2e-4)}
+"""Of the differences. The loss hardly depends on the decay, so that smaller steps would measure its rounding."""
+
 
 def directional(value, meta, step_size):
     rng = np.random.default_rng(7)
@@ -93,7 +96,7 @@ def test_it_has_the_gradient_of_finite_differences(name):
         flat(quick_jit(metagrad.make(kind).value_and_grad(problem, outer))(init, meta, batches)[1].meta)
         for kind in ("adjoint", "unroll")
     ]
-    for step_size in (1e-5, 2e-6):
+    for step_size in DIFFERENCES[name]:
         direction, expected = directional(lambda m: outer(plain_run(problem, init, m, batches)), meta, step_size)
         np.testing.assert_allclose(found[0] @ direction, expected, rtol=1e-5, atol=1e-10)
     np.testing.assert_allclose(found[0], found[1], rtol=1e-9, atol=1e-13)

@@ -261,3 +261,12 @@ def test_a_check_never_shows_what_the_problem_asks():
 
 def test_the_family_is_known_and_no_example_is_shown():
     assert isinstance(TASK, KnowsFamily) and not isinstance(TASK, ShowsExamples)
+
+
+def test_solutions_vote_by_their_pairs_and_a_named_rule_is_recited():
+    problem = small_splits()["validation"][0]
+    step, _, pairs = problem.solution.partition(" = ")
+    assert TASK.answer_of(problem, problem.solution) == TASK.answer_of(problem, f"another = {pairs}") == pairs
+    assert (
+        TASK.read_off(problem, Practice("x", problem.solution, True)) == f"{TASK.solve_prompt(problem.prompt)} {step} ="
+    )

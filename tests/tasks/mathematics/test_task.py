@@ -65,6 +65,10 @@ def test_a_base_models_next_example_would_begin_with_a_stop_string(grader):
         assert text.count(base.stops[0]) >= 3
 
 
+def test_solutions_vote_by_their_final_answers(task):
+    assert task.answer_of(PROBLEM, "Two and three: \\boxed{5}") == task.answer_of(PROBLEM, "The answer is 5.") == "5"
+
+
 def test_what_is_written_can_be_read_back(task):
     assert task.parse(PROBLEM, task.written(PROBLEM, PRACTICE)) == PRACTICE
 

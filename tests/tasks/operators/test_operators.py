@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mass_jax.tasks.base import MALFORMED, KnowsFamily, Practice, Problem, ShowsExamples
+from mass_jax.tasks.base import MALFORMED, KnowsFamily, Practice, Problem, ReadsOff, ShowsExamples
 from mass_jax.tasks.operators import builder
 from mass_jax.tasks.operators.builder import PAIRS, OperatorsConfig, draw_problem, facts
 from mass_jax.tasks.operators.rules import INNER, OUTER, SHOWN, Rule, make_rules
@@ -128,6 +128,7 @@ def test_checks_ask_what_they_say():
 
 def test_what_knows_the_family():
     assert isinstance(TASK, KnowsFamily) and isinstance(TASK, ShowsExamples)
+    assert TASK.answer_of(PROBLEM, " 6 \n") == "6" and not isinstance(TASK, ReadsOff), "a value answers no other line"
     right, wrong = TASK.parse(PROBLEM, "5@2=6"), TASK.parse(PROBLEM, "5@2=7")
     assert TASK.is_correct(PROBLEM, right) and not TASK.is_correct(PROBLEM, wrong)
     assert not TASK.is_correct(PROBLEM, MALFORMED) and not TASK.is_on_family(PROBLEM, MALFORMED)
