@@ -1,4 +1,4 @@
-"""The demo's program at its smallest size: every phase and every arm runs, and models are adapted to what they write.
+"""The demo's program on hidden rules, at its smallest size: every phase runs, and models adapt to what they write.
 
     make smoke
 
@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 
 def get_config() -> ConfigDict:
-    """The demo, shrunk."""
+    """Hidden rules, shrunk."""
     config = ConfigDict()
     config.seed = 0  # of everything but the rules
 

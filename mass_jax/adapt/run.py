@@ -69,6 +69,10 @@ class Recipe:
         for field, value, valid in names:
             if value is not None and value not in valid:
                 raise InputError(f"{field} = {value!r} {not_one_of(valid, value)}")
+        if self.practice is not None and self.votes is not None:
+            raise InputError(f"votes = {self.votes!r} are of answers without practice: leave out practice or votes.")
+        if self.practice is None and dataclasses.replace(self, votes=None, practice="own") != Recipe("own"):
+            raise InputError("weights, strict and use say what becomes of practice, and there is none: name a source.")
 
     @property
     def needs(self) -> frozenset[Need]:

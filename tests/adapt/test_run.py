@@ -66,6 +66,14 @@ def test_an_unknown_name_is_refused(field: str, words: str):
         Recipe(**{"practice": "own", field: "x"})
 
 
+def test_a_recipe_that_contradicts_itself_is_refused():
+    with pytest.raises(InputError, match="votes = 'majority' are of answers without practice"):
+        Recipe("own", votes="majority")
+    for field, value in (("weights", "correct"), ("strict", True), ("use", "prompt"), ("use", "read_off")):
+        with pytest.raises(InputError, match="say what becomes of practice, and there is none"):
+            Recipe(**{field: value})
+
+
 def test_what_a_recipe_needs_is_what_its_parts_need():
     assert Recipe().needs == Recipe("own").needs == frozenset() and Recipe("own", "scorer").needs == {"scorer"}
     assert Recipe("random", "correct").needs == {"pool", "family"}
