@@ -19,7 +19,7 @@ from mass_jax.models import sharding
 from mass_jax.models.pretrained import folder, source
 from mass_jax.parallel import mesh as meshes
 from mass_jax.runtime.workdir import CONFIG_FILE, check_workdir
-from mass_jax.study import earlier, setup
+from mass_jax.study import earlier, plugins, setup
 from mass_jax.study.config import from_json
 from mass_jax.study.evaluate import base_state
 from mass_jax.study.pretrain import load_base
@@ -78,7 +78,8 @@ def read_config(workdir: Path) -> Config:
     """The config that a run was made with.
 
     Raises:
-      InputError: there is none, it cannot be read, or another version of the code wrote it, whose fields are not known.
+      InputError: there is none, it cannot be read, a plugin is missing, or another version of the code wrote it, whose
+        fields are not known.
     """
     try:
         found = json.loads((workdir / CONFIG_FILE).read_text(encoding="utf-8"))
@@ -87,6 +88,13 @@ def read_config(workdir: Path) -> Config:
     except (OSError, ValueError) as error:
         raise InputError(
             f"there is no run in '{workdir}': its {CONFIG_FILE} cannot be read ({error}). Give the workdir of a run."
+        ) from None
+    named = found.get("plugins", [])
+    try:
+        plugins.load([name for name in named if isinstance(name, str)] if isinstance(named, list) else [])
+    except InputError as error:
+        raise InputError(
+            f"the run in '{workdir}' has parts of plugins: {error} Install them, or put their folder on PYTHONPATH."
         ) from None
     try:
         return from_json(found)

@@ -1,5 +1,6 @@
 """The door of `mass_jax.load`: what cannot be loaded is a sentence, and nothing is written."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,13 @@ def test_what_cannot_be_loaded_is_a_sentence(workdir: Path, arm: str, words: str
 def test_arguments_of_another_kind_are_sentences(workdir: Path, arguments: tuple[Any, ...], words: str):
     with pytest.raises(InputError, match=words):
         mass_jax.load(*(workdir if each == "run" else each for each in arguments))
+
+
+def test_a_plugin_that_is_missing_is_what_is_said(workdir: Path):
+    found = json.loads((workdir / "config.json").read_text()) | {"plugins": ["my_parts"]}
+    (workdir / "config.json").write_text(json.dumps(found))
+    with pytest.raises(InputError, match=r"has parts of plugins: .*my_parts.* put their folder on PYTHONPATH"):
+        mass_jax.load(workdir)
 
 
 @pytest.mark.parametrize("text", [None, "[]", "{"])
