@@ -1,28 +1,34 @@
-"""The order of the tests: those that take longest begin first, so that no process is left with one at the end."""
+"""Long tests begin first, so that no process is left with one at the end; garbage is looked for seldom."""
 
-import gc
+from pathlib import Path
 
 import pytest
 
+from tests import garbage
+
 LONGEST = (
     "test_smoke.py",
-    "test_processes.py",
-    "test_estimators.py",
-    "test_mesh.py",
-    "test_attribution.py",
-    "test_harness.py",
-    "test_study.py",
-    "test_source.py",
+    "parallel/test_processes.py",
+    "mass/test_attribution.py",
+    "mass/test_mesh.py",
+    "metagrad/test_estimators.py",
+    "study/test_meta.py",
+    "study/test_harness.py",
+    "tasks/mathematics/test_grading.py",
+    "models/pretrained/test_source.py",
+    "benchmarks/test_estimators.py",
+    "test_configs.py",
+    "study/test_study.py",
+    "study/test_earlier.py",
+    "test_extending.py",
 )
+"""Longest first; of those that take less only files that would be among the last."""
+PLACES = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path.name not in LONGEST)
+    items.sort(key=lambda item: PLACES.get(item.path, len(LONGEST)))
 
 
 def pytest_collection_finish() -> None:
-    # Programs are made of very many objects that live on: with Python's own settings every seventh second of the tests
-    # went into looking through them for garbage.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(100_000)
+    garbage.seldom()

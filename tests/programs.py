@@ -11,7 +11,12 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def command(module: str, *words: str) -> list[str]:
     """The command that runs ``tests.<module>``."""
-    return [sys.executable, "-m", f"tests.{module}", *words]
+    return python(f"tests.{module}", *words)
+
+
+def python(module: str, *words: str) -> list[str]:
+    """The command that runs any module."""
+    return [sys.executable, "-m", "tests.run", module, *words]
 
 
 def environment(devices: int = 1, **more: str) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,18 +9,19 @@ import pytest
 from configs import smoke
 from mass_jax import records
 from mass_jax.study.arms import ARMS
+from tests import programs
 
 METHODS, CONTROLS = ({name for name, arm in ARMS.items() if arm.control == control} for control in (False, True))
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of a finished smoke run."""
     workdir = tmp_path_factory.mktemp("runs") / "smoke"
-    command = [sys.executable, "-m", "experiments.demo", "--config=configs/smoke.py", f"--workdir={workdir}"]
-    command += [f"--config.task.data_dir={workdir.parent / 'data'}", "--profile=1"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    words = ["--config=configs/smoke.py", f"--workdir={workdir}", "--profile=1"]
+    words.append(f"--config.task.data_dir={workdir.parent / 'data'}")
+    command = programs.python("experiments.demo", *words)
+    done = subprocess.run(command, cwd=programs.ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     return workdir
 

@@ -7,12 +7,12 @@ from mass_jax.adapt import run
 from mass_jax.adapt.run import Recipe
 from mass_jax.errors import InputError
 from mass_jax.mass.packing import pack
-from mass_jax.models import decoder
 from mass_jax.study.arms import ARMS
 from mass_jax.tasks.base import MALFORMED
 from mass_jax.tasks.candidates.task import CandidatesTask
 from tests.adapt.tiny import ACTOR, PROBLEMS, measure, mixed, once
 from tests.mass import tiny
+from tests.models import tiny as models
 
 
 @pytest.mark.parametrize("name", [name for name, arm in ARMS.items() if arm.possible(tiny.LENIENT.task)])
@@ -54,7 +54,7 @@ def test_the_log_likelihood_is_of_the_reference():
     outcome = measure(Recipe(), None)
     for problem, found in zip(PROBLEMS, outcome.log_likelihood_P, strict=True):
         packed = pack(tiny.DOMAIN.tokenizer, [(f"{problem.prompt} :", problem.solution)], 20, "x")
-        log_probs = decoder.token_log_probs(tiny.MODEL, tiny.make_params(), None, packed.tokens)
+        log_probs = models.token_log_probs(tiny.MODEL, tiny.make_params(), None, packed.tokens)
         assert found == pytest.approx(float(np.mean(log_probs[packed.target[:, 1:]])), abs=1e-5)
 
 

@@ -10,10 +10,10 @@ from mass_jax.adapt.sources import SOURCES, Request, Source
 from mass_jax.errors import InputError
 from mass_jax.mass.generator import Completions
 from mass_jax.mass.practice import each_example, pack_practice
-from mass_jax.models import decoder
 from mass_jax.tasks.base import MALFORMED
 from tests.adapt.tiny import ACTOR, KEY, POOL, PROBLEMS, obtain, once
 from tests.mass import tiny
+from tests.models import tiny as models
 
 
 @pytest.mark.parametrize("source", sorted({*SOURCES} - {"nearest", "shown", "any_topic"}))
@@ -42,7 +42,7 @@ def test_nearest_practice_is_most_like_the_problem():
     np.testing.assert_array_equal(order[:, 0], 6 + np.arange(len(PROBLEMS)))
     assert all(sorted(row) == list(range(len(pool.problems))) for row in order)
     hidden = [
-        np.mean(decoder.forward(tiny.MODEL, tiny.make_params(), None, np.array([ids]))[0][0], axis=0)
+        np.mean(models.hidden_states(tiny.MODEL, tiny.make_params(), None, np.array([ids]))[0], axis=0)
         for problem in (PROBLEMS[0], *pool.problems)
         if (ids := [1, *tiny.DOMAIN.tokenizer.encode(tiny.DOMAIN.task.solve_prompt(problem.prompt))])
     ]

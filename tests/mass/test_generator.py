@@ -15,6 +15,7 @@ from mass_jax.tasks.base import MALFORMED
 from tests.mass import tiny
 
 TOKENIZER = tiny.DOMAIN.tokenizer
+sequence_log_probs = jax.jit(policy.sequence_log_probs, static_argnums=2)
 
 
 def test_pack_marks_the_target_and_its_end():
@@ -47,9 +48,10 @@ def test_join_places_completions_after_each_prompt():
 def test_mean_log_probs_by_hand():
     packed = pack(TOKENIZER, [("1 2 ;", "3 4"), ("1 2 ; 3", ""), ("1", "")], 8, "x", end=False)
     params = tiny.make_params()
-    total, count = target_log_probs(tiny.MODEL, params, None, packed)
+    total, count = jax.jit(target_log_probs, static_argnums=0)(tiny.MODEL, params, None, packed)
     np.testing.assert_array_equal(count, [2, 0, 0])
-    np.testing.assert_allclose(mean_log_probs(tiny.MODEL, params, None, packed), [total[0] / 2, 0, 0], rtol=1e-6)
+    mean = jax.jit(mean_log_probs, static_argnums=0)(tiny.MODEL, params, None, packed)
+    np.testing.assert_allclose(mean, [total[0] / 2, 0, 0], rtol=1e-6)
     assert total[0] < -1
 
 
@@ -60,12 +62,12 @@ def test_written_log_probabilities_are_those_that_an_update_recomputes(top_p: fl
     sets, log_probs = generator.write_practice(actor, problems, jax.random.key(0))
     draw = generator.writing(actor).draw
     assert draw == (0.6, top_p)
-    found, count = policy.sequence_log_probs(actor, sets.arrays.written, draw)
+    found, count = sequence_log_probs(actor, sets.arrays.written, draw)
     np.testing.assert_allclose(found, log_probs, atol=1e-4)
     assert count.min() >= 1 and sets.arrays.valid_PxM.any()
     wrong = [Draw(1.0, top_p), Draw(0.5, top_p)] + [Draw(0.6)] * (top_p < 1)
     for other in wrong:
-        assert np.abs(policy.sequence_log_probs(actor, sets.arrays.written, other)[0] - log_probs).max() > 0.1, other
+        assert np.abs(sequence_log_probs(actor, sets.arrays.written, other)[0] - log_probs).max() > 0.1, other
     again, _ = generator.write_practice(actor, problems, jax.random.key(0))
     different, _ = generator.write_practice(actor, problems, jax.random.key(1))
     assert again.texts == sets.texts != different.texts
@@ -77,7 +79,7 @@ def test_attempted_log_probabilities_are_those_that_an_update_recomputes():
         actor = tiny.make_actor(domain=tiny.LENIENT, params=tiny.float64(tiny.make_params()))
         solutions, log_probs = attribution.attempts(actor, None, problems, jax.random.key(0), 3).result()
         draw = generator.attempting(actor, 3).draw
-        found, _ = policy.sequence_log_probs(actor, solutions.weighed.sequences, draw)
+        found, _ = sequence_log_probs(actor, solutions.weighed.sequences, draw)
     np.testing.assert_allclose(found, log_probs, rtol=1e-12)
 
 

@@ -25,6 +25,7 @@ ACTOR = tiny.make_actor()
 PARAMS = ACTOR.params
 SILENT = dataclasses.replace(tiny.OUTER, solve_weight=0.0, replay_weight=0.0, kl_weight=0.0)
 DOCUMENTS = tiny.replay_documents()
+log_probs_of = jax.jit(lambda actor, sequences: policy.sequence_log_probs(actor, sequences, writing(ACTOR).draw)[0])
 
 
 def test_group_normalize_by_hand():
@@ -59,8 +60,7 @@ def test_shapes_that_would_broadcast_are_refused():
 def written_experience(advantages: np.ndarray, shift: float = 0.0) -> Experience:
     """Practice of as many problems, sampled when each log-probability was ``shift`` higher."""
     written = tiny.make_practice(tiny.make_problems(len(advantages))).arrays.written
-    log_probs, _ = policy.sequence_log_probs(ACTOR, written, writing(ACTOR).draw)
-    return Experience(written, log_probs + shift, jnp.asarray(advantages))
+    return Experience(written, log_probs_of(ACTOR, written) + shift, jnp.asarray(advantages))
 
 
 @partial(jax.jit, static_argnums=0)
@@ -77,8 +77,7 @@ def test_one_update_moves_a_sequence_the_way_of_its_advantage(sign: float):
     state = init_state(ACTOR, SILENT, tiny.CHECKS, jax.random.key(0))
     actor, data = ACTOR.replace(params=state.params), UpdateData(experience, None, None, DOCUMENTS)
     params, _, metrics = update.update_model(actor, SILENT, state.opt_state, PARAMS, data, np.inf)
-    moved = ACTOR.replace(params=params)
-    change = policy.sequence_log_probs(moved, experience.sequences, writing(ACTOR).draw)[0] - experience.log_probs
+    change = log_probs_of(ACTOR.replace(params=params), experience.sequences) - experience.log_probs
     assert metrics["grad_norm/generator"] > 1e-3
     assert sign * change[1, 2] > 1e-3 and sign * change[1, 0] < -1e-3
 
@@ -127,8 +126,7 @@ def test_the_distance_of_the_texts_to_the_base_is_told():
     data, other = UpdateData(experience, None, None, DOCUMENTS), jax.tree.map(lambda leaf: leaf * 1.1, PARAMS)
     gradient = jax.jit(update.model_gradient, static_argnums=1)
     told = [gradient(ACTOR, SILENT, base, data)[1]["kl/generator"] for base in (PARAMS, other)]
-    before, _ = policy.sequence_log_probs(ACTOR.replace(params=other), experience.sequences, writing(ACTOR).draw)
-    expected = np.mean(experience.log_probs - before)
+    expected = np.mean(experience.log_probs - log_probs_of(ACTOR.replace(params=other), experience.sequences))
     np.testing.assert_allclose(told, [0, expected], rtol=1e-4, atol=1e-5)
     assert abs(expected) > 1e-2
 
@@ -169,7 +167,7 @@ def test_kl_is_zero_at_the_base_and_positive_elsewhere():
     for chunk in (1, 5 * len(DOCUMENTS.tokens)):  # of every document a token, or five, at a time
         method = dataclasses.replace(ACTOR.method, model=dataclasses.replace(ACTOR.method.model, loss_chunk=chunk))
         parts = other.replace(method=method)
-        np.testing.assert_allclose(policy.kl_to_base(parts, PARAMS, DOCUMENTS), distance, rtol=1e-5)
+        np.testing.assert_allclose(kl(parts, PARAMS, DOCUMENTS), distance, rtol=1e-5)
     assert gradient_norm(dataclasses.replace(SILENT, kl_weight=1.0)) < 1e-5
 
 
