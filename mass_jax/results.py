@@ -223,10 +223,10 @@ class Results(Part):
     """rows that differ from a method in one thing"""
     paired: ByName[Difference] = {}
     """`"a-b"`: the difference over the same problems"""
-    log_likelihood: ByName[float] = {}
-    """mean log-probability of the reference's tokens"""
+    log_likelihood: ByName[float | None] = {}
+    """mean log-probability of the reference's tokens; null of answers that are chosen among samples, or read off"""
     paired_log_likelihood: ByName[Difference] = {}
-    """its differences, likewise"""
+    """its differences, likewise, where there are any"""
     headline: str | None = None
     """the row that the report is about: `mass`, `mass_gold`, or the first arm of one's own that writes practice"""
     labels: ByName[str] = {}

@@ -34,6 +34,8 @@ def test_results_have_every_method_control_and_check(workdir: Path):
     trained = {name for name, arm in ARMS.items() if arm.model in ("base", *results["config"]["arms"])}
     assert set(results["controls"]) == (CONTROLS - skipped) & trained
     assert set(results["log_likelihood"]) == trained - skipped
+    for name, mean in results["log_likelihood"].items():
+        assert (mean is not None) == ARMS[name].recipe.has_likelihood, name
     for row in (results["methods"] | results["controls"]).values():
         low, high = row["ci95"]
         assert row["n"] == problems

@@ -79,6 +79,11 @@ class Recipe:
         """What it needs beside a problem's prompt."""
         return frozenset() if self.practice is None else SOURCES[self.practice].needs | WEIGHTS[self.weights].needs
 
+    @property
+    def has_likelihood(self) -> bool:
+        """Whether a text has a log-likelihood by it: none where answers are chosen among samples, or read off."""
+        return self.votes is None and self.use != "read_off"
+
     def possible(self, task: Task) -> bool:
         """Whether the domain has what it needs."""
         asked: list[tuple[bool, type]] = [
@@ -116,14 +121,15 @@ class Outcome(NamedTuple):
       texts: the answers.
       correct_P: bool; False where it is not judged.
       judged_P: bool; see `Verdict`.
-      log_likelihood_P: float, mean log-probability of the reference solution's tokens.
+      log_likelihood_P: float, mean log-probability of the reference solution's tokens; None where the
+        recipe gives none, see `Recipe.has_likelihood`.
       scores: weights and gates; None without an update.
     """
 
     texts: list[str]
     correct_P: np.ndarray
     judged_P: np.ndarray
-    log_likelihood_P: np.ndarray
+    log_likelihood_P: np.ndarray | None
     scores: Scores | None
 
 
@@ -175,9 +181,11 @@ def measure(actor: Actor, problems: Sequence[Problem], ready: Ready) -> Outcome:
     """`solve`, graded, and how likely the references are."""
     answers = solve(actor, ready)
     graded = attribution.as_graded(actor.task.grade(problems, answers), samples=1)
-    asked = hosts.share(attribution.references(actor, problems, ready.prompts).weighed)
-    losses = hosts.local(attribution.outer_losses(actor, ready.adapters, asked))
-    return Outcome(answers, graded.correct_PxS[:, 0], graded.judged_PxS[:, 0], -losses, ready.scores)
+    likelihood_P = None
+    if ready.answers is None:
+        asked = hosts.share(attribution.references(actor, problems, ready.prompts).weighed)
+        likelihood_P = -hosts.local(attribution.outer_losses(actor, ready.adapters, asked))
+    return Outcome(answers, graded.correct_PxS[:, 0], graded.judged_PxS[:, 0], likelihood_P, ready.scores)
 
 
 def _with_shown(actor: Actor, problem: Problem, examples: Sequence[Practice], limit: int) -> str:

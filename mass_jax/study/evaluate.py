@@ -70,7 +70,8 @@ def compare(config: Config, measured: Mapping[str, Mapping[str, Any]], families:
       families: of the problems.
     """
     verdicts = {name: np.array(row["correct"]) for name, row in measured.items()}
-    likelihoods = {name: np.array(row["log_likelihood"]) for name, row in measured.items()}
+    found = {name: row["log_likelihood"] for name, row in measured.items()}
+    likelihoods = {name: np.array(column) for name, column in found.items() if column is not None}
     accuracies = {
         name: dict(stats.accuracy(verdict, families)) | {"not_judged": measured[name]["not_judged"]}
         for name, verdict in verdicts.items()
@@ -84,7 +85,7 @@ def compare(config: Config, measured: Mapping[str, Mapping[str, Any]], families:
         "methods": {name: row for name, row in accuracies.items() if not known[name].control},
         "controls": {name: row for name, row in accuracies.items() if known[name].control},
         "paired": differences(verdicts, pairs(known, measured)),
-        "log_likelihood": {name: float(column.mean()) for name, column in likelihoods.items()},
+        "log_likelihood": {name: float(likelihoods[name].mean()) if name in likelihoods else None for name in found},
         "paired_log_likelihood": differences(likelihoods, ((name, "base") for name in likelihoods if name != "base")),
         "cost": {f"evaluate/{name} (s)": row["seconds"] for name, row in measured.items()},
     }
@@ -115,10 +116,11 @@ def _measured(evaluator: Evaluator, arm: Arm) -> dict[str, Any]:
         return found
     start = time.perf_counter()
     outcomes = evaluator.run(arm.model, arm.recipe)
+    likelihoods = [outcome.log_likelihood_P for outcome in outcomes if outcome.log_likelihood_P is not None]
     row = {
         "correct": evaluator.correct(outcomes).tolist(),
         "not_judged": int((~evaluator.unfilled([outcome.judged_P for outcome in outcomes])).sum()),
-        "log_likelihood": evaluator.unfilled([outcome.log_likelihood_P for outcome in outcomes]).tolist(),
+        "log_likelihood": evaluator.unfilled(likelihoods).tolist() if likelihoods else None,
         "answers": [text for outcome in outcomes for text in outcome.texts][: len(evaluator.problems)],
         "seconds": time.perf_counter() - start,
     }

@@ -84,7 +84,7 @@ class AdaptedLM(LM):
         super().__init__()
         row = named_arm(study.config, study.workdir, study.domain.task, arm)
         key = jax.random.key(study.config.seed + 1)
-        self.study = study
+        self.study, self.arm = study, arm
         self.learner = make_learner(study, row.model, state, row.recipe, key)
         self.actor = self.learner.actor
 
@@ -124,7 +124,16 @@ class AdaptedLM(LM):
         ]
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
-        """Of every continuation after its context: the log-probability, and whether it is the greedy one."""
+        """Of every continuation after its context: the log-probability, and whether it is the greedy one.
+
+        Raises:
+          InputError: the arm's answers have none, or a continuation leaves no room for a problem.
+        """
+        if not self.learner.recipe.has_likelihood:
+            raise InputError(
+                f"the task asks how likely texts are, but the arm {self.arm!r} chooses its answers among samples or "
+                "reads them off: choose another arm, such as base, or a task that is answered in text."
+            )
         pairs = [(_readable(request.args[0]), _readable(request.args[1])) for request in requests]
         asked: dict[str, list[str]] = {}
         for context, continuation in dict.fromkeys(pairs):

@@ -24,7 +24,10 @@ def test_every_arms_recipe_answers(name: str):
     verdicts = [verdict.correct for verdict in tiny.LENIENT.task.grade(PROBLEMS, outcome.texts)]
     np.testing.assert_array_equal(outcome.correct_P, verdicts)
     assert (outcome.scores is None) == (practice is None or recipe.use != "adapter")
-    assert np.all(outcome.log_likelihood_P < 0)
+    if recipe.has_likelihood:
+        assert np.all(outcome.log_likelihood_P < 0)
+    else:
+        assert outcome.log_likelihood_P is None, "the un-adapted model's is none of what is chosen or read off"
     if outcome.scores is not None:
         weights = outcome.scores.weights_PxM
         assert np.all(weights[~practice.arrays.valid_PxM] == 0) and np.all(np.isfinite(weights))
@@ -72,6 +75,11 @@ def test_a_recipe_that_contradicts_itself_is_refused():
     for field, value in (("weights", "correct"), ("strict", True), ("use", "prompt"), ("use", "read_off")):
         with pytest.raises(InputError, match="say what becomes of practice, and there is none"):
             Recipe(**{field: value})
+
+
+def test_what_is_chosen_or_read_off_has_no_likelihood():
+    without = {name for name, arm in ARMS.items() if not arm.recipe.has_likelihood}
+    assert without == {"self_consistency", "best_of_n", "mass_read_off", "mass_read_off_right"}
 
 
 def test_what_a_recipe_needs_is_what_its_parts_need():

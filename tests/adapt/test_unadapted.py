@@ -11,7 +11,7 @@ from mass_jax.mass.packing import fits, pack
 from mass_jax.mass.scorer import Scores
 from mass_jax.models import decoder
 from mass_jax.tasks.base import Practice
-from tests.adapt.tiny import ACTOR, KEY, PROBLEMS, measure, mixed
+from tests.adapt.tiny import ACTOR, KEY, PROBLEMS, mixed
 from tests.mass import tiny
 
 LIMIT, TOKENIZER = tiny.LENGTHS.check, tiny.DOMAIN.tokenizer
@@ -72,8 +72,6 @@ def test_reading_off_leaves_the_weights_alone():
     recipe = Recipe("own", "correct", use="read_off")
     ready = run.prepare(ACTOR, {}, PROBLEMS, recipe, mixed(), KEY)
     assert ready.adapters is None and ready.scores is None
-    read, none = measure(recipe, mixed()), measure(Recipe(), None)
-    np.testing.assert_allclose(read.log_likelihood_P, none.log_likelihood_P, atol=1e-6)
 
 
 @pytest.mark.parametrize("recipe", [Recipe("own", use="read_off"), Recipe(votes="majority")])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from configs import demo
+from mass_jax.results import check
 from mass_jax.study.config import read
 from mass_jax.study.evaluate import compare
 
@@ -19,6 +20,13 @@ ROWS = {"base": measured([True, False, False, False], 2), "mass": measured([True
 def test_what_is_not_judged_is_counted_in_every_row():
     methods = compare(CONFIG, ROWS, np.arange(4))["methods"]
     assert {name: row["not_judged"] for name, row in methods.items()} == {"base": 2, "mass": 0}
+
+
+def test_a_row_without_a_likelihood_has_none_and_no_difference():
+    found = compare(CONFIG, ROWS | {"best_of_n": ROWS["base"] | {"log_likelihood": None}}, np.arange(4))
+    assert found["log_likelihood"] == {"base": -1.0, "mass": -1.0, "best_of_n": None}
+    assert set(found["paired_log_likelihood"]) == {"mass-base"} and "best_of_n-base" in found["paired"]
+    check(found)
 
 
 @pytest.mark.parametrize(("families", "intervals"), [([-1] * 4, True), ([5] * 4, False)], ids=["unknown", "one"])

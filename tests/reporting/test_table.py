@@ -63,12 +63,16 @@ def test_command_line(workdir: Path):
 
 def test_log_likelihoods_have_their_difference_to_base():
     results = {
-        "labels": {"base": "Base", "tt_ss": "TT-SS"},
-        "log_likelihood": {"base": -1.5, "tt_ss": -1.25},
+        "labels": {"base": "Base", "tt_ss": "TT-SS", "best_of_n": "Best of N"},
+        "log_likelihood": {"base": -1.5, "tt_ss": -1.25, "best_of_n": None},
         "paired_log_likelihood": {"tt_ss-base": {"diff": 0.25, "ci95": [-0.1, 0.6]}},
     }
     rows = table.log_likelihood_table(Results(**results)).rows
-    assert rows == [("Base", "−1.500", "–", "–"), ("TT-SS", "−1.250", "+0.250", "−0.100 to +0.600")]
+    assert rows == [
+        ("Base", "−1.500", "–", "–"),
+        ("TT-SS", "−1.250", "+0.250", "−0.100 to +0.600"),
+        ("Best of N", "–", "–", "–"),
+    ]
 
 
 def test_an_arm_of_ones_own_has_its_label_everywhere(run_files: dict[str, str]):

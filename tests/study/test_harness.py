@@ -199,6 +199,9 @@ def test_what_cannot_be_done_is_a_sentence(study: Study, state: TrainState):
             model.generate_until(requests("generate_until", [(prompt, {"max_gen_toks": tokens})]))
     with pytest.raises(InputError, match="of 129 tokens leaves no room"):
         model.loglikelihood(requests("loglikelihood", [(prompt, "1" * 129)]))
+    chosen = AdaptedLM(study, state, "self_consistency")
+    with pytest.raises(InputError, match="the arm 'self_consistency' chooses its answers .*: choose another arm"):
+        chosen.loglikelihood(requests("loglikelihood", [(prompt, "1")]))
     with pytest.raises(InputError, match="begins every answer \\('The'\\)"):
         model.apply_chat_template([{"role": "assistant", "content": "The"}], add_generation_prompt=False)
 
