@@ -68,10 +68,10 @@ demo: $(VENV)/.with-study  ## train and evaluate everything, then write runs/dem
 smoke: $(VENV)/.with-study  ## the same program at the smallest size, into runs/smoke
 	$(KEEP_MEMORY) $(QUICK_COMPILE) $(BIN)/python -m experiments.demo --config=configs/smoke.py --workdir=runs/smoke
 
-demo-llm: $(VENV)/.with-study $(VENV)/.smollm2  ## a short MASS training of SmolLM2-135M, and 32 test problems; 16 minutes on 2 cores
+demo-llm: $(VENV)/.with-study $(VENV)/.smollm2  ## a short MASS training of SmolLM2-135M, and 32 test problems, into runs/demo_llm
 	$(BIN)/python -m experiments.demo --config=configs/demo_llm.py --workdir=runs/demo_llm
 
-reproduce-llm: $(VENV)/.with-study $(VENV)/.smollm2  ## all methods and controls on SmolLM2-135M, into runs/smollm2_135m (2 hours; resumes)
+reproduce-llm: $(VENV)/.with-study $(VENV)/.smollm2  ## all methods and controls on SmolLM2-135M, into runs/smollm2_135m (hours; resumes)
 	$(BIN)/python -m experiments.demo --config=configs/smollm2_135m.py --workdir=runs/smollm2_135m
 
 estimators: $(VENV)/.with-study  ## compare all meta-gradient estimators, into runs/estimators (an hour or more; resumes)

