@@ -2,8 +2,8 @@
 
     make smoke
 
-Hardware: 2 CPU cores. Time: 2 min 22 s to 2 min 53 s, on shared cores. Accuracies say nothing: there are 12 test
-problems.
+Hardware: 2 CPU cores. Time at b23b3a8, with nothing compiled before: 80 s of processor time, 3 min 3 s beside other
+programs. Accuracies say nothing: there are 12 test problems.
 """
 
 from ml_collections import ConfigDict

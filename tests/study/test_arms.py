@@ -1,6 +1,7 @@
 """The rows of the table."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +21,12 @@ def test_an_arm_of_ones_own_has_a_row():
     assert list(own) == [*METHODS, "mine", "no_practice", *CONTROLS]
     assert own["mine"].recipe == Recipe("own", "scorer") and own["no_practice"].recipe == Recipe()
     assert own["no_practice"].label == "no practice" and own["mine"].against == BASELINES
+
+
+def test_the_page_of_results_names_the_baselines():
+    page = (Path(__file__).parents[2] / "docs/results.md").read_text(encoding="utf-8")
+    *most, last = [ARMS[name].label for name in BASELINES]
+    assert f"each is compared with {', '.join(most)} and {last} (" in " ".join(page.split())
 
 
 @pytest.mark.parametrize("name", ["base", "tt_ss", "oracle_strict", "mass_no_update", "pretrain", "evaluation"])
