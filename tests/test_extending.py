@@ -1,6 +1,7 @@
 """Extending is one file: what a module outside of the package registers, a config uses by its name.
 
-One study has a domain, a scorer, an estimator and an arm of its own: two outer steps and an evaluation.
+One study has a domain, a scorer, an estimator, arms, a source of practice and a way to weigh it of its own: two outer
+steps and an evaluation.
 """
 
 import dataclasses
@@ -15,8 +16,10 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs import smoke
-from mass_jax.adapt.run import Outcome
+from mass_jax.adapt.run import Outcome, Recipe
 from mass_jax.adapt.sources import SOURCES
+from mass_jax.adapt.weights import WEIGHTS
+from mass_jax.adapt.weights import register as register_weights
 from mass_jax.errors import InputError
 from mass_jax.mass.practice import PracticeSets
 from mass_jax.mass.scorers.registry import SCORERS
@@ -73,12 +76,13 @@ class Extended(NamedTuple):
     metrics: list[dict[str, float]]
     practice: list[PracticeSets]
     outcomes: list[Outcome]
+    weighed: list[Outcome]
 
 
 @pytest.fixture(scope="module", autouse=True)
 def registries() -> Iterator[None]:
     """Leaves them as they were."""
-    before = [(names, dict(names)) for names in (DOMAINS, SCORERS, ESTIMATORS, SOURCES)]
+    before = [(names, dict(names)) for names in (DOMAINS, SCORERS, ESTIMATORS, SOURCES, WEIGHTS)]
     yield
     for names, entries in before:
         names.clear()
@@ -99,8 +103,9 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Extended:
         practice = evaluator.practice("mass_gold", WRITES)
         assert practice is not None
         outcomes = evaluator.run("mass_gold", WRITES)
+        weighed = evaluator.run("base", Recipe("shortest", "shared"))
     metrics = list(map(json.loads, (workdir / "mass_gold/metrics.jsonl").read_text().splitlines()))
-    return Extended(config, workdir, study.domain, study.splits, state, results, metrics, practice, outcomes)
+    return Extended(config, workdir, study.domain, study.splits, state, results, metrics, practice, outcomes, weighed)
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.py")), ids=lambda path: path.stem)
@@ -132,7 +137,8 @@ def test_a_plugin_that_cannot_be_imported_is_a_sentence():
 
 def test_an_arm_and_its_source_of_practice(extended: Extended):
     results = extended.results
-    assert set(results["methods"]) == {"base", "base_ttt", "mass_gold"} and set(results["controls"]) == {"ttt_shortest"}
+    assert set(results["methods"]) == {"base", "base_ttt", "mass_gold"}
+    assert set(results["controls"]) == {"ttt_shortest", "ttt_shared"}
     assert {"ttt_shortest-base", "ttt_shortest-base_ttt"} <= set(results["paired"])
     assert results["labels"]["ttt_shortest"] == "TTT, shortest"
     assert results["meanings"]["ttt_shortest"] == "update on the shortest training problems"
@@ -141,6 +147,17 @@ def test_an_arm_and_its_source_of_practice(extended: Extended):
     made_with = json.loads((extended.workdir / "evaluation/base.json").read_text())["made_with"]
     assert made_with["plugins"], "the plugin's code decides the answers, too"
     assert "ttt_shortest" not in declared(), "a study without the plugin has no such row"
+
+
+def test_a_way_to_weigh(extended: Extended):
+    likelihood = extended.results["log_likelihood"]
+    assert likelihood["ttt_shared"] != likelihood["ttt_shortest"], "the same practice counts otherwise"
+    assert "ttt_shared-ttt_shortest" in extended.results["paired"]
+    for outcome in extended.weighed:
+        assert outcome.scores is not None
+        assert {*np.unique(outcome.scores.weights_PxM)} == {1, 2}, "they share '+', or a summand too"
+    with pytest.raises(InputError, match="there is a way to weigh practice 'shared' already: give another name"):
+        register_weights(dataclasses.replace(WEIGHTS["shared"], needs=frozenset({"family"})))
 
 
 def test_a_scorer(extended: Extended):
