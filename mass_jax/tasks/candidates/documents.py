@@ -3,10 +3,10 @@
 A problem names three candidates and shows a few pairs, which one of them made. Solutions name that rule before
 the answer, and practice the rule that it is about:
 
-    problem     f2,0,5 f7,1,3 f0,4,4 8>1 1>7 6>0 ? 3 9
-    solve       f2,0,5 f7,1,3 f0,4,4 8>1 1>7 6>0 ? 3 9 : f2,0,5 = 3>1 9>2
-    synthesise  f2,0,5 f7,1,3 f0,4,4 8>1 1>7 6>0 ? 3 9 ; f0,4,4 10>0 7>10 4>9 ? 2 5 = 2>1 5>2
-    table       f2,0,5 : 4>4 9>2 0>5 ...
+    problem     f9,8,7 f3,3,4 f6,10,5 3>2 4>7 2>4 ? 9 6
+    solve       f9,8,7 f3,3,4 f6,10,5 3>2 4>7 2>4 ? 9 6 : f9,8,7 = 9>5 6>5
+    synthesise  f9,8,7 f3,3,4 f6,10,5 3>2 4>7 2>4 ? 9 6 ; f6,10,5 10>1 7>6 0>5 ? 5 1 = 5>7 1>10
+    table       f9,8,7 : 4>7 9>5 0>7 ...
 
 What is written is practice about one of the candidates, whichever: as a solver reads it, all three stand in front. A
 table recites a rule.

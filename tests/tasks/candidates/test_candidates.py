@@ -1,11 +1,16 @@
 """The candidates domain: three rules are named, one made the pairs, and practice cannot state what is asked."""
 
+import dataclasses
+import re
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from configs import demo
 from mass_jax.models.tokenizer import WordTokenizer
+from mass_jax.study.config import read
 from mass_jax.tasks.arithmetic.documents import KINDS
 from mass_jax.tasks.arithmetic.rules import Rule
 from mass_jax.tasks.base import MALFORMED, Practice, Problem
@@ -43,16 +48,32 @@ def inputs_of(text: str) -> set[int]:
     return {int(word.split(">")[0]) for word in text.split() if word[0].isdigit()}
 
 
-def test_the_examples_in_the_module_are_true():
-    examples = {line[:15].strip(): line[15:].strip() for line in documents.__doc__.splitlines() if line[:4] == "    "}
-    assert examples["problem"] == PROMPT
-    assert examples["solve"] == f"{PROMPT} : {PROBLEM.solution}"
-    prompt, _, written = examples["synthesise"].partition(" ; ")
-    practice = TASK.parse(PROBLEM, written)
-    assert prompt == PROMPT and practice.well_formed
-    assert TASK.is_correct(Problem(PROMPT, "", (), 0, family=2), practice)  # about the third candidate
-    name, _, pairs = examples["table"].partition(" : ")
-    assert all(pair in BY_NAME[name].pairs for pair in pairs.removesuffix(" ...").split())
+@pytest.fixture(scope="module")
+def demo_data() -> CandidatesConfig:
+    """What `make demo` draws, without what it trains on."""
+    return dataclasses.replace(read(demo.get_config()).task.data(), pretrain_problems=1, train_problems=1)
+
+
+PAGE = (Path(__file__).parents[3] / "docs/domain.md").read_text(encoding="utf-8").partition("## Candidates")[2]
+
+
+@pytest.mark.parametrize("text", [documents.__doc__, PAGE], ids=["module", "page"])
+def test_the_examples_are_of_the_demo(demo_data: CandidatesConfig, text: str):
+    found = dict(re.findall(r"^    (\w+) +(.+)$", text.partition("\n## ")[0], re.MULTILINE))
+    [problem] = [each for each in draw_splits(demo_data)["test"] if each.prompt == found["problem"]]
+    rules = demo_data.make_rules()
+    task = CandidatesTask(rules)
+    prompt, _, written = found.get("synthesise", f"{problem.prompt} ; {found.get('practice')}").partition(" ; ")
+    practice, names = task.parse(problem, written), [rule.name for rule in rules]
+    assert prompt == problem.prompt and practice.well_formed
+    topic = dataclasses.replace(problem, family=names.index(practice.solution.partition(" ")[0]))
+    assert task.is_correct(topic, practice), "about any candidate"
+    if text is PAGE:
+        assert found["solution"] == problem.solution
+    else:
+        assert found["solve"] == f"{problem.prompt} : {problem.solution}"
+        name, _, pairs = found["table"].partition(" : ")
+        assert all(pair in rules[names.index(name)].pairs for pair in pairs.removesuffix(" ...").split())
 
 
 def test_of_a_problems_candidates_one_fits_its_pairs():
