@@ -26,7 +26,7 @@ from mass_jax.errors import InputError
 from mass_jax.parallel import hosts
 from mass_jax.runtime import array_tree
 from mass_jax.runtime.checksum import checksums
-from mass_jax.runtime.configs import Config, config_diff, describe_diff, to_json
+from mass_jax.runtime.configs import Config, config_diff, describe_diff, to_json, way_back
 from mass_jax.types import PyTree
 
 FORMATS = (1, 2)
@@ -327,7 +327,7 @@ class Checkpointer:
             raise CheckpointError(
                 f"Checkpoint {step} in '{self.directory}' was made with another config, differing in:\n"
                 f"{describe_diff(diff, 'there', 'now')}\n"
-                "Set the old values, give another directory, or remove this one to train or pretrain anew."
+                f"Give another directory, or remove this one to train or pretrain anew; {way_back(diff)}"
             )
 
     def _move_damaged_aside(self) -> None:

@@ -76,6 +76,16 @@ def describe_diff(diff: Mapping[str, tuple[Any, Any]], a: str, b: str) -> str:
     return "\n".join(f"  {name}: {old!r} ({a}), {new!r} ({b})" for name, (old, new) in diff.items())
 
 
+def way_back(diff: Mapping[str, tuple[Any, Any]]) -> str:
+    """Returns a sentence: how the first config of a diff is given again."""
+    words = "to go on with what is there, give the old values, in the config's file or by flags"
+    if any(old == ABSENT for old, _ in diff.values()):
+        words += f", and leave out what is {ABSENT} there"
+    if any(new == ABSENT for _, new in diff.values()):
+        words += "; a field that is refused then is of another version of the code, which alone goes on with it"
+    return f"{words}."
+
+
 def fingerprint(config: Config) -> str:
     """Returns 16 hexadecimal digits that are equal for equal configs, whatever the order of their fields."""
     return hashlib.sha256(to_json(config).encode()).hexdigest()[:16]

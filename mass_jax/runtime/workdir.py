@@ -12,7 +12,7 @@ from absl import logging
 from mass_jax.errors import InputError
 from mass_jax.parallel import hosts
 from mass_jax.runtime import locks
-from mass_jax.runtime.configs import Config, config_diff, describe_diff, to_json
+from mass_jax.runtime.configs import Config, config_diff, describe_diff, to_json, way_back
 
 CONFIG_FILE = "config.json"
 LOCK_FILE = ".lock"
@@ -124,7 +124,7 @@ def _check_same(directory: Path, config: Config, may_differ: Sequence[str]) -> s
         raise WorkdirError(
             f"The working directory '{directory}' belongs to a run with another config, differing in:\n"
             f"{describe_diff(wrong, 'there', 'now')}\n"
-            "Choose another --workdir for the new values, or set the old values to continue the old run."
+            f"Choose another --workdir for the new values; {way_back(wrong)}"
         )
     if allowed:
         changed = describe_diff({name: diff[name] for name in sorted(allowed)}, "before", "now")

@@ -70,6 +70,20 @@ def test_another_config_lists_every_differing_field(tmp_path):
     assert (tmp_path / "config.json").read_bytes() == before
 
 
+def test_the_way_back_to_the_old_config_is_one(tmp_path):
+    open_workdir(tmp_path, {"seed": 0, "old": 1})
+    said = []
+    for now in ({"seed": 1, "old": 1}, {"seed": 0, "old": 1, "new": 2}, {"seed": 0}):
+        with pytest.raises(WorkdirError) as e:
+            open_workdir(tmp_path, now)
+        said.append(str(e.value).partition("give the old values, in the config's file or by flags")[2])
+    assert said == [
+        ".",
+        ", and leave out what is <absent> there.",
+        "; a field that is refused then is of another version of the code, which alone goes on with it.",
+    ]
+
+
 def test_a_look_writes_nothing(tmp_path):
     check_workdir(tmp_path / "run", config())
     assert not (tmp_path / "run").exists()
