@@ -84,16 +84,20 @@ class Recipe:
         """Whether a text has a log-likelihood by it: none where answers are chosen among samples, or read off."""
         return self.votes is None and self.use != "read_off"
 
+    def lack(self, task: Task) -> str | None:
+        """Why problems of the domain make it impossible, such as "show no solved examples"; None where they do not."""
+        asked: list[tuple[bool, type, str]] = [
+            ("family" in self.needs, KnowsFamily, "have no hidden family that is known"),
+            ("topics" in self.needs, OffersTopics, "leave no topic open"),
+            ("shown" in self.needs, ShowsExamples, "show no solved examples"),
+            (self.use == "read_off", ReadsOff, "are not answered by what practice says"),
+            (self.votes == "majority", StatesAnswer, "have no answers that can be counted"),
+        ]
+        return next((words for needed, kind, words in asked if needed and not isinstance(task, kind)), None)
+
     def possible(self, task: Task) -> bool:
         """Whether the domain has what it needs."""
-        asked: list[tuple[bool, type]] = [
-            ("family" in self.needs, KnowsFamily),
-            ("topics" in self.needs, OffersTopics),
-            ("shown" in self.needs, ShowsExamples),
-            (self.use == "read_off", ReadsOff),
-            (self.votes == "majority", StatesAnswer),
-        ]
-        return all(isinstance(task, kind) for needed, kind in asked if needed)
+        return self.lack(task) is None
 
 
 class Ready(NamedTuple):

@@ -204,8 +204,7 @@ def named_arm(config: Config, workdir: Path, task: Task, name: str, pool: bool =
             return f"there is no arm {name!r}:"
         if not arm.needs_prompt_only:
             return f"the arm {name!r} needs more of a problem than its prompt:"
-        if not arm.possible(task):
-            lack = "show no solved examples" if "shown" in arm.recipe.needs else "leave no topic open"
+        if lack := arm.recipe.lack(task):
             return f"the arm {name!r} cannot answer here: problems of {config.task.name} {lack};"
         if "pool" in arm.recipe.needs and not pool:
             return f"the arm {name!r} practises on training problems: give them as pool, or"

@@ -74,6 +74,13 @@ def test_reading_off_leaves_the_weights_alone():
     assert ready.adapters is None and ready.scores is None
 
 
-@pytest.mark.parametrize("recipe", [Recipe("own", use="read_off"), Recipe(votes="majority")])
-def test_a_domain_without_answers_to_compare_has_no_such_rows(recipe: Recipe):
+@pytest.mark.parametrize(
+    ("recipe", "lack"),
+    [
+        (Recipe("own", use="read_off"), "are not answered by what practice says"),
+        (Recipe(votes="majority"), "have no answers that can be counted"),
+    ],
+)
+def test_a_domain_without_answers_to_compare_has_no_such_rows(recipe: Recipe, lack: str):
     assert recipe.possible(tiny.DOMAIN.task) and not recipe.possible(object())
+    assert recipe.lack(tiny.DOMAIN.task) is None and recipe.lack(object()) == lack

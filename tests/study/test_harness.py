@@ -69,6 +69,8 @@ def test_a_row_that_its_domain_makes_impossible_is_a_sentence(study: Study, stat
     plain = study._replace(domain=dataclasses.replace(study.domain, task=tiny.DOMAIN.task))
     with pytest.raises(InputError, match="'ttt_shown' cannot answer here: .* no solved examples; choose from base, "):
         AdaptedLM(plain, state, "ttt_shown")
+    with pytest.raises(InputError, match="problems of operators are not answered by what practice says; choose from"):
+        AdaptedLM(study, state, "mass_read_off")
 
 
 def test_the_main_refuses_such_a_row_before_anything_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
