@@ -95,6 +95,12 @@ def test_targets_that_a_page_names_are_in_the_makefile(page: str):
     assert sorted(named - makefile) == []
 
 
+def test_the_layout_has_all_of_the_package():
+    parts = {path.name for path in (ROOT / "mass_jax").iterdir() if path.suffix == ".py" or list(path.glob("*.py"))}
+    layout = text("README.md").partition("## Layout")[2].partition("\n## ")[0]
+    assert sorted(name for name in parts - {"__init__.py"} if f"`mass_jax/{name}" not in layout) == []
+
+
 def test_names_that_contributors_are_sent_to_are_in_their_files():
     found = NAME.findall(text("CONTRIBUTING.md"))
     assert len(found) >= 8, "the page is written in another way: look for its names in another way"

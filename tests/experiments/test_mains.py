@@ -36,10 +36,11 @@ CASES = {
     ("train", *DEMO, "mass"): (2, "'mass' is not a flag: write --name=value"),
     ("train", *DEMO, "--arm=mas"): (2, "there is no arm 'mas' in config.arms"),
     ("train", *DEMO, "--profile=-1"): (2, "--profile=-1", "non-negative"),
-    ("train", *DEMO, "--config.train.mode=gold", "--arm=mass"): (
+    # As README.md says it.
+    ("train", "--config=configs/demo.py", DEMO[1], "--config.train.solutions=16", "--arm=solver_grpo"): (
         2,
-        "--config.train.mode=gold would change nothing: mass has 'verifier' in config.arms",
-        "--config.arms.mass.train.mode=gold",
+        "--config.train.solutions=16 would change nothing: solver_grpo has 27 in config.arms",
+        "--config.arms.solver_grpo.train.solutions=16",
     ),
     ("train", *DEMO, "--config.nonsense=1"): (2, "has no field 'nonsense'"),
     # A field that the file does not name.
