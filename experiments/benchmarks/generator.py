@@ -102,7 +102,7 @@ def main(config: Config, workdir: Path) -> None:
         for name in ("base", *trained):
             rows[name] = measured(study, name, values.split)
             tables = {"by_seed": by_seed(rows), "over_seeds": over_seeds(rows)}
-            keep(workdir / f"generator_{values.split}.json", **tables)
+            keep(workdir / f"{values.split}.table.json", **tables)
             print(to_markdown(tables["by_seed"]._replace(rows=tables["by_seed"].rows[-1:])), flush=True)
     print(to_markdown(over_seeds(rows)))
 

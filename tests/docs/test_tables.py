@@ -1,5 +1,6 @@
 """Tables of the pages are what the files below docs/data hold, and no measured table is typed by hand."""
 
+import ast
 import json
 import re
 from pathlib import Path
@@ -35,6 +36,14 @@ def test_data_say_where_they_are_from_and_are_shown(path: Path):
     assert [name for name in ("command", "commit", "machine", "date") if not values.get(name)] == []
     shown = "".join(page.read_text(encoding="utf-8") for page in PAGES)
     assert [name for name in load(path) if f"{pages.MARK} {path.stem}/{name} " not in shown] == []
+
+
+def test_benchmarks_keep_tables_under_the_names_that_contributors_are_told():
+    for path in (ROOT / "experiments/benchmarks").rglob("*.py"):
+        calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+        for call in calls:
+            if ast.unparse(call.func) == "keep":
+                assert re.search(r"\btable\.json\b", ast.unparse(call.args[0])), path.name
 
 
 def test_the_first_page_repeats_the_results():
