@@ -36,6 +36,8 @@ Weight = Annotated[float, Field(strict=True, ge=0, le=LARGEST)]
 Gain = Annotated[float, Field(strict=True, ge=-1, le=1)]
 """A difference of two shares."""
 Share = Annotated[float, Field(strict=True, gt=0, le=1)]
+ShareOrNone = Annotated[float, Field(strict=True, ge=0, le=1)]
+"""A share, where 0 has a meaning."""
 
 
 def one_of(valid: Collection[str]) -> Any:

@@ -78,6 +78,7 @@ class Metric(StrEnum):
     KL_GENERATOR = "kl/generator", Figure.KL_TEXTS, "KL of the sampler to the base, of what it wrote in this step"
     COSINE_GENERATOR = "cosine/generator", Figure.COSINE, "of the gradients of every other problem's texts"
     PRETRAIN_LOSS = "pretrain/loss", Figure.LOSSES, "loss a token of pretraining"
+    PRETRAIN_SOLVED = "pretrain/solved", Figure.ACCURACY, "share of validation problems that the base would solve"
     NORM_SCORER = "grad_norm/scorer", Figure.NORMS, "norm of the scorer's gradient"
     NORM_GENERATOR = "grad_norm/generator", Figure.NORMS, "norm of the model's gradient"
     NORM_ANCHORS = "grad_norm/anchors", Figure.NORMS, "norm of replay's and the KL's part of it"

@@ -50,6 +50,11 @@ def _of_the_model(config: Config) -> Iterator[str]:
                 f"pretrain.warmup_steps = {settings.warmup_steps} and pretrain.decay_steps = {settings.decay_steps} "
                 f"are together more than pretrain.steps = {settings.steps}: give fewer."
             )
+        if settings.until and settings.decay_steps:
+            yield (
+                f"pretrain.until = {settings.until} ends the pretraining at any step, and pretrain.decay_steps = "
+                f"{settings.decay_steps} come before the last one: give decay_steps = 0, and average > 0 in its place."
+            )
     for name, length in documents.items():
         if model.context is not None and length - 1 > model.context:
             yield f"lengths.{name} = {length} exceeds model.context = {model.context} by more than its last token."

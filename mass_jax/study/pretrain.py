@@ -1,6 +1,6 @@
 """Pretraining of the base on documents of the domain; reused by every later run with the same settings."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -9,6 +9,7 @@ import grain
 import jax
 import jax.numpy as jnp
 import optax
+from absl import logging
 
 from mass_jax.mass.optimizers import stacked_matrices
 from mass_jax.mass.packing import target_log_probs
@@ -28,6 +29,8 @@ from mass_jax.types import Array, OptState, Params, Sequences
 SAVE_EVERY = 200
 """Steps between checkpoints of an unfinished pretraining."""
 LOG_EVERY = 10
+CHECK_EVERY = 50
+"""Steps between two looks at what the base would solve."""
 
 
 def identity(config: Config) -> dict:
@@ -51,7 +54,7 @@ def make_optimizer(settings: Pretrain) -> optax.GradientTransformation:
         [settings.warmup_steps, settings.steps - settings.decay_steps],
     )
 
-    return optax.chain(
+    steps = [
         optax.clip_by_global_norm(1.0),
         optax.contrib.muon(
             schedule,
@@ -59,7 +62,24 @@ def make_optimizer(settings: Pretrain) -> optax.GradientTransformation:
             adam_b2=0.98,
             muon_weight_dimension_numbers=stacked_matrices,
         ),
-    )
+    ]
+    return optax.chain(*steps, *([running_average(settings.average)] if settings.average else []))
+
+
+def running_average(share: float) -> optax.GradientTransformation:
+    """Changes no update; its state is the exponential moving average of the parameters that the updates lead to.
+
+    At a constant rate the average is nearly what a decay to zero would end at, at every step (Polyak & Juditsky 1992;
+    Haegele et al. 2024, arXiv 2405.18392).
+
+    Args:
+      share: of the new parameters, in 0 ... 1.
+    """
+
+    def update(updates: Params, average: Params, params: Params | None = None) -> tuple[Params, Params]:
+        return updates, optax.incremental_update(optax.apply_updates(params, updates), average, share)
+
+    return optax.GradientTransformation(lambda params: jax.tree.map(jnp.copy, params), update)
 
 
 def pretrain(
@@ -68,6 +88,7 @@ def pretrain(
     documents: Mapping[str, grain.DatasetIterator],
     workdir: Path,
     base_dir: Path,
+    solved: Callable[[Params], float],
 ) -> Params:
     """Return the base of ``base_dir``, pretraining it first if there is none; runs that want the same one wait for it.
 
@@ -78,6 +99,7 @@ def pretrain(
         and long documents in one batch would be mostly padding.
       workdir: for metrics and the checkpoints of an unfinished pretraining, from which it continues.
       base_dir: where the base is kept between runs.
+      solved: the share of validation problems that a base solves; asked for where ``pretrain.until`` is.
 
     Raises:
       CheckpointError: ``base_dir`` holds a base that was made with other settings; the message names them.
@@ -92,7 +114,7 @@ def pretrain(
         with lock if hosts.first() else nullcontext():
             hosts.wait("the base is this run's to make")
             if not there():
-                params = _train(config, model, documents, workdir)
+                params = _train(config, model, documents, workdir, solved)
                 save_params(base_dir, params, identity(config))
                 return params
     return load_base(config, model, base_dir)
@@ -104,7 +126,13 @@ def load_base(config: Config, model: ModelConfig, base_dir: Path) -> Params:
     return load_params(base_dir, mesh.template(init, shardings=sharding.shardings), identity(config))
 
 
-def _train(config: Config, model: ModelConfig, documents: Mapping[str, grain.DatasetIterator], workdir: Path) -> Params:
+def _train(
+    config: Config,
+    model: ModelConfig,
+    documents: Mapping[str, grain.DatasetIterator],
+    workdir: Path,
+    solved: Callable[[Params], float],
+) -> Params:
     """A new base; the arguments are those of `pretrain`."""
     key, settings = jax.random.key(config.seed), config.pretrain
     optimizer = make_optimizer(settings)
@@ -123,6 +151,9 @@ def _train(config: Config, model: ModelConfig, documents: Mapping[str, grain.Dat
         params, opt_state = sharding.constrain((optax.apply_updates(params, updates), opt_state))
         return params, opt_state, metrics
 
+    def base() -> Params:
+        return opt_state[-1] if settings.average else params
+
     def start() -> tuple[Params, OptState]:
         params = decoder.init(model, key)
         return params, optimizer.init(params)
@@ -139,15 +170,31 @@ def _train(config: Config, model: ModelConfig, documents: Mapping[str, grain.Dat
             MetricsWriter(workdir, resume_step=done, every=LOG_EVERY) as writer,
             Progress(settings.steps, start=done, label="pretrain", show=[Metric.PRETRAIN_LOSS]) as progress,
         ):
+            step, share = done - 1, 0.0
             for step in range(done, settings.steps):
+                last = step + 1 == settings.steps
+                looks = settings.until and ((step + 1) % CHECK_EVERY == 0 or last)
                 batches = hosts.share([hosts.mine(next(stream)) for stream in documents.values()])
                 params, opt_state, metrics = update(params, opt_state, batches)
-                if step % LOG_EVERY == 0 or step + 1 == settings.steps:
+                if looks:
+                    share = solved(base())
+                    metrics[Metric.PRETRAIN_SOLVED], last = share, last or share >= settings.until
+                if step % LOG_EVERY == 0 or looks or last:
                     check_finite(step, "pretrain", metrics=metrics)
                     progress.update(step + 1, writer.write(step, metrics))
-                if (step + 1) % SAVE_EVERY == 0:
+                if (step + 1) % SAVE_EVERY == 0 and not last:  # a finished one has its base
                     check_finite(step, "save", params=params, opt_state=opt_state)
                     positions = {name: stream.get_state() for name, stream in documents.items()}
                     checkpointer.save(step + 1, (params, opt_state), data=positions)
-    check_finite(settings.steps - 1, "save", params=params)
-    return params
+                if last:
+                    break
+    if share < settings.until:
+        logging.warning(
+            "The base solves %.1f %% of the validation problems after pretrain.steps = %d, and pretrain.until asks for "
+            "%.1f %%: give more steps, or ask for less.",
+            100 * share,
+            settings.steps,
+            100 * settings.until,
+        )
+    check_finite(step, "save", params=base())
+    return base()

@@ -26,6 +26,7 @@ from mass_jax.fields import (
     Positive,
     Seed,
     Several,
+    ShareOrNone,
     Text,
     Weight,
     one_of,
@@ -101,6 +102,8 @@ class Pretrain(Group):
     adam_ratio: Weight
     warmup_steps: CountOrNone
     decay_steps: CountOrNone
+    average: ShareOrNone = 0.0
+    until: ShareOrNone = 0.0
 
 
 Axis = Annotated[int, Field(strict=True, ge=-1, le=MOST), other_than(0, "give 1 or more, or -1 for what is left")]

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 from jax.sharding import Mesh
 
 from mass_jax.adapt.learner import Learner
@@ -118,8 +119,17 @@ def _opened(config: Config, workdir: Path, domain: Domain, method: Method, mesh:
             base = source.load_params(config.model.source, method.model, sharding=places)
             return Study(config, workdir, domain, method, splits, base)
     documents = data.pretraining(config, domain, splits)
-    base = pretrain(config, method.model, documents, workdir / "pretrain", base_folder(config, workdir))
+    solved = partial(_solved, Study(config, workdir, domain, method, splits, base={}))
+    base = pretrain(config, method.model, documents, workdir / "pretrain", base_folder(config, workdir), solved)
     return Study(config, workdir, domain, method, splits, base)
+
+
+def _solved(study: Study, base: Params) -> float:
+    """The share of the gate's problems that a base solves."""
+    problems = study.splits.validation[: study.config.gate.problems]
+    answers = make_learner(study, "base", Trained(base, {}), Recipe(), jax.random.key(0)).answers(problems)
+    verdicts = study.domain.task.grade(problems, [answer.text for answer in answers])
+    return sum(verdict.correct for verdict in verdicts) / len(problems)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Pretraining: a killed one ends with the same base, and a base is used again or refused by name."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,17 @@ def make_config(learning_rate: float = 0.02, **changes: Any) -> Config:
     return sound.model_copy(update={"pretrain": sound.pretrain.model_copy(update={"learning_rate": learning_rate})})
 
 
-def run(workdir: Path, base_dir: Path, kill_at: int | None = None, **changes: Any) -> Params:
+def unasked(params: Params) -> float:
+    raise AssertionError("nothing asks what the base solves")
+
+
+def run(
+    workdir: Path,
+    base_dir: Path,
+    kill_at: int | None = None,
+    solved: Callable[[Params], float] = unasked,
+    **changes: Any,
+) -> Params:
     write = document_writer(tiny.RULES, ["solve"], ())
     streams = {
         name: pipeline.document_batches(
@@ -55,7 +65,7 @@ def run(workdir: Path, base_dir: Path, kill_at: int | None = None, **changes: An
         for name, size in (("short", 4), ("long", 3))
     }
     documents = {"short": streams["short"], "long": Stream(streams["long"], kill_at)}
-    return pretrain(make_config(**changes), tiny.MODEL, documents, workdir, base_dir)
+    return pretrain(make_config(**changes), tiny.MODEL, documents, workdir, base_dir, solved)
 
 
 def plain(params: Params) -> list[bytes]:
@@ -111,6 +121,40 @@ def test_a_state_without_numbers_is_never_saved_nor_is_its_base(tmp_path: Path, 
     with pytest.raises(NonFiniteError, match=r"Step 0, phase 'save': params\['.*NaN"):
         run(tmp_path / "b", tmp_path / "base", learning_rate=float("nan"), steps=1, decay_steps=0)
     assert not (tmp_path / "base").exists()
+
+
+def test_the_base_is_the_running_average_of_the_parameters(tmp_path: Path):
+    at = [run(tmp_path / f"{n}", tmp_path / f"base_{n}", steps=n, decay_steps=0) for n in (1, 2, 3)]
+    average = decoder.init(tiny.MODEL, jax.random.key(0))
+    for params in at:
+        average = jax.tree.map(lambda old, new: 0.75 * old + 0.25 * new, average, params)
+    found = run(tmp_path / "a", tmp_path / "base", steps=3, decay_steps=0, average=0.25)
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-6), found, average)
+
+
+def test_pretraining_ends_once_the_base_solves_what_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr(module, "CHECK_EVERY", 2)
+    options = {"steps": 7, "decay_steps": 0, "average": 0.25}
+    shown: list[list[bytes]] = []
+
+    def solved(params: Params) -> float:
+        shown.append(plain(params))
+        return 0.2 * len(shown)
+
+    base = run(tmp_path / "a", tmp_path / "base", solved=solved, until=0.4, **options)
+    assert shown[-1] == plain(base) and len(shown) == 2, "what is measured is what is kept"
+    assert [line.get("pretrain/solved") for line in read_metrics(tmp_path / "a")] == [None, 0.2, None, 0.4]
+    assert not caplog.messages
+    # A killed one goes on, and ends at the same step; the last one is looked at, too.
+    with pytest.raises(Killed):
+        run(tmp_path / "b", tmp_path / "other", kill_at=4, solved=lambda params: 0.2, until=0.4, **options)
+    found = run(tmp_path / "b", tmp_path / "other", solved=lambda params: 0.4, until=0.4, **options)
+    assert plain(found) == plain(base)
+    run(tmp_path / "c", tmp_path / "third", solved=lambda params: 0.2, until=0.4, **options)
+    assert [line["step"] for line in read_metrics(tmp_path / "c")] == list(range(7))
+    assert "solves 20.0 % of the validation problems after pretrain.steps = 7" in caplog.text
 
 
 def test_the_identity_is_all_that_decides_the_base():
