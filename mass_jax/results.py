@@ -91,7 +91,7 @@ class Generator(Part):
 
 
 class Decomposed(Part):
-    """What a model writes and solves."""
+    """What a model writes and solves; only those that are trained with practice have a scorer."""
 
     practice: ByName[float] = {}
     """shares, as in `synthesis`"""

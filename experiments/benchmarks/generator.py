@@ -3,8 +3,9 @@
     python -m experiments.benchmarks.generator --config=configs/demo.py --workdir=runs/generator --seeds=0,1,2,3,4
 
 Every reward of `mass.rewards` trains the same base and scorer with all else equal, once a seed; ``frozen`` trains the
-scorer alone. Rewards that compare sets have four of a problem, and a fourth of the problems: as many texts. Rows are
-measured on validation families, or with ``--split=test`` on test families: what is written, and what the model solves
+scorer alone, ``solve`` the model alone, by the references of the problems (L_solve). Rewards that compare sets have
+four of a problem, and a fourth of the problems: as many texts. Rows are measured on ``gate.problems`` problems of
+validation families, or with ``--split=test`` on all of the test families: what is written, and what the model solves
 as it is, adapted to its own practice at uniform weights, and by its scorer's. The same command goes on.
 """
 
@@ -13,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from absl import flags
 
 from experiments.benchmarks.kept import keep
@@ -22,8 +24,9 @@ from mass_jax.reporting.table import Table, to_markdown
 from mass_jax.runtime import program
 from mass_jax.runtime.compilation import enable_compilation_cache
 from mass_jax.study import entry
+from mass_jax.study.arms import ARMS
 from mass_jax.study.config import read
-from mass_jax.study.decomposition import decomposition
+from mass_jax.study.decomposition import d_prime, decomposition
 from mass_jax.study.evaluate import base_state
 from mass_jax.study.evaluator import Evaluator
 from mass_jax.study.schema import Config
@@ -31,6 +34,12 @@ from mass_jax.study.study import Study, open_study, train_arm
 from mass_jax.study.views import share_of
 
 FROZEN = "frozen"
+SOLVE = "solve"
+OTHERS: dict[str, dict[str, Any]] = {
+    FROZEN: {"generator_rate": 0.0, "attribution_weight": 0.0},
+    SOLVE: {"mode": "gold", "practice": False, "solve_weight": 1.0},
+}
+"""What is trained without a reward: these fields of ``train`` differ."""
 SETS = 4
 """Sets of a problem where a reward compares them."""
 COLUMNS = {
@@ -41,18 +50,38 @@ COLUMNS = {
     "un_adapted": "Un-adapted, %",
     "uniform": "Uniform weights, %",
     "scorer": "Own scorer, %",
+    "update": "The update's gain",
+    "recovered": "Of the oracle's gain, %",
+    "d_prime": "d' at the end",
 }
+"""Of the rows; the update's gain is that of the own scorer's accuracy, or of uniform weights', over the un-adapted."""
+
+ORACLE = ARMS["oracle_gold_family"]
 
 
-def measured(study: Study, name: str, split: str) -> dict[str, float]:
-    """What a model writes and solves, in per cent; it is trained where it has to be."""
+def measured(study: Study, name: str, split: str) -> dict[str, dict[str, float]]:
+    """What a model writes and solves, in per cent; it is trained where it has to be. With the base comes the oracle."""
     state = base_state(study) if name == "base" else for_answers(train_arm(study, name))
-    problems = getattr(study.splits, split)[: study.config.gate.problems]
-    found = decomposition(Evaluator(study, {name: state}, problems, study.config.seed + 2))[name]
-    written = found["practice"]
+    problems = study.splits.test if split == "test" else study.splits.validation[: study.config.gate.problems]
+    evaluator = Evaluator(study, {name: state}, problems, study.config.seed + 2)
+    found = decomposition(evaluator)[name]
+    written, solved = found["practice"], found["accuracy"]
     values = {"well_formed": written["well_formed"], "right": written["correct"], "distinct": written["distinct"]}
-    values |= {"on_topic": share_of(written["on_family"], written["well_formed"])} | found["accuracy"]
-    return {column: 100 * values[column] for column in COLUMNS if column in values}
+    values |= {"on_topic": share_of(written["on_family"], written["well_formed"])} | solved
+    values["update"] = solved.get("scorer", solved["uniform"]) - solved["un_adapted"]
+    row = {column: 100 * value for column, value in values.items()}
+    if name == ORACLE.model:
+        verdicts = evaluator.correct(evaluator.run(name, ORACLE.recipe))
+        return {name: row, "oracle": {"uniform": 100 * float(np.mean(verdicts))}}
+    if ends := d_prime(study.workdir / name):
+        row["d_prime"] = ends["end"]
+    return {name: row}
+
+
+def recovered(row: Mapping[str, float], rows: Mapping[str, Mapping[str, float]]) -> float:
+    """How much of the oracle's gain over the base a model has, in per cent."""
+    base = rows["base"]["un_adapted"]
+    return 100 * (row.get("scorer", row["uniform"]) - base) / (rows["oracle"]["uniform"] - base)
 
 
 def arms(rewards: Sequence[str], seeds: Sequence[int], problems: int) -> dict[str, Any]:
@@ -60,11 +89,9 @@ def arms(rewards: Sequence[str], seeds: Sequence[int], problems: int) -> dict[st
     found = {}
     for seed in seeds:
         for name in rewards:
-            train: dict[str, Any] = {"reward": name}
-            if name == FROZEN:
-                train = {"generator_rate": 0.0, "attribution_weight": 0.0}
-            elif REWARDS[name].compares_sets:
-                train |= {"sets": SETS, "problems": problems // SETS}
+            train = OTHERS.get(name) or {"reward": name}
+            if name in REWARDS and REWARDS[name].compares_sets:
+                train = train | {"sets": SETS, "problems": problems // SETS}
             found[f"{name}_{seed}"] = {"seed": seed, "train": train}
     return found
 
@@ -74,7 +101,7 @@ def by_seed(rows: Mapping[str, Mapping[str, float]]) -> Table:
     lines = []
     for name, row in rows.items():
         reward, _, seed = name.rpartition("_")
-        lines.append((reward or name, seed if reward else "", *(_percent([row.get(column)]) for column in COLUMNS)))
+        lines.append((reward or name, seed if reward else "", *(_figure([row], column) for column in COLUMNS)))
     return Table(("Reward", "Seed", *COLUMNS.values()), "ll" + "r" * len(COLUMNS), lines)
 
 
@@ -84,8 +111,7 @@ def over_seeds(rows: Mapping[str, Mapping[str, float]]) -> Table:
     for name, row in rows.items():
         groups.setdefault(name.rpartition("_")[0] or name, []).append(row)
     lines = [
-        (reward, str(len(group)), *(_percent([row.get(column) for row in group]) for column in COLUMNS))
-        for reward, group in groups.items()
+        (reward, str(len(group)), *(_figure(group, column) for column in COLUMNS)) for reward, group in groups.items()
     ]
     return Table(("Reward", "Seeds", *COLUMNS.values()), "lr" + "r" * len(COLUMNS), lines)
 
@@ -94,29 +120,32 @@ def main(config: Config, workdir: Path) -> None:
     """Train, measure, and keep the tables after every row."""
     enable_compilation_cache()
     values = flags.FLAGS
-    rewards = values.rewards or [FROZEN, *sorted(REWARDS)]
+    rewards = values.rewards or [*OTHERS, *sorted(REWARDS)]
     trained = arms(rewards, [int(seed) for seed in values.seeds], config.train.problems)
     config = read(config.given | {"arms": trained})
     rows: dict[str, dict[str, float]] = {}
     with open_study(config, workdir) as study:
         for name in ("base", *trained):
-            rows[name] = measured(study, name, values.split)
+            rows |= measured(study, name, values.split)
+            if name in trained:
+                rows[name]["recovered"] = recovered(rows[name], rows)
             tables = {"by_seed": by_seed(rows), "over_seeds": over_seeds(rows)}
             keep(workdir / f"{values.split}.table.json", **tables)
             print(to_markdown(tables["by_seed"]._replace(rows=tables["by_seed"].rows[-1:])), flush=True)
     print(to_markdown(over_seeds(rows)))
 
 
-def _percent(values: Sequence[float | None]) -> str:
-    known = [value for value in values if value is not None]
+def _figure(rows: Sequence[Mapping[str, float]], column: str) -> str:
+    digits = 2 if column == "d_prime" else 1
+    known = [row[column] for row in rows if column in row]
     if not known:
         return "–"
-    mean = f"{statistics.mean(known):.1f}"
-    return f"{mean} ± {statistics.stdev(known):.1f}" if len(known) > 1 else mean
+    mean = f"{statistics.mean(known):.{digits}f}"
+    return f"{mean} ± {statistics.stdev(known):.{digits}f}" if len(known) > 1 else mean
 
 
 if __name__ == "__main__":
-    program.define_names("rewards", None, [FROZEN, *sorted(REWARDS)], "Rewards to train by; all where not given.")
+    program.define_names("rewards", None, [*OTHERS, *sorted(REWARDS)], "Rewards to train by; all where not given.")
     program.define_numbers("seeds", (0,), "Seeds of the training.", least=0)
     flags.DEFINE_enum("split", "validation", ["validation", "test"], "Whose families are measured.")
     entry.run(main)

@@ -27,16 +27,15 @@ AVERAGED = 5
 
 
 def decomposition(evaluator: Evaluator) -> dict[str, dict[str, Any]]:
-    """For the base and every trained arm that writes practice, see `results.Decomposed`."""
+    """For the base and every trained arm, see `results.Decomposed`; any model can write, whatever it was trained by."""
     config, found = evaluator.study.config, {}
     for model in evaluator.states:
         solved = {"un_adapted": DIRECT, "uniform": Recipe("own")}
-        if model in config.arms:
+        if model in config.arms and arm_config(config, model).train.practice:
             solved["scorer"] = WRITES
-        if model == "base" or arm_config(config, model).train.practice:
-            verdicts = {name: evaluator.correct(evaluator.run(model, recipe)) for name, recipe in solved.items()}
-            accuracies = {name: float(np.mean(verdict)) for name, verdict in verdicts.items()}
-            found[model] = {"practice": synthesis_quality(evaluator, model), "accuracy": accuracies}
+        verdicts = {name: evaluator.correct(evaluator.run(model, recipe)) for name, recipe in solved.items()}
+        accuracies = {name: float(np.mean(verdict)) for name, verdict in verdicts.items()}
+        found[model] = {"practice": synthesis_quality(evaluator, model), "accuracy": accuracies}
     return found
 
 
@@ -54,16 +53,20 @@ def generator(found: dict[str, dict[str, Any]], main: str, workdir: Path) -> dic
     if "correct" in written["before"]:
         parts["on_topic"] = {name: each["on_family"] / max(each["well_formed"], 1e-9) for name, each in written.items()}
         parts["right"] = {name: each["correct"] for name, each in written.items()}
-    d_prime = [row[Metric.D_PRIME] for row in _metrics(workdir / main) if Metric.D_PRIME in row]
-    if d_prime:
-        ends = {"start": d_prime[:AVERAGED], "end": d_prime[-AVERAGED:]}
-        parts["d_prime"] = {name: float(np.mean(values)) for name, values in ends.items()}
+    if ends := d_prime(workdir / main):
+        parts["d_prime"] = ends
     return parts
 
 
-def _metrics(folder: Path) -> list[dict[str, float]]:
-    """The curves of a training; none where they were not kept."""
+def d_prime(folder: Path) -> dict[str, float]:
+    """The reward's d' within sets at the ``start`` and the ``end`` of an arm's training; empty where it is not known.
+
+    Args:
+      folder: where the arm was trained; its curves may be lost.
+    """
     try:
-        return read_metrics(folder)
+        values = [row[Metric.D_PRIME] for row in read_metrics(folder) if Metric.D_PRIME in row]
     except FileNotFoundError:
-        return []
+        values = []
+    ends = {"start": values[:AVERAGED], "end": values[-AVERAGED:]} if values else {}
+    return {name: float(np.mean(of)) for name, of in ends.items()}

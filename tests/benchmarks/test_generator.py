@@ -1,5 +1,7 @@
 """The arms and tables of the benchmark of rewards."""
 
+import pytest
+
 from configs import demo
 from experiments.benchmarks import generator
 from mass_jax.study.config import arm_config, read
@@ -7,7 +9,7 @@ from mass_jax.study.config import arm_config, read
 
 def test_all_arms_are_sound_and_write_as_many_texts():
     config = read(demo.get_config())
-    rewards = [generator.FROZEN, *generator.REWARDS]
+    rewards = [*generator.OTHERS, *generator.REWARDS]
     arms = generator.arms(rewards, [0, 3], config.train.problems)
     config = read(config.given | {"arms": arms})
     assert len(arms) == 2 * len(rewards)
@@ -19,15 +21,23 @@ def test_all_arms_are_sound_and_write_as_many_texts():
 
 def test_tables_are_by_seed_and_over_seeds():
     rows = {
-        "base": {"right": 36.0},
-        "set_wise_0": {"right": 50.0, "scorer": 80.0},
-        "set_wise_1": {"right": 54.0, "scorer": 86.0},
+        "base": {"right": 36.0, "un_adapted": 60.0},
+        "oracle": {"uniform": 90.0},
+        "set_wise_0": {"right": 50.0, "scorer": 80.0, "d_prime": 0.5},
+        "set_wise_1": {"right": 54.0, "scorer": 86.0, "d_prime": 0.51},
     }
     columns = [*generator.COLUMNS]
     right, scorer = 2 + columns.index("right"), 2 + columns.index("scorer")
     lines = generator.by_seed(rows).rows
-    assert [line[:2] for line in lines] == [("base", ""), ("set_wise", "0"), ("set_wise", "1")]
-    assert [(line[right], line[scorer]) for line in lines] == [("36.0", "–"), ("50.0", "80.0"), ("54.0", "86.0")]
+    assert [line[:2] for line in lines] == [("base", ""), ("oracle", ""), ("set_wise", "0"), ("set_wise", "1")]
+    assert [(line[right], line[scorer]) for line in lines] == [
+        ("36.0", "–"),
+        ("–", "–"),
+        ("50.0", "80.0"),
+        ("54.0", "86.0"),
+    ]
     lines = generator.over_seeds(rows).rows
-    assert [line[:2] for line in lines] == [("base", "1"), ("set_wise", "2")]
-    assert (lines[1][right], lines[1][scorer]) == ("52.0 ± 2.8", "83.0 ± 4.2")
+    assert [line[:2] for line in lines] == [("base", "1"), ("oracle", "1"), ("set_wise", "2")]
+    assert (lines[2][right], lines[2][scorer], lines[2][-1]) == ("52.0 ± 2.8", "83.0 ± 4.2", "0.51 ± 0.01")
+    assert generator.recovered(rows["set_wise_0"], rows) == pytest.approx(100 * 20 / 30)
+    assert generator.recovered({"uniform": 75.0}, rows) == pytest.approx(50.0), "of a model without a scorer"
