@@ -68,7 +68,7 @@ def measured(study: Study, name: str, split: str) -> dict[str, dict[str, float]]
     written, solved = found["practice"], found["accuracy"]
     values = {"well_formed": written["well_formed"], "right": written["correct"], "distinct": written["distinct"]}
     values |= {"on_topic": share_of(written["on_family"], written["well_formed"])} | solved
-    values["update"] = solved.get("scorer", solved["uniform"]) - solved["un_adapted"]
+    values["update"] = solved["scorer" if "scorer" in solved else "uniform"] - solved["un_adapted"]
     row = {column: 100 * value for column, value in values.items()}
     if name == ORACLE.model:
         verdicts = evaluator.correct(evaluator.run(name, ORACLE.recipe))
@@ -81,7 +81,7 @@ def measured(study: Study, name: str, split: str) -> dict[str, dict[str, float]]
 def recovered(row: Mapping[str, float], rows: Mapping[str, Mapping[str, float]]) -> float:
     """How much of the oracle's gain over the base a model has, in per cent."""
     base = rows["base"]["un_adapted"]
-    return 100 * (row.get("scorer", row["uniform"]) - base) / (rows["oracle"]["uniform"] - base)
+    return 100 * (row["scorer" if "scorer" in row else "uniform"] - base) / (rows["oracle"]["uniform"] - base)
 
 
 def arms(rewards: Sequence[str], seeds: Sequence[int], problems: int) -> dict[str, Any]:
@@ -131,7 +131,7 @@ def main(config: Config, workdir: Path) -> None:
                 rows[name]["recovered"] = recovered(rows[name], rows)
             tables = {"by_seed": by_seed(rows), "over_seeds": over_seeds(rows)}
             keep(workdir / f"{values.split}.table.json", **tables)
-            print(to_markdown(tables["by_seed"]._replace(rows=tables["by_seed"].rows[-1:])), flush=True)
+            print(to_markdown(by_seed({name: rows[name]})), flush=True)
     print(to_markdown(over_seeds(rows)))
 
 
