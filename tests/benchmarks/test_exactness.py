@@ -1,15 +1,17 @@
 """The benchmark of exactness at its smallest: what is compared, what is trained, and what its tables say."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
 
 from configs import demo
-from experiments.benchmarks import exactness
-from experiments.benchmarks.exactness import CONTROLS, EXACT, Bench, Practised, Row, Size
-from experiments.benchmarks.exactness_tables import tables
+from experiments.benchmarks.exactness.bench import Bench, Practised, Size, agreement, attributions, make_data, score
+from experiments.benchmarks.exactness.settings import EXACT, GATED, Row, settings
+from experiments.benchmarks.exactness.tables import CONTROLS, tables
 from mass_jax import metagrad
-from mass_jax.mass import attribution
+from mass_jax.mass import attribution, inner
 from mass_jax.mass.attribution import Adapted
 from mass_jax.study.config import read
 from tests.mass import tiny
@@ -21,7 +23,7 @@ METHOD = tiny.make_method(optimizer="adam", steps=2, rate=0.05, schedule="same")
 @pytest.fixture(scope="module")
 def bench() -> Bench:
     actor, problems = tiny.make_actor(METHOD, tiny.LENIENT), tiny.make_problems(4)
-    data = exactness.make_data(actor, problems[:2], problems[2:], SIZE, seed=0)
+    data = make_data(actor, problems[:2], problems[2:], SIZE, seed=0)
     # A random model writes little that can be parsed: right and wrong practice stands in its place.
     sets = tiny.make_practice(data.problems, malformed=False)
     features = jax.random.normal(jax.random.key(1), data.held_out.features_PxMxF.shape)
@@ -33,25 +35,25 @@ def bench() -> Bench:
 
 def test_every_row_can_be_made_and_differs_from_all_others():
     config = read(demo.get_config())
-    settings = exactness.settings(config)
-    assert settings[0].inner == config.inner
-    for setting in settings:
+    tried = settings(config)
+    assert tried[0].inner == config.inner
+    for setting in tried:
         labels = [row.label for row in setting.rows]
         assert labels[:2] == [CONTROLS, EXACT] and len(set(labels)) == len(labels)
         for row in setting.rows[1:]:
-            metagrad.make(row.name, **row.options)
+            assert row.estimator.exact == (row.name == EXACT)
             assert row.options.get("window", 0) < setting.inner.steps
             assert setting.steps or not row.trained
-    assert len({setting.label for setting in settings}) == len(settings)
+    assert len({setting.label for setting in tried}) == len(tried)
 
 
 def test_attributions_are_those_of_a_training_step(bench: Bench):
     actor, batch = bench.actor, bench.data.held_out
-    adapter, scores = attribution.fresh_adapter(actor, bench.key), exactness.score(actor, bench.eta, batch)
+    adapter, scores = attribution.fresh_adapter(actor, bench.key), score(actor, bench.eta, batch)
     meta = {"weights": scores.weights_PxM, "gate": scores.gate_P}
-    run = exactness.inner.adapt(actor, adapter, meta, batch.examples)
+    run = inner.adapt(actor, adapter, meta, batch.examples)
     expected = attribution.attribute(actor, Adapted(run, batch.features_PxMxF, scores), batch.examples, batch.asked)
-    found = exactness.attributions(actor, metagrad.make(EXACT), adapter, scores, batch, bench.key)
+    found = attributions(actor, metagrad.make(EXACT), adapter, scores, batch, bench.key)
     np.testing.assert_allclose(found["weights"], expected.tau_PxM, rtol=1e-3, atol=1e-6)
     np.testing.assert_allclose(found["gate"], expected.dgate_P, rtol=1e-3, atol=1e-6)
 
@@ -78,12 +80,25 @@ def test_rows_are_compared_and_trained_by_equal_steps_and_operations(bench: Benc
     assert set(bench.measured(Row(CONTROLS), steps=2)) == {"none", "uniform", "right", "gold"}
 
 
+def test_the_gate_of_one_step_needs_no_second_derivative(bench: Bench):
+    method = dataclasses.replace(METHOD, inner=dataclasses.replace(METHOD.inner, steps=1))
+    actor, batch = bench.actor.replace(method=method), bench.data.held_out
+    adapter, scores = attribution.fresh_adapter(actor, bench.key), score(actor, bench.eta, batch)
+    scores = scores._replace(gate_P=np.array([0.5, 1.5], np.float32))
+    exact, first, gated = (
+        attributions(actor, row.estimator, adapter, scores, batch, bench.key)
+        for row in (Row(EXACT), Row("first_order"), Row(GATED))
+    )
+    np.testing.assert_allclose(gated["gate"], exact["gate"], rtol=1e-3)
+    np.testing.assert_allclose(gated["weights"], first["weights"], rtol=1e-5)
+
+
 def test_agreement_is_within_sets_and_of_what_is_valid():
     exact = {"weights": np.array([[-4.0, 1.0, 2.0, 9.0], [-3.0, 1.0, 2.0, 0.0]]), "gate": np.array([1.0, -1.0])}
     found = {"weights": np.array([[-1.0, 0.5, 0.6, -9.0], [-300.0, 1.0, 2.0, 0.0]]), "gate": np.array([2.0, 0.0])}
     valid = np.array([[True, True, True, False], [True, True, True, True]])
     right = np.array([[True, False, False, True], [False, True, False, False]])
-    agreed = exactness.agreement(exact, found, valid, right)
+    agreed = agreement(exact, found, valid, right)
     assert agreed["rank"] == pytest.approx(1) and agreed["gate"] == pytest.approx(2**-0.5)
     assert 0.7 < agreed["cosine"] < 1
     assert agreed["auc"] == pytest.approx((1 + 1 / 3) / 2)

@@ -1,30 +1,15 @@
-r"""Does MASS need exact meta-gradients? Scorers trained by every estimator, where that may matter and where it must.
+"""The benchmark of exactness at work: practice, attributions by every estimator, and scorers trained by them."""
 
-    python -m experiments.benchmarks.exactness --config=configs/demo.py --workdir=runs/exactness \
-      --config.generator.examples=6                                                     (`make exactness`)
-
-The generator is frozen: once a seed the base writes practice, for training problems and for held-out ones, and all rows
-read it. The settings are the config's own inner update, and Adam over eight steps on the same examples, at rates up to
-one beyond the edge of stability. What is learned is the scorer, and with it the inner rate, for the scorer's gate is a
-factor on the update. A row has as many steps as the exact one, and then as many floating-point operations. Rows are
-kept as they are measured, and the same command goes on.
-"""
-
-import dataclasses
-import itertools
-import json
 import time
-from collections.abc import Mapping, Sequence
-from functools import lru_cache, partial
-from pathlib import Path
+from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from absl import flags
 
-from experiments.benchmarks.exactness_tables import CONTROLS, tables
-from experiments.benchmarks.kept import keep
+from experiments.benchmarks.exactness.settings import EXACT, Row
+from experiments.benchmarks.exactness.tables import CONTROLS
 from mass_jax import metagrad
 from mass_jax.adapt.neighbours import Pool
 from mass_jax.adapt.run import Recipe, measure, prepare
@@ -33,28 +18,15 @@ from mass_jax.mass import attribution, inner, scorer, update
 from mass_jax.mass.actor import Actor
 from mass_jax.mass.attribution import Weighed
 from mass_jax.mass.generator import write_practice
-from mass_jax.mass.method import InnerConfig
 from mass_jax.mass.practice import PracticeSets, each_example, on_devices
 from mass_jax.mass.scorer import Scores
 from mass_jax.mass.state import UNLIMITED, OuterConfig, scorer_optimizer
 from mass_jax.metagrad import Estimator, cost
 from mass_jax.parallel import hosts
 from mass_jax.reporting import stats
-from mass_jax.reporting.table import to_markdown
-from mass_jax.runtime import program
-from mass_jax.runtime.compilation import enable_compilation_cache
-from mass_jax.runtime.workdir import write_atomically
-from mass_jax.study import entry, setup
 from mass_jax.study.arms import WRITES
-from mass_jax.study.schema import Config
-from mass_jax.study.study import open_study
 from mass_jax.tasks.base import KnowsFamily, Problem
 from mass_jax.types import AnyArray, Array, Meta, Params, PyTree, Sequences
-
-EXACT = "adjoint"
-STEPS, STABLE, BETWEEN, EDGE, BEYOND = 8, 0.005, 0.02, 0.04, 0.08
-"""Adam's steps and rates: the edge is the highest at which the oracle's practice still helps, on validation families.
-Between and beyond attributions are compared, and nothing is trained."""
 
 
 class Size(NamedTuple):
@@ -71,77 +43,6 @@ class Size(NamedTuple):
     batches: int = 12
     held_out: int = 140
     compared: int = 2
-
-
-class Row(NamedTuple):
-    """A way to train the scorer.
-
-    Attributes:
-      name: of the estimator; or `CONTROLS`, what is answered without a scorer.
-      options: its options.
-      gate: whether the gate is learned.
-      trained: whether a scorer is trained by it, or its attributions are only compared.
-    """
-
-    name: str
-    options: Mapping[str, Any] = {}
-    gate: bool = True
-    trained: bool = True
-
-    @property
-    def label(self) -> str:
-        """As tables show it."""
-        words = [f"{name}={value}" for name, value in self.options.items()] + ["gate held at 1"] * (not self.gate)
-        return self.name + (f" ({', '.join(words)})" if words else "")
-
-
-class Setting(NamedTuple):
-    """An inner update, and what is tried with it.
-
-    Attributes:
-      inner: the update.
-      steps: of the exact row's training.
-      rows: those without a scorer, and then the exact one, first.
-    """
-
-    inner: InnerConfig
-    steps: int
-    rows: list[Row]
-
-    @property
-    def label(self) -> str:
-        """As tables show it."""
-        return f"{self.inner.optimizer}, K = {self.inner.steps}, rate {self.inner.learning_rate}"
-
-
-def settings(config: Config) -> list[Setting]:
-    """All of them."""
-    adam = partial(dataclasses.replace, config.inner, steps=STEPS, schedule="same", optimizer="adam")
-    few = [Row(CONTROLS), Row(EXACT), Row(EXACT, gate=False), Row("first_order"), Row("truncated", {"window": 2})]
-    none = [Row(CONTROLS), Row(EXACT, trained=False), Row("first_order", trained=False)]
-    return [
-        Setting(config.inner, config.train.steps, rows(config.inner.steps)),
-        Setting(adam(learning_rate=STABLE), 16, rows(STEPS)),
-        Setting(adam(learning_rate=BETWEEN), 0, none),
-        Setting(adam(learning_rate=EDGE), 16, few),
-        Setting(adam(learning_rate=BEYOND), 0, none),
-    ]
-
-
-def rows(steps: int) -> list[Row]:
-    """Every row at K = ``steps``; a window that is the whole run is none of its own."""
-    windows = [Row("truncated", {"window": window}, trained=window == 2) for window in (1, 2, 4) if window < steps]
-    return [
-        Row(CONTROLS),
-        Row(EXACT),
-        Row(EXACT, gate=False),
-        Row("first_order"),
-        *windows,
-        Row("finite_difference", {"kind": "sama"}),
-        Row("finite_difference", {"kind": "walk"}, trained=False),
-        Row("implicit", {"solver": "nystrom", "iterations": 2, "damping": 0.01}),
-        Row("evolution", {"samples": 4, "sigma": 0.1}),
-    ]
 
 
 class Practised(NamedTuple):
@@ -289,7 +190,7 @@ class Bench:
         """
         if row.name == CONTROLS:
             return self._controls()
-        estimator = metagrad.make(row.name, **row.options)
+        estimator = row.estimator
         kept: dict[str, Any] = {}
         ratio = self._operations(estimator) / self._operations(metagrad.make(EXACT))
         if row.gate:
@@ -313,7 +214,7 @@ class Bench:
 
     def _trained(self, row: Row, *steps: int) -> dict[str, Any]:
         """Answers after each of these numbers of steps, and the processor's seconds of a step."""
-        estimator, answers, seconds = metagrad.make(row.name, **row.options), {}, []
+        estimator, answers, seconds = row.estimator, {}, []
         eta, opt_state = self.eta, scorer_optimizer(self.config).init(self.eta)
         for step in range(max(steps)):
             batch, key = self._batch(self.data.training, step), jax.random.fold_in(self.key, 1000 + step)
@@ -357,38 +258,3 @@ class Bench:
         """Some problems, in their order and again and again."""
         first = step * self.size.problems % len(jax.tree.leaves(columns)[0])
         return jax.tree.map(lambda leaf: leaf[first : first + self.size.problems], columns)
-
-
-def main(config: Config, workdir: Path) -> None:
-    """Measures what is not measured yet, and keeps the tables after every row."""
-    enable_compilation_cache()
-    split, size, tried = flags.FLAGS.split, Size(), settings(config)
-    path, found = workdir / f"{split}.json", []
-    with open_study(config, workdir) as study:
-        if path.exists():
-            found = json.loads(path.read_text(encoding="utf-8"))
-
-        @lru_cache(1)
-        def data(seed: int) -> Data:
-            return make_data(study.actor, study.splits.train, getattr(study.splits, split), size, seed)
-
-        @lru_cache(1)
-        def bench(seed: int, place: int) -> Bench:
-            method = dataclasses.replace(study.method, inner=tried[place].inner)
-            return Bench(study.actor.replace(method=method), setup.make_outer(config.train), size, data(seed), seed)
-
-        for seed, (place, setting) in itertools.product(map(int, flags.FLAGS.seeds), enumerate(tried)):
-            for row in setting.rows:
-                name = {"setting": setting.label, "seed": seed, "row": row.label}
-                if not any(name.items() <= each.items() for each in found):
-                    found.append(name | bench(seed, place).measured(row, setting.steps))
-                    write_atomically(path, json.dumps(found, indent=1) + "\n")
-                    keep(workdir / f"{split}.table.json", **tables(found, EXACT))
-                    print(json.dumps(found[-1]), flush=True)
-    print("\n\n".join(map(to_markdown, tables(found, EXACT).values())))
-
-
-if __name__ == "__main__":
-    program.define_numbers("seeds", (0, 1, 2, 3, 4), "Each draws problems, practice, scorer and adapters.", least=0)
-    flags.DEFINE_enum("split", "test", ["validation", "test"], "Whose families are held out.")
-    entry.run(main)
