@@ -14,7 +14,7 @@ INIT = (ROOT / "mass_jax/__init__.py").read_text(encoding="utf-8")
 CORE = [
     "jax>=0.10",  # arrays, autodiff, compilation; 0.9 can crash where it keeps or loads large compiled programs
     "flax>=0.12.1",  # the transformer's modules
-    "optax>=0.2.7",  # optimisers, inner and outer
+    "optax>=0.2.8",  # optimisers, inner and outer; the ones before ask for an option that jax 0.10 has not
     "numpy>=2.1.0",  # host-side arrays, statistics of the report
 ]
 
