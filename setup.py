@@ -12,7 +12,7 @@ INIT = (ROOT / "mass_jax/__init__.py").read_text(encoding="utf-8")
 # bounds are versions that `make test-lower` installs and tests.
 # Whoever differentiates through training, by `mass_jax.metagrad`, needs no more than this.
 CORE = [
-    "jax>=0.10",  # arrays, autodiff, compilation; 0.9 can crash where it keeps or loads large compiled programs
+    "jax>=0.10.2",  # arrays, autodiff, compilation; before, it can crash where it keeps a compiled program
     "flax>=0.12.1",  # the transformer's modules
     "optax>=0.2.8",  # optimisers, inner and outer; the ones before ask for an option that jax 0.10 has not
     "numpy>=2.1.0",  # host-side arrays, statistics of the report
@@ -67,8 +67,8 @@ EXTRAS = {
     "plan": ["libtpu>=0.0.52"],  # the TPU compiler, which needs no TPU to say how much memory a program takes
     # The peers of `make peers`, in a virtual environment of their own.
     "bench": [*STUDY, "torch==2.13.0", "higher>=0.2.1", "torchopt>=0.7.3"],
-    "cuda": ["jax[cuda12]>=0.10"],  # NVIDIA GPUs; CUDA comes with the wheels
-    "tpu": ["jax[tpu]>=0.10"],  # Cloud TPU; brings libtpu
+    "cuda": ["jax[cuda12]>=0.10.2"],  # NVIDIA GPUs; CUDA comes with the wheels
+    "tpu": ["jax[tpu]>=0.10.2"],  # Cloud TPU; brings libtpu
 }
 
 setup(
