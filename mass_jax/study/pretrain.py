@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import grain
 import jax
@@ -126,6 +127,29 @@ def load_base(config: Config, model: ModelConfig, base_dir: Path) -> Params:
     return load_params(base_dir, mesh.template(init, shardings=sharding.shardings), identity(config))
 
 
+Update: TypeAlias = Callable[[Params, OptState, list[Sequences]], tuple[Params, OptState, dict[str, Any]]]
+
+
+def _make_update(model: ModelConfig, optimizer: optax.GradientTransformation) -> Update:
+    """One step on batches of documents, compiled; parameters and the optimiser's state are donated."""
+
+    @partial(jax.jit, donate_argnums=(0, 1))
+    def update(
+        params: Params, opt_state: OptState, batches: list[Sequences]
+    ) -> tuple[Params, OptState, dict[str, Any]]:
+        def loss(params: Params) -> Array:
+            totals = [target_log_probs(model, params, None, documents) for documents in batches]
+            return -jnp.sum(jnp.stack([jnp.sum(t) for t, _ in totals])) / sum(jnp.sum(n) for _, n in totals)
+
+        value, gradient = jax.value_and_grad(loss)(params)
+        updates, opt_state = optimizer.update(gradient, opt_state, params)
+        metrics: dict[str, Any] = {Metric.PRETRAIN_LOSS: value, Metric.NORM_BASE: optax.tree.norm(gradient)}
+        params, opt_state = sharding.constrain((optax.apply_updates(params, updates), opt_state))
+        return params, opt_state, metrics
+
+    return update
+
+
 def _train(
     config: Config,
     model: ModelConfig,
@@ -136,20 +160,7 @@ def _train(
     """A new base; the arguments are those of `pretrain`."""
     key, settings = jax.random.key(config.seed), config.pretrain
     optimizer = make_optimizer(settings)
-
-    @partial(jax.jit, donate_argnums=(0, 1))
-    def update(
-        params: Params, opt_state: OptState, batches: list[Sequences]
-    ) -> tuple[Params, OptState, dict[Metric, Array]]:
-        def loss(params: Params) -> Array:
-            totals = [target_log_probs(model, params, None, documents) for documents in batches]
-            return -jnp.sum(jnp.stack([jnp.sum(t) for t, _ in totals])) / sum(jnp.sum(n) for _, n in totals)
-
-        value, gradient = jax.value_and_grad(loss)(params)
-        updates, opt_state = optimizer.update(gradient, opt_state, params)
-        metrics = {Metric.PRETRAIN_LOSS: value, Metric.NORM_BASE: optax.tree.norm(gradient)}
-        params, opt_state = sharding.constrain((optax.apply_updates(params, updates), opt_state))
-        return params, opt_state, metrics
+    update = _make_update(model, optimizer)
 
     def base() -> Params:
         return opt_state[-1] if settings.average else params

@@ -92,7 +92,12 @@ class Pretrained(Runtime):
 
 
 class Pretrain(Group):
-    """See `study.pretrain`."""
+    """See `study.pretrain`.
+
+    Attributes:
+      average: share of the newest parameters in the running average, which then is the base; 0 for the last ones.
+      until: pretraining ends once the base solves this share of the gate's problems; 0 for after its steps.
+    """
 
     steps: Count
     short_batch: Count

@@ -85,6 +85,8 @@ SOUND = {
     "pretrain.adam_ratio": RATE,
     "pretrain.warmup_steps": COUNT_OR_NONE,
     "pretrain.decay_steps": COUNT_OR_NONE,
+    "pretrain.average": {"0", "1", "0.5"},
+    "pretrain.until": {"0"},  # the rate decays there
     "mesh.data": {"-1", "1"},
     "mesh.fsdp": {"1"},  # -1 is data's
     "mesh.tensor": {"1"},
