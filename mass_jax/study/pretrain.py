@@ -35,9 +35,10 @@ CHECK_EVERY = 50
 
 
 def identity(config: Config) -> dict:
-    """The fields that decide what the base is."""
+    """The fields that decide what the base is; where it ends by what it solves, so does which problems those are."""
     given = config.given
-    return {name: given[name] for name in ("task", "model", "pretrain", "seed")}
+    fields = {name: given[name] for name in ("task", "model", "pretrain", "seed")}
+    return fields | ({"gate": {"problems": given["gate"]["problems"]}} if config.pretrain.until else {})
 
 
 def make_optimizer(settings: Pretrain) -> optax.GradientTransformation:

@@ -167,3 +167,7 @@ def test_the_identity_is_all_that_decides_the_base():
     assert identified(train={"steps": 7}) == {name: given[name] for name in ("task", "model", "pretrain", "seed")}
     for change in ({"seed": 1}, {"task": {"rules": 13}}, {"model": {"width": 32}}, {"pretrain": {"steps": 201}}):
         assert identified(**change) != identified()
+    # A base that ends by what it solves depends on which problems it is asked.
+    assert identified(gate={"problems": 6}) == identified()
+    ends: dict = {"pretrain": {"until": 0.5, "decay_steps": 0}}
+    assert identified(**ends, gate={"problems": 6}) != identified(**ends)
