@@ -26,7 +26,8 @@ def make_splits(config: Config, domain: Domain, method: Method) -> Splits:
     """
     declared = config.task
     splits = Splits(*(_split(config, declared, domain, method.lengths, split) for split in Splits._fields))
-    gated = config.gate.problems if isinstance(domain.task, KnowsFamily) else 0
+    asked = isinstance(domain.task, KnowsFamily) or config.pretrain.until
+    gated = config.gate.problems if asked else 0
     for split, least in {"train": 1, "validation": gated, "test": 1}.items():
         if (count := len(getattr(splits, split))) < least:
             fewer = f", or lower gate.problems = {gated}" if split == "validation" else ""

@@ -272,13 +272,16 @@ def test_a_split_without_problems_is_a_sentence(plugin: Write, tmp_path: Path, s
         pass
 
 
-def test_a_gate_needs_its_validation_problems(plugin: Write, tmp_path: Path):
-    text = changed(
-        changed(DOMAIN, "\n    def leaks", KNOWS), "range(self.count)", 'range(3 if split == "validation" else 9)'
-    )
+@pytest.mark.parametrize("until", [False, True])
+def test_a_gate_needs_its_validation_problems_and_so_does_a_base_that_ends_by_them(
+    plugin: Write, tmp_path: Path, until: bool
+):
+    text = changed(DOMAIN, "range(self.count)", 'range(3 if split == "validation" else 9)')
+    changes = SUMS | {"pretrain__until": 0.5, "pretrain__decay_steps": 0} if until else SUMS
+    text = text if until else changed(text, "\n    def leaks", KNOWS)
     with (
         pytest.raises(InputError, match="the validation split of sums has 3 .* fewer than 8: .* lower gate.problems"),
-        open_study(read(make_config(plugin(text), **SUMS)), tmp_path / "run"),
+        open_study(read(make_config(plugin(text), **changes)), tmp_path / "run"),
     ):
         pass
 
