@@ -34,9 +34,12 @@ class CandidatesConfig(ArithmeticConfig):
     def __post_init__(self) -> None:
         for split in procedural.ProceduralConfig.splits:
             if 0 < (count := len(self.families(split))) < documents.CANDIDATES:
+                way_out = f"raise task.{split}_families"
+                if split == "train":
+                    way_out = "raise task.rules or lower task.validation_families or task.test_families"
                 raise ValueError(
                     f"{split} has {count} of task.rules = {self.rules} families, but a problem names "
-                    f"{documents.CANDIDATES} of them: raise task.{split}_families or task.rules."
+                    f"{documents.CANDIDATES} of them: {way_out}."
                 )
         super().__post_init__()
 
