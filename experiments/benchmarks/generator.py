@@ -18,12 +18,13 @@ import numpy as np
 from absl import flags
 
 from experiments.benchmarks.kept import keep
+from mass_jax.errors import InputError
 from mass_jax.mass.rewards import REWARDS
 from mass_jax.mass.state import for_answers
 from mass_jax.reporting.table import Table, to_markdown
 from mass_jax.runtime import program
 from mass_jax.runtime.compilation import enable_compilation_cache
-from mass_jax.study import entry
+from mass_jax.study import entry, setup
 from mass_jax.study.arms import ARMS
 from mass_jax.study.config import read
 from mass_jax.study.decomposition import d_prime, decomposition
@@ -32,6 +33,7 @@ from mass_jax.study.evaluator import Evaluator
 from mass_jax.study.schema import Config
 from mass_jax.study.study import Study, open_study, train_arm
 from mass_jax.study.views import share_of
+from mass_jax.tasks.base import KnowsFamily
 
 FROZEN = "frozen"
 SOLVE = "solve"
@@ -78,10 +80,25 @@ def measured(study: Study, name: str, split: str) -> dict[str, dict[str, float]]
     return {name: row}
 
 
-def recovered(row: Mapping[str, float], rows: Mapping[str, Mapping[str, float]]) -> float:
-    """How much of the oracle's gain over the base a model has, in per cent."""
+def recovered(row: Mapping[str, float], rows: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """How much of the oracle's gain over the base a model has, in per cent; nothing where the oracle gains nothing."""
     base = rows["base"]["un_adapted"]
-    return 100 * (row["scorer" if "scorer" in row else "uniform"] - base) / (rows["oracle"]["uniform"] - base)
+    if not (gain := rows["oracle"]["uniform"] - base):
+        return {}
+    return {"recovered": 100 * (row["scorer" if "scorer" in row else "uniform"] - base) / gain}
+
+
+def check_domain(config: Config) -> None:
+    """Looks whether right practice can be counted.
+
+    Raises:
+      InputError: it cannot.
+    """
+    if not isinstance(setup.make_domain(config).task, KnowsFamily):
+        raise InputError(
+            f"task.name = {config.task.name!r}: what is measured here is right practice, which this domain does not "
+            "know: choose another domain."
+        )
 
 
 def arms(rewards: Sequence[str], seeds: Sequence[int], problems: int) -> dict[str, Any]:
@@ -118,6 +135,7 @@ def over_seeds(rows: Mapping[str, Mapping[str, float]]) -> Table:
 
 def main(config: Config, workdir: Path) -> None:
     """Train, measure, and keep the tables after every row."""
+    check_domain(config)
     enable_compilation_cache()
     values = flags.FLAGS
     rewards = values.rewards or [*OTHERS, *sorted(REWARDS)]
@@ -128,7 +146,7 @@ def main(config: Config, workdir: Path) -> None:
         for name in ("base", *trained):
             rows |= measured(study, name, values.split)
             if name in trained:
-                rows[name]["recovered"] = recovered(rows[name], rows)
+                rows[name] |= recovered(rows[name], rows)
             tables = {"by_seed": by_seed(rows), "over_seeds": over_seeds(rows)}
             keep(workdir / f"{values.split}.table.json", **tables)
             print(to_markdown(by_seed({name: rows[name]})), flush=True)

@@ -1,10 +1,21 @@
 """The arms and tables of the benchmark of rewards."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from configs import demo
 from experiments.benchmarks import generator
+from mass_jax.errors import InputError
 from mass_jax.study.config import arm_config, read
+
+
+def test_a_domain_that_knows_no_right_practice_is_refused(monkeypatch: pytest.MonkeyPatch):
+    config = read(demo.get_config())
+    generator.check_domain(config)
+    monkeypatch.setattr(generator.setup, "make_domain", lambda config: SimpleNamespace(task=object()))
+    with pytest.raises(InputError, match="task.name = 'candidates': what is measured here is right practice"):
+        generator.check_domain(config)
 
 
 def test_all_arms_are_sound_and_write_as_many_texts():
@@ -39,5 +50,8 @@ def test_tables_are_by_seed_and_over_seeds():
     lines = generator.over_seeds(rows).rows
     assert [line[:2] for line in lines] == [("base", "1"), ("oracle", "1"), ("set_wise", "2")]
     assert (lines[2][right], lines[2][scorer], lines[2][-1]) == ("52.0 ± 2.8", "83.0 ± 4.2", "0.52 ± 0.03")
-    assert generator.recovered(rows["set_wise_0"], rows) == pytest.approx(100 * 20 / 30)
-    assert generator.recovered({"uniform": 75.0}, rows) == pytest.approx(50.0), "of a model without a scorer"
+    assert generator.recovered(rows["set_wise_0"], rows) == {"recovered": pytest.approx(100 * 20 / 30)}
+    without_scorer = generator.recovered({"uniform": 75.0}, rows)
+    assert without_scorer == {"recovered": pytest.approx(50.0)}
+    rows["oracle"]["uniform"] = 60.0
+    assert generator.recovered(rows["set_wise_0"], rows) == {}, "there is nothing to have a share of"
