@@ -244,7 +244,7 @@ class Results(Part):
     generator: Generator = Generator()
     """what it learned, beside its controls"""
     decomposition: ByName[Decomposed] = {}
-    """whose the gain is: the base, and every trained arm that writes practice"""
+    """whose the gain is: the base, and every trained arm"""
     gate: ByName[Accuracy | Difference] = {}
     """the headroom on validation families: rows, and `"a-b"` as in `paired`"""
     choice: Choice = Choice()
