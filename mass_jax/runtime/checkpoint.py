@@ -10,9 +10,10 @@ devices they were saved from. Of several processes each reads for itself; all th
 import base64
 import json
 import os
+import re
+import shutil
 import time
 from collections.abc import Collection, Mapping
-from logging import WARNING, LogRecord, getLogger
 from typing import Any, NamedTuple
 
 import jax
@@ -24,7 +25,7 @@ from etils import epath
 from mass_jax import records
 from mass_jax.errors import InputError
 from mass_jax.parallel import hosts
-from mass_jax.runtime import array_tree
+from mass_jax.runtime import array_tree, chatter
 from mass_jax.runtime.checksum import checksums
 from mass_jax.runtime.configs import Config, config_diff, describe_diff, to_json, way_back
 from mass_jax.types import PyTree
@@ -78,9 +79,9 @@ class Checkpointer:
         self.directory = epath.Path(directory).expanduser().resolve()
         self._keep = keep
         self._config = None if config is None else json.loads(to_json(config))
-        logging.get_absl_logger().addFilter(_without_orbax_chatter)
-        getLogger("asyncio").addFilter(_without_leftovers)
+        chatter.hush()
         self._damaged: list[int] = []
+        self._bytes = 0
         self._writer: ocp.CheckpointManager | None = None
 
     def __enter__(self) -> "Checkpointer":
@@ -137,10 +138,15 @@ class Checkpointer:
                 f"{latest}, choose another --workdir, or remove the later checkpoints."
             )
         manifest = records.sealed(manifest | {"checksums": checksums(arrays)})
+        self._bytes = sum(array.nbytes for array in arrays.values())
         items = ocp.args.Composite(state=ocp.args.StandardSave(arrays), manifest=ocp.args.JsonSave(manifest))
         try:
             if self._writer is None:
-                options = ocp.CheckpointManagerOptions(max_to_keep=self._keep, cleanup_tmp_directories=True)
+                # Where a directory that is made in the background cannot be, its writers wait 20 minutes for it.
+                at_once = ocp.AsyncOptions(create_directories_asynchronously=False)
+                options = ocp.CheckpointManagerOptions(
+                    max_to_keep=self._keep, cleanup_tmp_directories=True, async_options=at_once
+                )
                 self._writer = ocp.CheckpointManager(self.directory, options=options)
             self._writer.save(step, args=items, force=True)
         except Exception as e:
@@ -348,8 +354,13 @@ class Checkpointer:
     def _write_error(self, error: Exception) -> CheckpointError:
         good = sorted(ocp.utils.checkpoint_steps(self.directory)) if self.directory.is_dir() else []
         kept = f"Step {good[-1]} is the last good one" if good else "There is no earlier one"
+        # Of many files that could not be written tensorstore names some, each several times.
+        number = re.search(r"(?:os_error_code='|OS error )(\d+)", str(error))
+        reason = os.strerror(int(number[1])) if number else getattr(error, "strerror", None) or error
+        there = next(path for path in (self.directory, *self.directory.parents) if path.is_dir())
         return CheckpointError(
-            f"A checkpoint could not be written in '{self.directory}' ({error}). {kept}. Free space there or make it "
+            f"A checkpoint with {self._bytes / 1e6:.1f} MB of arrays could not be written in '{self.directory}', where "
+            f"{shutil.disk_usage(there).free / 1e6:.1f} MB are free ({reason}). {kept}. Free space there or make it "
             "writable, and run the same command again to resume."
         )
 
@@ -371,13 +382,3 @@ def _changed(arrays: dict[str, Any], manifest: dict[str, Any]) -> list[str]:
     saved = manifest["checksums"]
     found = checksums({path: arrays[path] for path in saved})
     return [path for path, value in found.items() if value != saved[path]][:3]
-
-
-def _without_leftovers(record: LogRecord) -> bool:
-    # Of a damaged checkpoint: the reads that were under way when the first one failed, each with a traceback.
-    return "exception was never retrieved" not in record.getMessage()
-
-
-def _without_orbax_chatter(record: LogRecord) -> bool:
-    # Some fifty lines a save, and tracebacks of what is raised as well, in which a run's own would drown.
-    return record.levelno == WARNING or f"{os.sep}orbax{os.sep}" not in record.pathname
