@@ -1,5 +1,6 @@
 """Seconds of every phase of a run, over all programs that worked on it, also those that were killed."""
 
+import contextlib
 import threading
 import time
 from pathlib import Path
@@ -8,9 +9,10 @@ from typing import Any
 from absl import logging
 
 from mass_jax import records
+from mass_jax.errors import InputError
 from mass_jax.parallel import hosts
 from mass_jax.runtime import environment, locks, results
-from mass_jax.runtime.workdir import LOCK_FILE, WorkdirError, write_atomically
+from mass_jax.runtime.workdir import LOCK_FILE, write_atomically
 
 TIMING_FILE = "timing.json"
 
@@ -21,6 +23,9 @@ class Clock:
     All time counts, to the phase that was named last. A thread writes it down every few seconds, so that a killed
     invocation loses no more than those. One that ends with an error before its first line is not counted: what is
     refused at the door did nothing. At its end the invocation puts ``timing`` into ``results.json``.
+
+    What cannot be written is tried again. If it is lost, a run that ends well says so; one that fails, perhaps of the
+    same full disk, has something else to say.
 
     Of several processes the first one writes; and none reads or writes before the workdir is this run's own (see
     `open_workdir`): a start that is refused leaves another run's directory as it was.
@@ -54,19 +59,20 @@ class Clock:
         self._stop.set()
         self._thread.join()
         if kind is None or self._written:
-            with self._lock:
-                self._write()
-            if self._own():
-                try:
+            try:
+                with self._lock:
+                    self._write()
+                if self._own():
                     results.merge(self._workdir, timing=self.timing())
-                except WorkdirError as error:
-                    logging.warning("%s", error)  # what the run itself says comes first
+            except (OSError, InputError) as error:
+                if kind is None:
+                    logging.warning("The time of this run is not written down: %s", error)
 
     def phase(self, name: str) -> None:
         """From here on time counts to ``name``."""
         with self._lock:
             if self._phases or self._phase != "start":
-                self._write()
+                self._try_to_write()
             self._phase = name
 
     def timing(self) -> dict[str, Any]:
@@ -87,7 +93,7 @@ class Clock:
     def _tick(self) -> None:
         while not self._stop.wait(self._every):
             with self._lock:
-                self._write()
+                self._try_to_write()
 
     def _add(self) -> None:
         now = time.monotonic()
@@ -105,11 +111,12 @@ class Clock:
             self._before = found.get("invocations", [{"phases": found}] if found else [])
         return [*(self._before or ()), self._this | {"phases": dict(self._phases)}]
 
+    def _try_to_write(self) -> None:
+        with contextlib.suppress(OSError, InputError):  # of a full disk: the next time may do
+            self._write()
+
     def _write(self) -> None:
         self._add()
         if self._own():
-            try:
-                write_atomically(self._workdir / TIMING_FILE, records.dumps({"invocations": self._rows()}, indent=1))
-                self._written = True
-            except (OSError, WorkdirError) as error:  # a full disk: the next time may do
-                logging.warning("The time cannot be written down: %s", error)
+            write_atomically(self._workdir / TIMING_FILE, records.dumps({"invocations": self._rows()}, indent=1))
+            self._written = True

@@ -155,8 +155,8 @@ def run(
         except preemption.Preempted:
             print("Stopped: the state is saved, and the same command goes on from there.", file=sys.stderr)
             raise
-        except Exception:
-            if not _DISTRIBUTED.value:
+        except Exception as error:
+            if not _DISTRIBUTED.value or program.is_of_a_full_disk(error):
                 raise
             joining.follow()
             traceback.print_exc()

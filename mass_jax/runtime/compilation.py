@@ -2,6 +2,7 @@
 
 import os
 import stat
+import warnings
 from pathlib import Path
 
 import jax
@@ -13,7 +14,8 @@ def enable_compilation_cache() -> bool:
 
     ``JAX_COMPILATION_CACHE_DIR`` names it; without that it is ``mass_jax/compiled`` in the user's own cache
     (``XDG_CACHE_HOME``, or ``~/.cache``). What is in it is run as it is, so that it is used only where nobody else can
-    write there. A cache only saves time: where there is none, that is a warning and not an error.
+    write there. A cache only saves time: where there is none, that is a warning and not an error, and where it cannot
+    grow, it does not.
 
     Returns:
       Whether the cache is on.
@@ -37,6 +39,8 @@ def enable_compilation_cache() -> bool:
             e.strerror,
         )
         return False
+    # On a full disk JAX would say it of every program.
+    warnings.filterwarnings("ignore", "Error writing persistent compilation cache entry")
     jax.config.update("jax_compilation_cache_dir", str(path))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

@@ -46,10 +46,10 @@ class EventFile:
                 self._flushed = time.monotonic()
                 self._writer.flush()
 
-    def close(self) -> None:
-        """Closes the file."""
+    def close(self, failed: bool = False) -> None:
+        """Closes the file; of a run that failed without a word about what it lacks."""
         if self._writer is not None:
-            with self._never_fatal():
+            with contextlib.suppress(Exception) if failed else self._never_fatal():
                 self._writer.close()
         self._writer = None
 

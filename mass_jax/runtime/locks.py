@@ -57,7 +57,6 @@ def alone(path: Path, what: str) -> Iterator[None]:
       path: the file; its folder is made.
       what: what the holder is doing, for the sentence.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     with _open(path) as file:
         if not _taken(file, fcntl.LOCK_NB):
             logging.warning("Waiting for another run, which %s: %s ('%s').", what, _holder(file), path)
@@ -67,10 +66,11 @@ def alone(path: Path, what: str) -> Iterator[None]:
 
 def _open(path: Path) -> TextIO:
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         return path.open("a+", encoding="utf-8", errors="replace")
     except OSError as error:
         raise LockedError(
-            f"The lock '{path}' cannot be opened ({error.strerror}): make its folder writable."
+            f"The lock '{path}' cannot be opened ({error.strerror}): make room, or make its folder writable."
         ) from error
 
 

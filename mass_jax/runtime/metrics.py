@@ -34,7 +34,8 @@ class MetricsWriter:
     every step before ``s`` before saving checkpoint ``s``; a line that is lost all the same is said. NaN and infinity
     are written as Python's ``json`` does: ``NaN``, ``Infinity``.
 
-    A full disk ends no run: lines that cannot be written are kept in memory and tried again with the next one.
+    A full disk ends no run: lines that cannot be written are kept in memory and tried again with the next one. What is
+    lost at the end is said, if the run ends well; one that fails, perhaps of the same disk, has something else to say.
 
     With several processes only the first writes.
     """
@@ -69,9 +70,9 @@ class MetricsWriter:
         """Returns itself."""
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Closes the files."""
-        self.close()
+        self.close(failed=kind is not None)
 
     def write(self, step: int, metrics: Mapping[str, Any]) -> dict[str, float]:
         """Writes one line.
@@ -106,14 +107,14 @@ class MetricsWriter:
                 logging.warning("'%s' cannot be written (%s): its lines are kept, and tried again.", file.name, error)
             self._told = True
 
-    def close(self) -> None:
-        """Closes both files."""
+    def close(self, failed: bool = False) -> None:
+        """Closes both files; of a run that failed without a word about what they lack."""
         if self._file is not None:
             self._write_pending(self._file)
-            if self._pending:
+            if self._pending and not failed:
                 logging.warning("'%s' lacks its last lines: it could not be written.", self._file.name)
             self._file.close()
-            self._events.close()
+            self._events.close(failed)
 
 
 def peak_bytes() -> dict[Metric, float]:

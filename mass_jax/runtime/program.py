@@ -1,5 +1,6 @@
 """What the command lines of all mains share: flags in, sentences out."""
 
+import errno
 import sys
 from collections.abc import Callable, Collection, Sequence
 from typing import NoReturn
@@ -21,8 +22,8 @@ def run(
 ) -> NoReturn:
     """Parses the flags, calls ``main()`` and exits.
 
-    Every ``InputError`` of the flags or of ``main`` is printed as a sentence and ends with exit status 2, so that a
-    launcher can tell it from a crash (1), which keeps its traceback. ``--help`` ends with 0.
+    Every ``InputError`` of the flags or of ``main``, and every full disk, is printed as a sentence and ends with exit
+    status 2, so that a launcher can tell it from a crash (1), which keeps its traceback. ``--help`` ends with 0.
 
     Args:
       main: the program.
@@ -52,8 +53,18 @@ def run(
             main()
         except InputError as error:
             refuse(error)
+        except OSError as error:
+            if not is_of_a_full_disk(error):
+                raise
+            what = "A file" if error.filename is None else f"'{error.filename}'"
+            refuse(InputError(f"{what} cannot be written ({error.strerror}): make room, and start the same again."))
 
     app.run(sentences_only, flags_parser=parse)
+
+
+def is_of_a_full_disk(error: Exception) -> bool:
+    """Whether it says that there is no room, or no more for this user."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def refuse(error: Exception) -> NoReturn:

@@ -1,5 +1,7 @@
 """A main as those of the experiments are."""
 
+from pathlib import Path
+
 from mass_jax.runtime import command_line as c
 from mass_jax.runtime.workdir import open_workdir
 
@@ -9,6 +11,8 @@ def main(config, workdir):
     print("ran", config.outer.learning_rate, config.flag, config.shape, config.size)
     if config.seed == 1:
         config.sed = 2
+    if config.seed == 2:
+        Path("/dev/full").write_text("more")
 
 
 def read(config):

@@ -1,12 +1,14 @@
 """All of the time counts: every program's, every invocation's, and those that were killed."""
 
+import contextlib
 import json
 import time
 from pathlib import Path
 
 import pytest
 
-from mass_jax.runtime import clock, results
+from mass_jax.errors import InputError
+from mass_jax.runtime import clock, results, workdir
 from mass_jax.runtime.clock import Clock
 
 
@@ -100,6 +102,23 @@ def test_phases_of_earlier_versions_count(tmp_path: Path, now: list[float]):
         first.phase("evaluate")
         now[0] = 2.0
     assert first.timing()["phases"] == {"pretrain": 41.0, "evaluate": 2.0}
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_a_full_disk_loses_is_said_once_and_only_if_nothing_else_is(
+    fails: bool, tmp_path: Path, now: list[float], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    with contextlib.suppress(InputError), Clock(tmp_path, "demo") as clock_:
+        clock_.phase("pretrain")
+        clock_.phase("train/mass")
+        file = tmp_path / "timing.json"
+        monkeypatch.setattr(clock, "write_atomically", lambda *_: workdir.write_atomically(file / "none", ""))
+        monkeypatch.setattr(results, "write_atomically", clock.write_atomically)
+        clock_.phase("evaluate")  # nothing is lost yet
+        assert caplog.text == ""
+        if fails:
+            raise InputError("A checkpoint could not be written.")
+    assert caplog.text.count("The time of this run is not written down: '") == len(caplog.records) == (not fails)
 
 
 def test_a_thread_writes_while_a_phase_lasts(tmp_path: Path):

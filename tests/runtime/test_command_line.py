@@ -131,6 +131,13 @@ def test_the_config_is_locked_and_a_crash_keeps_its_traceback(program):
     assert "Traceback" in done.stderr and "sed" in done.stderr
 
 
+def test_a_full_disk_is_a_sentence(program):
+    done = program("--config=x.py", "--config.seed=2", "--workdir=e")
+    assert done.returncode == 2 and done.stderr.splitlines()[3:] == [
+        "A file cannot be written (No space left on device): make room, and start the same again."
+    ]
+
+
 def test_an_arms_own_value_is_not_given_up_in_silence(caplog: pytest.LogCaptureFixture):
     own = {"a": {"train": {"steps": 3}, "inner": {"steps": 2}}, "b": {"train": {"steps": 4, "rate": 0.1}}}
     config = ConfigDict({"train": {"steps": 1, "rate": 0.5}, "inner": {"steps": 1}, "arms": own})

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import resource
 import stat
 import subprocess
 from collections.abc import Iterator
@@ -27,6 +28,16 @@ def test_the_second_process_finds_the_programs_of_the_first(tmp_path: Path):
     assert second.stdout.split() == ["True", "0", value, "True"]
     made = tmp_path / "mass_jax" / "compiled"
     assert stat.S_IMODE(made.stat().st_mode) == 0o700, "native code, for nobody else to write"
+
+
+def test_a_cache_that_cannot_grow_is_no_news(tmp_path: Path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))  # of no file, what is printed goes through pipes
+    try:
+        done = run(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert done.stdout.startswith("True 0 ") and done.stderr == ""
 
 
 @pytest.fixture

@@ -78,6 +78,12 @@ def test_a_fork_does_not_outlive_the_lock(tmp_path: Path):
         process.stdin.close()
 
 
+def test_a_place_where_no_lock_can_be_is_a_sentence(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LockedError, match="file/lock' cannot be opened"), locks.alone(tmp_path / "file" / "lock", ""):
+        pass
+
+
 def test_where_there_are_no_locks_a_run_goes_on(tmp_path: Path, monkeypatch, caplog):
     def unknown(*_: object) -> None:
         raise OSError(95, "Operation not supported")

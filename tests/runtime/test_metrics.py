@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 
 from mass_jax.runtime import events
+from mass_jax.runtime.checkpoint import CheckpointError
 from mass_jax.runtime.metrics import MetricsWriter, PhaseTimer, read_metrics
 from mass_jax.runtime.progress import Progress, duration
 from mass_jax.runtime.workdir import WorkdirError
@@ -109,6 +110,20 @@ def test_a_full_disk_ends_no_run_and_loses_no_line(tmp_path, caplog):
     assert [line["step"] for line in read_metrics(tmp_path)] == list(range(31))
     for words in ("metrics.jsonl' cannot be written", "No more TensorBoard events"):
         assert caplog.text.count(words) == 1
+
+
+def test_a_run_that_fails_does_not_say_what_its_files_lack(tmp_path, caplog):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    writer = MetricsWriter(tmp_path, resume_step=0)
+    writer.write(0, {"loss": 1})
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1, hard))
+    try:
+        with pytest.raises(CheckpointError), writer:
+            writer.write(1, {"loss": 1})
+            raise CheckpointError("A checkpoint could not be written.")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caplog.text.count("metrics.jsonl' cannot be written") == len(caplog.records) == 1
 
 
 def test_events_on_a_full_disk_from_the_start(tmp_path, caplog, monkeypatch):
