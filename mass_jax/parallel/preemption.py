@@ -34,7 +34,18 @@ def leave_on_notice() -> None:
     threading.Thread(target=_insist, args=(heard,), daemon=True).start()
 
 
+def end_on_second() -> None:
+    """From here on, where the process ends by itself, it takes a second notice to end it before.
+
+    Of one that came in the midst of it Python could only show where it was.
+    """
+    if threading.current_thread() is threading.main_thread():
+        for number in STATUSES:
+            signal.signal(number, lambda *_: None)
+
+
 def _leave(number: int, frame: FrameType | None) -> None:
+    end_on_second()
     print("Stopped: what is finished is on disk, and the same command goes on from there.", file=sys.stderr)
     joining.leave(STATUSES[signal.Signals(number)])
 

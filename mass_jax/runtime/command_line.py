@@ -161,6 +161,8 @@ def run(
             joining.follow()
             traceback.print_exc()
             joining.leave(1)
+        finally:
+            preemption.end_on_second()
 
     program.run(prepared, _check_overrides, _check_flags, lambda argv: _help(argv, parser))
 

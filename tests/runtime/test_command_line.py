@@ -138,6 +138,11 @@ def test_a_full_disk_is_a_sentence(program):
     ]
 
 
+def test_a_notice_to_a_program_that_ends_anyway_is_not_seen(program):
+    done = program("--config=x.py", "--config.seed=3", "--workdir=f")
+    assert (done.returncode, done.stderr.splitlines()[3:]) == (0, [])
+
+
 def test_an_arms_own_value_is_not_given_up_in_silence(caplog: pytest.LogCaptureFixture):
     own = {"a": {"train": {"steps": 3}, "inner": {"steps": 2}}, "b": {"train": {"steps": 4, "rate": 0.1}}}
     config = ConfigDict({"train": {"steps": 1, "rate": 0.5}, "inner": {"steps": 1}, "arms": own})
