@@ -195,6 +195,9 @@ class _Token(Strict):
     content: str
 
 
+_TokenOrText = Annotated[_Token | str | None, Field(description="the text of a token, or an object with its content")]
+
+
 class _Template(Strict):
     name: str
     template: str
@@ -204,11 +207,13 @@ class _TokenizerConfig(Strict):
     """What is read of a ``tokenizer_config.json``; how a text becomes ids is in ``tokenizer.json``."""
 
     model_config = ConfigDict(extra="ignore")
-    bos_token: _Token | str | None = None
-    eos_token: _Token | str | None = None
-    pad_token: _Token | str | None = None
-    unk_token: _Token | str | None = None
-    chat_template: list[_Template] | str | None = None
+    bos_token: _TokenOrText = None
+    eos_token: _TokenOrText = None
+    pad_token: _TokenOrText = None
+    unk_token: _TokenOrText = None
+    chat_template: list[_Template] | str | None = Field(
+        None, description="a template, or a list of them, each with its name and its template"
+    )
 
 
 _Id = Annotated[int, Field(ge=0, lt=2**31)]
@@ -218,7 +223,9 @@ class _Ends(Strict):
     """What is read of a ``generation_config.json``; how studies sample, they say themselves."""
 
     model_config = ConfigDict(extra="ignore")
-    eos_token_id: Annotated[list[_Id], Field(min_length=1)] | _Id | None = None
+    eos_token_id: Annotated[list[_Id], Field(min_length=1)] | _Id | None = Field(
+        None, description="the number of a token, which is 0 or more, or a list of such numbers"
+    )
 
 
 def from_folder(folder: str | os.PathLike[str]) -> BpeTokenizer:

@@ -205,20 +205,26 @@ def check(
     """``raw`` as a model of ``schema``; of fields that it does not declare, those that are null or harmless may stand.
 
     Raises:
-      PretrainedError: names the first field that is missing, unknown, of another type, or out of its range; and
-        ``way_out`` where it is a setting that is not implemented.
+      PretrainedError: names the first field that is missing, unknown, of another type, or out of its range, and what
+        it may be; and ``way_out`` where it is a setting that is not implemented.
     """
-    known = {field.alias or name for name, field in schema.model_fields.items()} | {"type"}
-    given = {k: v for k, v in raw.items() if k in known or (v is not None and k not in harmless)}
+    fields = {field.alias or name: field for name, field in schema.model_fields.items()}
+    given = {k: v for k, v in raw.items() if k in fields or k == "type" or (v is not None and k not in harmless)}
     try:
         return schema.model_validate(given)
     except ValidationError as error:
         found = error.errors(include_url=False)[0]
-    name = ".".join(map(str, found["loc"])) or "its settings"
-    value, what = _short.repr(found["input"]), found["msg"]
+    top = found["loc"][0] if found["loc"] else ""
+    if top in fields and (allowed := fields[str(top)].description):
+        # Of several kinds pydantic says what each of them lacks, and names them in its own way.
+        raise PretrainedError(f"{where} has {top} = {_short.repr(given[top])}: give {allowed}, or get the file again.")
+    if found["type"] == "value_error":
+        raise PretrainedError(f"{where} is wrong: {found['ctx']['error']}. Put it right, or get the file again.")
+    name, value = ".".join(map(str, found["loc"])), _short.repr(found["input"])
+    what = found["msg"].replace("Input should be", "it has to be")
     if found["type"] == "missing":
         raise PretrainedError(f"{where} has no field {name!r}: the file is incomplete, get it again.")
-    if found["type"] in ("extra_forbidden", "literal_error", "none_required"):
+    if found["type"] in ("extra_forbidden", "literal_error", "none_required", "too_long"):
         expected = f" ({what})" if found["type"] == "literal_error" else ""
         raise PretrainedError(
             f"{where} sets {name[:80]} = {value}, which is not supported{expected}: {way_out}, or take the field out "

@@ -13,6 +13,7 @@ from typing import Literal
 
 import jax.numpy as jnp
 import numpy as np
+from pydantic import Field
 from safetensors import SafetensorError, safe_open
 
 from mass_jax.models.config import ModelConfig
@@ -43,8 +44,8 @@ class _Config(Strict):
     fan_in_fan_out: bool = False  # of a linear layer PEFT itself puts it right
     # Ways to initialise that leave the base's weights as they are; PiSSA and its kind take from them what they add.
     init_lora_weights: Literal[True, False, "gaussian", "eva", "orthogonal"] = True
-    target_modules: list[str] | str | None = None
-    layers_to_transform: list[int] | int | None = None
+    target_modules: list[str] | str | None = Field(None, description="a pattern, or a list of names")
+    layers_to_transform: list[int] | int | None = Field(None, description="the number of a layer, or a list of them")
 
 
 def save(folder: str | os.PathLike[str], config: ModelConfig, adapter: PyTree, base: str) -> None:

@@ -314,10 +314,31 @@ def test_what_ends_a_generation_decides_whether_turns_end(folder: Path):
 
 
 @pytest.mark.parametrize("file", ["generation_config.json", "config.json"])
-@pytest.mark.parametrize("value", ["1", 1.5, -1, True, 10**9, 10**40, [], [1, None], {"a": 1}, [[1]]])
+@pytest.mark.parametrize("value", ["1", 1.5, -1, True, 10**40, [], [1, None], {"a": 1}, [[1]]])
 def test_what_is_no_token_ends_nothing(folder: Path, file: str, value: Any):
     (folder / file).write_text(json.dumps({"eos_token_id": value}))
-    with pytest.raises(PretrainedError, match=f"{file} has eos_token_id"):
+    words = " = .+: give the number of a token, which is 0 or more, or a list of such numbers, or get the file again"
+    with pytest.raises(PretrainedError, match=f"{file} has eos_token_id{words}"):
+        bpe.from_folder(folder)
+
+
+def test_an_end_that_the_tokenizer_does_not_have_is_named(folder: Path):
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [1, 10**9]}))
+    with pytest.raises(PretrainedError, match="but the tokenizer has no token 1000000000"):
+        bpe.from_folder(folder)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("eos_token", 5, "= 5: give the text of a token, or an object with its content"),
+        ("pad_token", {}, "= {}: give the text of a token"),
+        ("chat_template", [{"name": "a"}], "= .*: give a template, or a list of them, each with its name and"),
+    ],
+)
+def test_what_may_be_of_two_kinds_is_named_as_the_file_has_it(folder: Path, field: str, value: Any, words: str):
+    change(folder, **{field: value})
+    with pytest.raises(PretrainedError, match=f"tokenizer_config.json has {field} {words}"):
         bpe.from_folder(folder)
 
 

@@ -2,8 +2,10 @@
 
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,8 +14,8 @@ from pydantic_core import PydanticUndefined
 
 from mass_jax.models.attention import rotation
 from mass_jax.models.config import ModelConfig
-from mass_jax.models.pretrained import families, folder, known
-from mass_jax.models.pretrained.config_schema import FAMILIES
+from mass_jax.models.pretrained import bpe, families, folder, known, peft_format  # noqa: F401 (declare schemas)
+from mass_jax.models.pretrained.config_schema import FAMILIES, Strict
 from mass_jax.models.pretrained.errors import PretrainedError
 
 BASE: dict[str, Any] = {
@@ -147,6 +149,7 @@ def test_configs_that_transformers_writes_load(family: str, tmp_path: Path):
             {"quantization_config": {"quant_method": "fp8"}},
             "sets quantization_config = {'quant_method': 'fp8'}",
         ),
+        ("llama", {"pruned_heads": {"0": [1]}}, "sets pruned_heads = .*, which is not supported: choose another"),
         ("llama", {"attention_dropout": 1.0}, "has attention_dropout = 1.0"),
         ("llama", {"some_new_switch": True}, "sets some_new_switch = True, which is not supported"),
         ("llama", {"partial_rotary_factor": 0.5}, "has partial_rotary_factor = 0.5"),
@@ -164,7 +167,7 @@ def test_configs_that_transformers_writes_load(family: str, tmp_path: Path):
         ("llama", {"num_key_value_heads": 3}, "kv_heads = 3 does not divide"),
         ("qwen3", {"head_dim": ...}, "has no field 'head_dim'"),
         ("gemma3", {"num_key_value_heads": ...}, "has no field 'num_key_value_heads'"),
-        ("llama", {"rms_norm_eps": math.nan}, "has rms_norm_eps = nan: Input should be a finite number"),
+        ("llama", {"rms_norm_eps": math.nan}, "has rms_norm_eps = nan: it has to be a finite number"),
         ("llama", {"rms_norm_eps": "1e-6"}, "has rms_norm_eps = '1e-6'"),
         ("llama", {"rms_norm_eps": 0}, "has rms_norm_eps = 0"),
         ("llama", {"rope_theta": 0}, "has rope_theta = 0"),
@@ -184,7 +187,7 @@ def test_configs_that_transformers_writes_load(family: str, tmp_path: Path):
             'positions by "..x.."; supported are linear, llama3 and yarn',
         ),
         ("llama", {"rope_scaling": {"type": "linear", "rope_type": "yarn", "factor": 2.0}}, "contradicts rope_type"),
-        ("llama", {"rope_scaling": LLAMA_31 | {"high_freq_factor": 1.0}}, "low_freq_factor = 1.0 has to be below"),
+        ("llama", {"rope_scaling": LLAMA_31 | {"high_freq_factor": 1.0}}, "is wrong: low_freq_factor = 1.0 has to"),
         (
             "llama",
             {"rope_scaling": {"type": "linear", "factor": 2.0}, "rope_parameters": {"rope_type": "default"}},
@@ -202,6 +205,23 @@ def test_configs_that_transformers_writes_load(family: str, tmp_path: Path):
 def test_what_this_decoder_does_not_have_is_named(family: str, change: dict[str, Any], words: str):
     read(family)
     refuse(words, family, **change)
+
+
+def schemas(kind: type[Strict] = Strict) -> Iterator[type[Strict]]:
+    for each in kind.__subclasses__():
+        yield from (each, *schemas(each))
+
+
+def test_what_may_be_of_several_kinds_says_so_in_words():
+    """Pydantic's own words name each of them in its own way."""
+    several = set()
+    for schema in schemas():
+        for name, field in schema.model_fields.items():
+            kinds = [kind for kind in get_args(field.annotation) if kind is not type(None)]
+            if get_origin(field.annotation) in (Union, UnionType) and len(kinds) > 1:
+                assert field.description, (schema, name)
+                several.add(name)
+    assert {"eos_token_id", "chat_template", "pad_token", "target_modules"} <= several
 
 
 def test_older_and_newer_names_mean_the_same():

@@ -223,7 +223,7 @@ def folder_config() -> Any:
         ({"hidden_size": None}, "has no field 'hidden_size'"),
         (
             {"num_hidden_layers": 10**12},
-            "has num_hidden_layers = 1000000000000: Input should be less than or equal to 10000",
+            "has num_hidden_layers = 1000000000000: it has to be less than or equal to 10000",
         ),
     ],
 )
