@@ -53,7 +53,7 @@ def write_report(workdir: str | Path) -> Path:
       The path of ``report.html`` in it.
 
     Raises:
-      RunError: if the directory does not exist.
+      RunError: if the directory does not exist, or holds nothing of a run.
       OSError: if the page cannot be written; the one before it is as it was.
     """
     return _write(load_run(workdir))
@@ -101,7 +101,7 @@ def summary(workdir: str | Path) -> str:
     """The main result of a run in two lines: the row that it is about over Base, and the oracle.
 
     Raises:
-      RunError: if the directory does not exist.
+      RunError: if the directory does not exist, or holds nothing of a run.
     """
     run = load_run(workdir)
     results, rows = run.results, run.results.methods | run.results.controls

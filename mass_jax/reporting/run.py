@@ -12,6 +12,9 @@ from typing import Any
 from mass_jax import records
 from mass_jax.results import Results, parse
 
+FILES = ("results.json", "examples.jsonl", "scorer.json")
+"""Of a run as a whole."""
+
 
 class RunError(FileNotFoundError):
     """There is no run, or not enough of one."""
@@ -71,15 +74,20 @@ def load_run(workdir: str | Path) -> Run:
       The run.
 
     Raises:
-      RunError: if the directory does not exist.
+      RunError: if the directory does not exist, or holds none of these files.
     """
     root = Path(workdir)
     if not str(workdir) or not root.is_dir():
         raise RunError(f"There is no run directory '{workdir}': give the --workdir of a run.")
+    if not any(root.rglob("metrics.jsonl")) and not any((root / name).exists() for name in FILES):
+        raise RunError(
+            f"'{workdir}' holds nothing to report, neither {', '.join(FILES)} nor an arm's metrics.jsonl: give the "
+            "--workdir of a run that has begun to train."
+        )
     damaged: list[str] = []
     missing: dict[str, str] = {}
     metrics = {
-        path.parent.relative_to(root).as_posix(): _read_lines(path, root, missing)
+        path.parent.relative_to(root).as_posix(): _read_lines(path, root, missing, damaged)
         for path in sorted(root.rglob("metrics.jsonl"), key=lambda p: p.stat().st_mtime)
     }
     if not metrics:
@@ -92,7 +100,7 @@ def load_run(workdir: str | Path) -> Run:
         workdir=root,
         results=results,
         metrics={arm: rows for arm, rows in metrics.items() if rows},
-        examples=_read_lines(root / "examples.jsonl", root, missing),
+        examples=_read_lines(root / "examples.jsonl", root, missing, damaged),
         scorer=_read_object(root / "scorer.json", missing, damaged),
         missing=missing,
         damaged=damaged,
@@ -127,7 +135,7 @@ def _read_object(path: Path, missing: dict[str, str], damaged: list[str]) -> dic
         return {}
 
 
-def _read_lines(path: Path, root: Path, missing: dict[str, str]) -> list[dict[str, Any]]:
+def _read_lines(path: Path, root: Path, missing: dict[str, str], damaged: list[str]) -> list[dict[str, Any]]:
     name = path.relative_to(root).as_posix()
     if not path.is_file():
         missing[name] = f"{name} is not in this run: the step that writes it has not finished."
@@ -136,6 +144,7 @@ def _read_lines(path: Path, root: Path, missing: dict[str, str]) -> list[dict[st
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
+        damaged.append(name)
         missing[name] = f"{name} cannot be read ({error.strerror or error})."
         return []
     for line in text.splitlines():
@@ -146,7 +155,9 @@ def _read_lines(path: Path, root: Path, missing: dict[str, str]) -> list[dict[st
         if isinstance(row, dict):
             rows.append(row)
         elif line.strip():
-            broken += 1  # A killed run leaves its last line half written.
+            broken += 1
+    if broken > 1 or (broken and not rows):  # a killed run leaves its last line half written
+        damaged.append(name)
     if broken:
         missing[name] = f"{broken} of the lines of {name} could not be read and were left out."
     elif not rows:

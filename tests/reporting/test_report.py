@@ -124,8 +124,16 @@ def test_a_missing_or_broken_file_is_named(
     assert all('class="missing"' not in _section(html, section) for section in others)
 
 
-def test_an_empty_directory_makes_a_page(tmp_path: Path):
-    html = report.write_report(tmp_path).read_text(encoding="utf-8")
+@pytest.fixture
+def begun(tmp_path: Path) -> Path:
+    """The directory of a run that has not made a step."""
+    (tmp_path / "mass").mkdir()
+    (tmp_path / "mass" / "metrics.jsonl").touch()
+    return tmp_path
+
+
+def test_a_run_that_has_only_begun_makes_a_page(begun: Path):
+    html = report.write_report(begun).read_text(encoding="utf-8")
     _Page(html)
     assert html.count('class="missing"') == len(report.SECTIONS)
     assert "could not be drawn" not in html
@@ -193,6 +201,28 @@ def test_a_workdir_that_is_none_is_a_sentence(
         report.main()
     assert end.value.code == 2 and capsys.readouterr().err.startswith(sentence)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("files", [{}, {"config.json": b"\xff"}])
+def test_a_directory_without_anything_of_a_run_is_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], files: dict[str, bytes]
+):
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    monkeypatch.setattr(sys, "argv", ["report", f"--workdir={tmp_path}"])
+    with pytest.raises(SystemExit) as end:
+        report.main()
+    assert end.value.code == 2
+    assert re.match(
+        r"'.*' holds nothing to report, neither results.json, .*: give the --workdir", capsys.readouterr().err
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(files)
+
+
+@pytest.mark.parametrize(("content", "damaged"), [("{}\n{", False), ("{", True), ("{\n{\n{}\n", True)])
+def test_more_than_a_torn_line_is_damage(begun: Path, content: str, damaged: bool):
+    (begun / "examples.jsonl").write_text(content)
+    assert load_run(begun).damaged == ["examples.jsonl"] * damaged
 
 
 def test_damaged_results_are_a_sentence_and_status_2(
@@ -313,11 +343,11 @@ def test_one_family_makes_a_page_without_intervals(workdir: Path):
     assert "not measured" in _section(html, "targets")
 
 
-def test_command_line(tmp_path: Path):
-    done = command(tmp_path)
+def test_command_line(begun: Path):
+    done = command(begun)
     assert done.returncode == 0, done.stderr
-    assert Path(done.stdout.strip()) == tmp_path / "report.html"
-    assert (tmp_path / "report.html").is_file()
+    assert Path(done.stdout.strip()) == begun / "report.html"
+    assert (begun / "report.html").is_file()
 
 
 def test_verdicts(run_files: dict[str, str]):
