@@ -25,7 +25,7 @@ NAMES = {"absl": "absl-py", "orbax": "orbax-checkpoint", "sklearn": "scikit-lear
 """Packages by what is imported of them, where that is another name."""
 NOT_IMPORTED = {"array-record"}  # tensorflow_datasets writes and reads this format by it
 CORE = ("mass_jax.metagrad", "mass_jax.models", "mass_jax.parallel", "mass_jax.types", "mass_jax.errors")
-BROUGHT = {"pydantic-core"}  # of one version with pydantic, which names it
+BROUGHT = {"pydantic-core", "tensorstore"}  # of one version with pydantic, which names it; what orbax writes with
 
 
 @pytest.fixture(scope="module")
