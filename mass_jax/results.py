@@ -123,6 +123,8 @@ class Invocation(Part):
 
     program: str = "–"
     """its name"""
+    command: str = ""
+    """that started it"""
     began: str = "–"
     """date and time"""
     commit: str = "–"

@@ -1,11 +1,10 @@
 """How a benchmark keeps its tables, so that a page of the documentation can show them."""
 
-import shlex
-import sys
 from pathlib import Path
 
 from mass_jax.reporting import pages
 from mass_jax.reporting.table import Table, to_markdown
+from mass_jax.reporting.writing import replace
 from mass_jax.runtime import environment
 
 
@@ -14,11 +13,11 @@ def keep(path: Path, **tables: Table) -> None:
     made = environment.describe()
     changed = " with uncommitted changes" if made["uncommitted"] else ""
     origin = {
-        "command": shlex.join(["python", *sys.orig_argv[1:]]),
+        "command": environment.command(),
         "commit": f"{made['commit']}{changed}",
         "machine": f"{made['cpu']['model']}, {made['cpu']['cores']} cores; {made['devices']['kind']}",
         "jax": made["packages"]["jax"],
         "date": made["date"],
     }
     pages.save(path, tables, origin)
-    path.with_suffix(".md").write_text("\n\n".join(map(to_markdown, tables.values())) + "\n", encoding="utf-8")
+    replace(path.with_suffix(".md"), "\n\n".join(map(to_markdown, tables.values())) + "\n")

@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from mass_jax.reporting import table as tables
-from mass_jax.reporting.run import RunError, errors_as_sentences, load_run
+from mass_jax.reporting.run import NOT_EVALUATED, RunError, errors_as_sentences, load_results
 from mass_jax.reporting.table import Table, to_markdown
-from mass_jax.results import Environment
+from mass_jax.reporting.writing import replace
+from mass_jax.results import Environment, Invocation
 
 DATA = Path("docs", "data")
 MARK = "<!-- table:"
@@ -30,6 +31,8 @@ MARKED = re.compile(
     rf"^(?P<begin>{MARK} (?P<name>\S+)(?P<pick>\s\{{[^<]*?\}})? -->\n).*?(?P<end>^<!-- end -->)",
     re.DOTALL | re.MULTILINE,
 )
+NAME = re.compile(r"[\w-]+")
+"""Of a file of tables."""
 OF_A_STUDY = {
     "methods": tables.methods_table,
     "controls": tables.controls_table,
@@ -57,7 +60,7 @@ def save(path: Path, found: Mapping[str, Table], origin: Mapping[str, Any]) -> N
     kept = {name: table for name, table in found.items() if table.rows}
     values = dict(origin) | {"tables": {name: table._asdict() for name, table in kept.items()}}
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(_dumps(values) + "\n", encoding="utf-8")
+    replace(path, _dumps(values) + "\n")
 
 
 def load(path: Path) -> dict[str, Table]:
@@ -116,8 +119,13 @@ def pick(
     )
 
 
-def rendered(page: str, data: Path) -> str:
+def rendered(page: str, data: Path, fresh: Mapping[str, Mapping[str, Table]] | None = None) -> str:
     """Returns the text of a page with its tables as they are in the files below ``data``.
+
+    Args:
+      page: its text.
+      data: the folder of the files.
+      fresh: tables that such a file is going to have, by the file's name; they come before those in it.
 
     Raises:
       PageError: a table is not there, or what a page wants of one.
@@ -125,7 +133,7 @@ def rendered(page: str, data: Path) -> str:
 
     def render(found: re.Match[str]) -> str:
         file, _, name = found["name"].partition("/")
-        held = load(data / f"{file}.json")
+        held = (fresh or {}).get(file) or load(data / f"{file}.json")
         if name not in held:
             raise PageError(f"'{data / file}.json' has no table '{name}': it has {', '.join(held)}.")
         try:
@@ -146,28 +154,59 @@ def pages(root: Path) -> list[Path]:
     return sorted([*root.glob("*.md"), *root.glob("docs/*.md")])
 
 
-def keep_run(workdir: str, path: Path) -> None:
-    """Keeps the tables of a finished study for the pages.
+def of_a_run(workdir: str) -> tuple[dict[str, Table], dict[str, Any]]:
+    """The tables of a finished study and their origin, for `save`.
 
     Raises:
-      RunError: there is no such run, or its results cannot be read.
+      RunError: there is no such run, it is not evaluated, or its results cannot be read.
     """
-    run = load_run(workdir)
-    if "results.json" in run.missing:
-        raise RunError(run.missing["results.json"])
-    made = run.results.environment or Environment()
-    invocations = run.results.timing.invocations
-    program = invocations[0].program if invocations else "demo"
-    save(
-        path,
-        {name: build(run.results) for name, build in OF_A_STUDY.items()},
-        {
-            "command": f"python -m experiments.{program} --workdir={workdir}",
-            "commit": made.commit,
-            "machine": f"{made.cpu.model}, {made.devices.kind}",
-            "date": made.date,
-        },
-    )
+    results = load_results(workdir)
+    if not results.methods:
+        raise RunError(NOT_EVALUATED.format(workdir))
+    made = results.environment or Environment()
+    first = results.timing.invocations[0] if results.timing.invocations else Invocation(program="demo")
+    found = {name: build(results) for name, build in OF_A_STUDY.items()}
+    return {name: table for name, table in found.items() if table.rows}, {
+        "command": first.command or f"python -m experiments.{first.program} --workdir={workdir}",
+        "commit": made.commit,
+        "machine": f"{made.cpu.model}, {made.devices.kind}",
+        "date": made.date,
+    }
+
+
+def rewrite(root: Path, run: str | None = None, name: str | None = None) -> None:
+    """Renders the pages anew; what is wrong is found before anything is written.
+
+    Args:
+      root: the folder with the pages.
+      run: workdir of a finished study whose tables are kept first.
+      name: of the file below ``docs/data`` that they are kept in.
+
+    Raises:
+      RunError: there are no pages, one cannot be rendered, or the study has no tables.
+    """
+    tables, origin = ({}, {}) if run is None else of_a_run(run)
+    fresh = {name: tables} if name else {}
+    new = {path: _rendered(path, root / DATA, fresh) for path in pages(root)}
+    if not new:
+        raise PageError(f"'{root}' has no pages, neither *.md nor docs/*.md: give --root the folder with README.md.")
+    if tables:
+        save(root / DATA / f"{name}.json", tables, origin)
+    for path, (before, text) in new.items():
+        if text != before:
+            replace(path, text)
+            print(f"rewrote {path}", file=sys.stderr)
+
+
+def _rendered(path: Path, data: Path, fresh: Mapping[str, Mapping[str, Table]]) -> tuple[str, str]:
+    """The text of a page as it is, and as it is to be."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        return text, rendered(text, data, fresh)
+    except UnicodeDecodeError as error:
+        raise PageError(f"{path} cannot be read ({error}): save it as UTF-8.") from None
+    except PageError as error:
+        raise PageError(f"{path}: {error}") from None
 
 
 def _dumps(values: Any) -> str:
@@ -185,18 +224,10 @@ def main() -> None:
     values = parser.parse_args()
     if (values.run is None) != (values.name is None):
         parser.error("--run and --name belong together: give both or neither.")
+    if values.name is not None and not NAME.fullmatch(values.name):
+        parser.error(f"--name={values.name} is no name of a file: give letters, digits, '-' and '_', such as demo.")
     with errors_as_sentences():
-        if values.run is not None:
-            keep_run(values.run, values.root / DATA / f"{values.name}.json")
-        for path in pages(values.root):
-            text = path.read_text(encoding="utf-8")
-            try:
-                new = rendered(text, values.root / DATA)
-            except PageError as error:
-                raise PageError(f"{path}: {error}") from None
-            if new != text:
-                path.write_text(new, encoding="utf-8")
-                print(f"rewrote {path}", file=sys.stderr)
+        rewrite(values.root, values.run, values.name)
 
 
 if __name__ == "__main__":

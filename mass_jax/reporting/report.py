@@ -5,7 +5,6 @@
 
 import argparse
 import logging
-import os
 import re
 from collections.abc import Callable
 from html import escape
@@ -16,6 +15,7 @@ from mass_jax.reporting.labels import label
 from mass_jax.reporting.run import Run, RunError, errors_as_sentences, load_run
 from mass_jax.reporting.table import COMMIT, number, percent
 from mass_jax.reporting.targets import judge, points
+from mass_jax.reporting.writing import replace
 from mass_jax.results import Environment, finite
 
 SECTIONS: tuple[tuple[str, str, Callable[[Run], str]], ...] = (
@@ -60,15 +60,8 @@ def write_report(workdir: str | Path) -> Path:
 
 
 def _write(run: Run) -> Path:
-    path, text = run.workdir / "report.html", _page(run)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:  # that of a full disk names no file
-        raise OSError(error.errno, error.strerror, str(path)) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    path = run.workdir / "report.html"
+    replace(path, _page(run))
     return path
 
 

@@ -14,6 +14,10 @@ from mass_jax.results import Results, parse
 
 FILES = ("results.json", "examples.jsonl", "scorer.json")
 """Of a run as a whole."""
+NOT_EVALUATED = (
+    "'{}' has no tables yet, for nothing in it is evaluated: finish it by the command that it was started with, or "
+    "evaluate what is trained by python -m experiments.evaluate with the same --config and --workdir."
+)
 
 
 class RunError(FileNotFoundError):
@@ -105,6 +109,18 @@ def load_run(workdir: str | Path) -> Run:
         missing=missing,
         damaged=damaged,
     )
+
+
+def load_results(workdir: str | Path) -> Results:
+    """The results of a run, whole.
+
+    Raises:
+      RunError: there is no such run, or its results are not there or cannot be read.
+    """
+    run = load_run(workdir)
+    if "results.json" in run.missing:
+        raise RunError(run.missing["results.json"])
+    return run.results
 
 
 def dig(tree: Any, *path: str) -> float | None:

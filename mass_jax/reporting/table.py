@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from mass_jax.reporting.labels import check_label, label, meaning, pair_label, phase_label
-from mass_jax.reporting.run import RunError, errors_as_sentences, flatten, load_run
+from mass_jax.reporting.run import NOT_EVALUATED, RunError, errors_as_sentences, flatten, load_results
 from mass_jax.reporting.targets import judge, points
 from mass_jax.results import Accuracy, Difference, Environment, Results, finite
 
@@ -266,16 +266,15 @@ def print_tables(workdir: str) -> None:
     """Prints the tables of a run.
 
     Raises:
-      RunError: there is no such run, or its results cannot be read.
+      RunError: there is no such run, it has no tables yet, or its results cannot be read.
     """
-    run = load_run(workdir)
-    if "results.json" in run.missing:
-        raise RunError(run.missing["results.json"])
+    results = load_results(workdir)
     tables = (methods_table, controls_table, paired_table, log_likelihood_table, targets_table, synthesis_table)
-    for build in (*tables, time_table):
-        table = build(run.results)
-        if table.rows:
-            print(to_markdown(table), end="\n\n")
+    found = [table for build in (*tables, time_table) if (table := build(results)).rows]
+    if not found:
+        raise RunError(NOT_EVALUATED.format(workdir))
+    for table in found:
+        print(to_markdown(table), end="\n\n")
 
 
 if __name__ == "__main__":

@@ -43,7 +43,8 @@ class Clock:
         self._before: list[dict[str, Any]] | None = None
         made = environment.describe()
         self._phases: dict[str, float] = {}
-        self._this = {"program": program, "began": made["date"], "commit": made["commit"], "devices": made["devices"]}
+        self._this = {"program": program, "command": environment.command(), "began": made["date"]}
+        self._this |= {"commit": made["commit"], "devices": made["devices"]}
         self._phase, self._written = "start", False
         self._lock, self._stop = threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._tick, daemon=True)

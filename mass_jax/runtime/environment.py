@@ -5,7 +5,9 @@ import importlib
 import importlib.metadata
 import os
 import platform
+import shlex
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +57,11 @@ def commit(folder: Path = Path(__file__).parents[1]) -> tuple[str, bool | None]:
         return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
     except (OSError, subprocess.SubprocessError):
         return f"mass_jax {_own_version()}", None
+
+
+def command() -> str:
+    """The command line of this process, as a shell takes it."""
+    return shlex.join(["python", *sys.orig_argv[1:]])
 
 
 def cpu_model() -> str | None:

@@ -18,6 +18,7 @@ TARGETS = {
     "problems": 300,
     "minutes": 20,
 }
+COMMAND = "python -m experiments.demo --config=configs/demo.py --workdir=runs/demo"
 LABELS = {
     "base": "Base",
     "base_ttt": "Base TTT",
@@ -112,7 +113,7 @@ def run_files() -> dict[str, str]:
             "total_seconds": 1075.2,
             "phases": {"pretrain": 310.5, "train/mass": 402.1, "evaluate": 200.9},
             "invocations": [
-                {"program": "demo", "began": "2026-01-01", "commit": "a" * 40, "seconds": 1000.0},
+                {"program": "demo", "command": COMMAND, "began": "2026-01-01", "commit": "a" * 40, "seconds": 1000.0},
                 {"program": "evaluate", "began": "2026-01-02", "commit": "b" * 40, "seconds": 75.2},
             ],
         },

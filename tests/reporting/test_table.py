@@ -5,7 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from mass_jax.reporting import table
+from mass_jax.reporting.run import RunError
 from mass_jax.results import Results
 
 
@@ -59,6 +62,12 @@ def test_command_line(workdir: Path):
     (workdir / "results.json").unlink()
     failed = subprocess.run(command, capture_output=True, text=True)
     assert failed.returncode == 2 and failed.stderr.startswith("results.json is not in this run")
+
+
+def test_a_run_without_tables_says_so(tmp_path: Path):
+    (tmp_path / "results.json").write_text('{"gate": {"base": {"accuracy": 0.5}}}')
+    with pytest.raises(RunError, match="' has no tables yet, .* evaluate what is trained by python -m experiments.ev"):
+        table.print_tables(str(tmp_path))
 
 
 def test_log_likelihoods_have_their_difference_to_base():

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mass_jax.errors import InputError
-from mass_jax.runtime import clock, results, workdir
+from mass_jax.runtime import clock, environment, results, workdir
 from mass_jax.runtime.clock import Clock
 
 
@@ -50,6 +50,7 @@ def test_phases_add_up_over_programs_and_kills(tmp_path: Path, now: list[float])
     assert found["timing"]["total_seconds"] == 132.0
     rows = [(row["program"], row["seconds"]) for row in found["timing"]["invocations"]]
     assert rows == [("train", 25.0), ("demo", 100.0), ("demo", 7.0)]
+    assert {row["command"] for row in found["timing"]["invocations"]} == {environment.command()}
 
 
 def test_what_is_refused_at_the_door_did_nothing(tmp_path: Path, now: list[float]):
