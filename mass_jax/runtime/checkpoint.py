@@ -219,7 +219,12 @@ class Checkpointer:
                 self._damaged = list(reasons)
             return restored
         others = [s for s in steps if s not in reasons]
-        way_out = f"Try another step, one of {others}" if others else "Give another directory, or move this one away"
+        way_out = "Give another directory, or move this one away to train anew"
+        if others:
+            way_out = (
+                "Give the command that saved it again, such as python -m experiments.train: it goes on from the newest "
+                f"step that is whole, of {others}"
+            )
         raise CheckpointError(
             f"No checkpoint can be read in '{self.directory}', damaged or of another program: {reasons}. {way_out}."
         )
@@ -369,6 +374,8 @@ def _manifest(reader: ocp.CheckpointManager, step: int) -> dict[str, Any]:
     manifest = records.unsealed(reader.restore(step, args=ocp.args.Composite(manifest=ocp.args.JsonRestore())).manifest)
     if manifest.get("format") not in FORMATS:
         raise ValueError(f"its manifest is of none of the formats {FORMATS}")
+    if manifest["step"] != step:
+        raise ValueError(f"its manifest is of step {manifest['step']}: give the folder that name back")
     if manifest["format"] == 1:
         logging.warning(
             "Checkpoint %d in '%s' is an old one without checksums: used unchecked.", step, reader.directory

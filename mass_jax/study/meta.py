@@ -199,15 +199,17 @@ def mostly_malformed(task: Task, share: float) -> str:
     )
 
 
-def load_trained(train: Train, seed: int, base: Actor, workdir: Path) -> Trained:
+def load_trained(
+    train: Train, seed: int, base: Actor, workdir: Path, owner: Mapping[str, Any] | None = None
+) -> Trained:
     """What answers need of an arm's newest state, only read; the arguments are those of `meta_train`.
 
     All else stays on disk, and may be of another optimiser or an earlier version.
 
     Raises:
-      CheckpointError: there is none, or it cannot be read.
+      CheckpointError: there is none, it cannot be read, or it was saved with another ``owner``.
     """
-    with Checkpointer(workdir / "checkpoints") as checkpointer:
+    with Checkpointer(workdir / "checkpoints", config=owner) as checkpointer:
         template = for_answers(mesh.template(_start(train, seed, base), base.params, shardings=shardings))
         return checkpointer.restore(template, checkpointer.latest_step(), parts=Trained._fields).state
 

@@ -291,12 +291,12 @@ def load_arm(study: Study, name: str) -> Trained:
     """A trained arm, only read: nothing is trained, and nothing written.
 
     Raises:
-      InputError: its training is not finished, or there is no such arm.
+      InputError: its training is not finished, there is no such arm, or what lies in its place is another's.
     """
     check_trained(study.config, study.workdir, name)
     config = arm_config(study.config, name)
     base = study.actor.replace(method=setup.make_method(config, study.domain))
-    return load_trained(config.train, config.seed, base, study.workdir / name)
+    return load_trained(config.train, config.seed, base, study.workdir / name, owner=config.given)
 
 
 def train_arm(study: Study, name: str) -> TrainState:

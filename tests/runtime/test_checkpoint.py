@@ -295,11 +295,20 @@ def test_a_checkpoint_of_another_config_is_refused(tmp_path):
 
 def test_nothing_left_to_fall_back_to(checkpoints):
     damage(checkpoints / "2", "largest", "half")
-    with pytest.raises(CheckpointError, match=r"No checkpoint can be read.*Try another step, one of \[1\]"):
+    with pytest.raises(
+        CheckpointError, match=r"No checkpoint can be read.*experiments.train: it goes on from .*, of \[1\]"
+    ):
         Checkpointer(checkpoints).restore(make_state(0), step=2)
     damage(checkpoints / "1", "manifest/metadata", "half")
     with pytest.raises(CheckpointError, match=f"No checkpoint can be read in '{checkpoints}'.*another directory"):
         Checkpointer(checkpoints).restore(make_state(0))
+
+
+def test_a_checkpoint_under_another_name_is_no_later_one(checkpoints):
+    (checkpoints / "2").rename(checkpoints / "999")
+    with pytest.raises(CheckpointError, match=r"{999: 'its manifest is of step 2: give the folder that name back'}"):
+        Checkpointer(checkpoints).restore(make_state(0), step=999)
+    assert Checkpointer(checkpoints).restore(make_state(0)).step == 1
 
 
 def test_a_missing_checkpoint_is_a_sentence_and_makes_nothing(tmp_path):

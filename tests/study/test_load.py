@@ -1,6 +1,7 @@
 """The door of `mass_jax.load`: what cannot be loaded is a sentence, and nothing is written."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 
 import mass_jax
 from configs import smoke
-from mass_jax import InputError, Recipe
+from mass_jax import InputError, Recipe, records
 from mass_jax.runtime.configs import to_json
 from mass_jax.study.arms import ARMS, Arm
 from mass_jax.study.config import read
@@ -67,6 +68,17 @@ def test_what_cannot_be_loaded_is_a_sentence(workdir: Path, arm: str, words: str
 def test_arguments_of_another_kind_are_sentences(workdir: Path, arguments: tuple[Any, ...], words: str):
     with pytest.raises(InputError, match=words):
         mass_jax.load(*(workdir if each == "run" else each for each in arguments))
+
+
+def test_what_another_arm_was_trained_to_is_not_loaded(tmp_path: Path):
+    run = Path(shutil.copytree(Path(__file__).parent / "earlier" / "run", tmp_path / "run"))
+    manifest = run / "mass/checkpoints/2/manifest/metadata"
+    owner = json.loads((run / "config.json").read_text())
+    owner["train"] |= owner["arms"]["mass"]["train"] | {"mode": "gold"}  # as if another arm's folder were copied here
+    saved = json.loads(manifest.read_text()) | {"format": 2, "config": owner, "checksums": {}}
+    manifest.write_text(json.dumps(records.sealed(saved)))
+    with pytest.raises(InputError, match=r"(?s)with another config, .* train.mode: 'gold' \(there\), 'verifier' \(now"):
+        mass_jax.load(run)
 
 
 def test_a_plugin_that_is_missing_is_what_is_said(workdir: Path):
