@@ -23,6 +23,8 @@ SAYS_ONLY = ("errors.py", "extras.py", "fields.py", "quantities.py")
 """What these import and no answer depends on: sentences for wrong input, the kinds of a config's fields, whose values
 the config's own fingerprint covers, and names of metrics. A better sentence makes no evaluation stale."""
 
+DEEPEST = 100
+"""How deep JSON may be nested: far more than ours is, and far less than Python's functions can call each other."""
 TRIES, PAUSE = 3, 0.5
 """How often a file is read that cannot be, and seconds between."""
 
@@ -54,6 +56,22 @@ def sealed(body: Mapping[str, Any]) -> dict[str, Any]:
     return dict(body) | {CHECKSUM: checksum(body)}
 
 
+def parsed(text: str | bytes) -> Any:
+    """Returns what a JSON text holds.
+
+    Raises:
+      ValueError: it is none, or it is nested deeper than Python's functions can follow; the message says how.
+    """
+    with contextlib.suppress(RecursionError):
+        found = level = [json.loads(text)]
+        for _ in range(DEEPEST):
+            lists = [list(each.values()) if isinstance(each, dict) else each for each in level]
+            level = [each for values in lists if isinstance(values, list) for each in values]
+            if not level:
+                return found[0]
+    raise ValueError(f"it is nested more than {DEEPEST} deep")
+
+
 def unsealed(found: Any) -> dict[str, Any]:
     """Returns what `sealed` was given; what has no checksum is old, and taken as it is.
 
@@ -74,7 +92,7 @@ def loads(text: str) -> dict[str, Any]:
     Raises:
       ValueError: the text is damaged; the message says how.
     """
-    return unsealed(json.loads(text))
+    return unsealed(parsed(text))
 
 
 def read(path: Path, made_with: Mapping[str, Any] | None = None) -> dict[str, Any] | None:

@@ -44,7 +44,19 @@ def test_no_byte_changes_unnoticed(path: Path, caplog: pytest.LogCaptureFixture)
     assert "is damaged" in caplog.text
 
 
-@pytest.mark.parametrize("content", [b"", b"[1]", b"{", b'{"a": \xff}', b'{"a": 1, "checksum": "00000000"}'])
+@pytest.mark.parametrize(
+    "text", ["[" * 101 + "]" * 101, '{"a":' * 101 + "1" + "}" * 101, "[" * 200_000], ids=["list", "object", "torn"]
+)
+def test_what_is_nested_too_deeply_is_no_json_of_ours(text: str):
+    with pytest.raises(ValueError, match="it is nested more than 100 deep"):
+        records.parsed(text)
+    assert records.parsed('[{"a": [1, []]}, 2]') == [{"a": [1, []]}, 2] and records.parsed(b"1") == 1
+    assert records.parsed("[" * 99 + "]" * 99)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[1]", b"{", b'{"a": \xff}', b'{"a": 1, "checksum": "00000000"}', b"[" * 999]
+)
 def test_a_damaged_record_is_moved_aside(path: Path, content: bytes, caplog: pytest.LogCaptureFixture):
     path.write_bytes(content)
     with caplog.at_level(logging.WARNING):

@@ -84,7 +84,7 @@ def hear(line: socket.socket) -> Any:
                 return None
             said += byte
         return json.loads(said)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 

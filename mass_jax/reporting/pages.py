@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mass_jax import records
 from mass_jax.reporting import table as tables
 from mass_jax.reporting.run import NOT_EVALUATED, RunError, errors_as_sentences, load_results
 from mass_jax.reporting.table import Table, to_markdown
@@ -70,7 +71,7 @@ def load(path: Path) -> dict[str, Table]:
       PageError: the file is not there, is no JSON, or has a row with too many or too few cells.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = records.parsed(path.read_text(encoding="utf-8"))
         found = {
             name: Table(tuple(table["columns"]), table["align"], [tuple(row) for row in table["rows"]])
             for name, table in values["tables"].items()
@@ -137,7 +138,7 @@ def rendered(page: str, data: Path, fresh: Mapping[str, Mapping[str, Table]] | N
         if name not in held:
             raise PageError(f"'{data / file}.json' has no table '{name}': it has {', '.join(held)}.")
         try:
-            wanted = pick(held[name], **json.loads(found["pick"] or "{}"))
+            wanted = pick(held[name], **records.parsed(found["pick"] or "{}"))
         except (TypeError, ValueError) as error:
             raise PageError(f"{found['begin'].strip()} cannot be read ({error}): see {__name__}.") from None
         except PageError as error:

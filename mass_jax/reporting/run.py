@@ -1,7 +1,6 @@
 """Reading a run directory: the files that are there, and a sentence for each that is missing."""
 
 import contextlib
-import json
 import math
 import sys
 from collections.abc import Iterator
@@ -14,6 +13,8 @@ from mass_jax.results import Results, parse
 
 FILES = ("results.json", "examples.jsonl", "scorer.json")
 """Of a run as a whole."""
+NAMED = 4
+"""Runs that are named, of all below a directory that is none."""
 NOT_EVALUATED = (
     "'{}' has no tables yet, for nothing in it is evaluated: finish it by the command that it was started with, or "
     "evaluate what is trained by python -m experiments.evaluate with the same --config and --workdir."
@@ -83,17 +84,12 @@ def load_run(workdir: str | Path) -> Run:
     root = Path(workdir)
     if not str(workdir) or not root.is_dir():
         raise RunError(f"There is no run directory '{workdir}': give the --workdir of a run.")
-    if not any(root.rglob("metrics.jsonl")) and not any((root / name).exists() for name in FILES):
-        raise RunError(
-            f"'{workdir}' holds nothing to report, neither {', '.join(FILES)} nor an arm's metrics.jsonl: give the "
-            "--workdir of a run that has begun to train."
-        )
+    arms = sorted(root.glob("*/metrics.jsonl"), key=lambda path: path.stat().st_mtime)
+    if not arms and not any((root / name).exists() for name in FILES):
+        raise RunError(_no_run(root))
     damaged: list[str] = []
     missing: dict[str, str] = {}
-    metrics = {
-        path.parent.relative_to(root).as_posix(): _read_lines(path, root, missing, damaged)
-        for path in sorted(root.rglob("metrics.jsonl"), key=lambda p: p.stat().st_mtime)
-    }
+    metrics = {path.parent.name: _read_lines(path, root, missing, damaged) for path in arms}
     if not metrics:
         missing["metrics.jsonl"] = "No arm has written a metrics.jsonl: nothing was trained in this directory."
     results, faults = parse(_read_object(root / "results.json", missing, damaged))
@@ -139,6 +135,20 @@ def flatten(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
         yield prefix, tree
 
 
+def _no_run(root: Path) -> str:
+    """What to say of a directory without a file of a run: perhaps those below it are meant."""
+    below = {path.parents[1] for path in root.rglob("metrics.jsonl") if path.parent != root}
+    below |= {path.parent for path in root.rglob(FILES[0])}
+    names = [f"'{path}'" for path in sorted(below)]
+    if names:
+        more = " ..." * (len(names) > NAMED)
+        return f"'{root}' is no run; below it are {', '.join(names[:NAMED])}{more}: give the --workdir of one of them."
+    return (
+        f"'{root}' holds nothing to report, neither {', '.join(FILES)} nor an arm's metrics.jsonl: give the --workdir "
+        "of a run that has begun to train."
+    )
+
+
 def _read_object(path: Path, missing: dict[str, str], damaged: list[str]) -> dict[str, Any]:
     if not path.is_file():
         missing[path.name] = f"{path.name} is not in this run: the step that writes it has not finished."
@@ -165,7 +175,7 @@ def _read_lines(path: Path, root: Path, missing: dict[str, str], damaged: list[s
         return []
     for line in text.splitlines():
         try:
-            row = json.loads(line)
+            row = records.parsed(line)
         except ValueError:
             row = None
         if isinstance(row, dict):

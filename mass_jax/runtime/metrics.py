@@ -16,6 +16,7 @@ import jax
 import numpy as np
 from absl import logging
 
+from mass_jax import records
 from mass_jax.parallel import hosts
 from mass_jax.quantities import MACHINE, TIME, Metric
 from mass_jax.runtime.events import EventFile
@@ -144,7 +145,7 @@ def read_repeatable(directory: str | os.PathLike[str]) -> list[dict[str, float]]
 
 def _parse(line: bytes) -> dict[str, float] | None:
     with contextlib.suppress(ValueError):
-        found = json.loads(line)
+        found = records.parsed(line)
         if isinstance(found, dict) and isinstance(found.get("step"), int):
             return found
     return None

@@ -1,7 +1,6 @@
 """A run's directory and the config that owns it."""
 
 import fnmatch
-import json
 import os
 import tempfile
 from collections.abc import Sequence
@@ -9,6 +8,7 @@ from pathlib import Path
 
 from absl import logging
 
+from mass_jax import records
 from mass_jax.errors import InputError
 from mass_jax.parallel import hosts
 from mass_jax.runtime import locks
@@ -110,7 +110,7 @@ def _check_same(directory: Path, config: Config, may_differ: Sequence[str]) -> s
     """The text of the config that is there."""
     try:
         old = (directory / CONFIG_FILE).read_text(encoding="utf-8")
-        there = json.loads(old)
+        there = records.parsed(old)
         if not isinstance(there, dict):
             raise ValueError(f"it holds a {type(there).__name__}")
     except (OSError, ValueError) as e:  # among them what is not UTF-8, and what is not JSON

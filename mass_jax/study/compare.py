@@ -92,9 +92,14 @@ def _metrics(path: Path) -> list[dict[str, float]]:
     """The lines of a file of metrics.
 
     Raises:
-      InputError: one is damaged, or torn by a kill.
+      InputError: one is damaged, or torn by a kill; or it cannot be read.
     """
-    lines, written = read_repeatable(path.parent), len(path.read_bytes().splitlines())
+    try:
+        lines, written = read_repeatable(path.parent), len(path.read_bytes().splitlines())
+    except OSError as error:
+        raise InputError(
+            f"There is nothing to compare: '{path}' cannot be read ({error.strerror or error}). Give another run."
+        ) from None
     if len(lines) < written:
         raise InputError(
             f"There is nothing to compare: '{path}' has {written - len(lines)} damaged lines of {written}. Finish the "

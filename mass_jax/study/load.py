@@ -4,7 +4,6 @@ It lies here and not in `adapt`, for it reads a study's config, and `adapt` know
 """
 
 import dataclasses
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import jax
 from jax.sharding import Mesh
 
+from mass_jax import records
 from mass_jax.adapt.learner import Learner
 from mass_jax.errors import InputError
 from mass_jax.mass.state import Trained
@@ -78,11 +78,11 @@ def read_config(workdir: Path) -> Config:
     """The config that a run was made with.
 
     Raises:
-      InputError: there is none, it cannot be read, a plugin is missing, or another version of the code wrote it, whose
-        fields are not known.
+      InputError: there is none, it cannot be read, a plugin is missing, or its fields do not fit, as those of a damaged
+        file or of another version of the code.
     """
     try:
-        found = json.loads((workdir / CONFIG_FILE).read_text(encoding="utf-8"))
+        found = records.parsed((workdir / CONFIG_FILE).read_text(encoding="utf-8"))
         if not isinstance(found, dict):
             raise ValueError(f"it holds a {type(found).__name__}")
     except (OSError, ValueError) as error:
@@ -100,8 +100,9 @@ def read_config(workdir: Path) -> Config:
         return from_json(found)
     except InputError as error:
         raise InputError(
-            f"the run in '{workdir}' has a {CONFIG_FILE} of another version of the code: load it by that version (the "
-            f"commit in its results.json), or train it anew. What does not fit:\n{error}"
+            f"the run in '{workdir}' has a {CONFIG_FILE} that does not fit this version of the code: put it back if it "
+            "is damaged; load it by the version that wrote it (the commit in its results.json), or train it anew. What "
+            f"does not fit:\n{error}"
         ) from None
 
 

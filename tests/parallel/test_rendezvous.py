@@ -36,8 +36,15 @@ def knock(at: str, said: bytes) -> None:
 
 @pytest.mark.parametrize(
     "before",
-    [b"GET / HTTP/1.1\n", b"[]\n", b'{"processes": 3, "process": []}\n', b"", b'{"processes": 3, "process": 1}\n'],
-    ids=str,
+    [
+        b"GET / HTTP/1.1\n",
+        b"[]\n",
+        b"[" * 9999,
+        b'{"processes": 3, "process": []}\n',
+        b"",
+        b'{"processes": 3, "process": 1}\n',
+    ],
+    ids=lambda said: str(said[:40]),
 )
 def test_those_who_agree_have_lines_to_each_other(before: bytes):
     # Whoever else comes, be it a process that was killed while it waited, and that is there again.

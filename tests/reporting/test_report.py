@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 import configs.demo
-from mass_jax.reporting import plots, report
-from mass_jax.reporting.run import load_run
+from mass_jax.reporting import plots, report, writing
+from mass_jax.reporting.run import RunError, load_run
 from mass_jax.reporting.targets import judge
 from mass_jax.results import Results
 from mass_jax.study.targets import targets
@@ -219,10 +219,25 @@ def test_a_directory_without_anything_of_a_run_is_a_sentence(
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(files)
 
 
-@pytest.mark.parametrize(("content", "damaged"), [("{}\n{", False), ("{", True), ("{\n{\n{}\n", True)])
+@pytest.mark.parametrize(
+    ("content", "damaged"), [("{}\n{", False), ("{", True), ("{\n{\n{}\n", True), ("[" * 999, True)]
+)
 def test_more_than_a_torn_line_is_damage(begun: Path, content: str, damaged: bool):
     (begun / "examples.jsonl").write_text(content)
     assert load_run(begun).damaged == ["examples.jsonl"] * damaged
+
+
+def test_a_directory_above_runs_is_none(tmp_path: Path):
+    for name in ("a", "b", "c", "d", "e"):
+        (tmp_path / "runs" / name / "mass").mkdir(parents=True)
+        (tmp_path / "runs" / name / "mass" / "metrics.jsonl").write_text("{}\n")
+    (tmp_path / "runs" / "b" / "results.json").write_text("{}")
+    with pytest.raises(
+        RunError, match=r"runs' is no run; below it are '.*/a', '.*/b', '.*/c', '.*/d' ...: give the --w"
+    ):
+        report.write_report(tmp_path / "runs")
+    assert not (tmp_path / "runs" / "report.html").exists()
+    assert list(load_run(tmp_path / "runs" / "a").metrics) == ["mass"]
 
 
 def test_damaged_results_are_a_sentence_and_status_2(
@@ -262,7 +277,7 @@ def test_a_page_that_cannot_be_finished_leaves_the_one_before(
 
     page = report.write_report(workdir)
     before = page.read_text()
-    monkeypatch.setattr(report.os, "replace", fail)
+    monkeypatch.setattr(writing.os, "replace", fail)
     monkeypatch.setattr(sys, "argv", ["report", f"--workdir={workdir}"])
     with pytest.raises(SystemExit) as end:
         report.main()

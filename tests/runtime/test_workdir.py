@@ -117,7 +117,7 @@ def test_fields_that_may_differ_are_updated(tmp_path):
     assert "width" not in str(e.value)
 
 
-@pytest.mark.parametrize("content", [b"{", b"", b'{"seed": "\xff"}', b"[0]"])
+@pytest.mark.parametrize("content", [b"{", b"", b'{"seed": "\xff"}', b"[0]", b"[" * 9999], ids=range(5))
 def test_torn_config_file(tmp_path, content):
     (tmp_path / "config.json").write_bytes(content)
     with pytest.raises(WorkdirError, match="config.json.*is not the JSON of a config"):

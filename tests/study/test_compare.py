@@ -78,11 +78,13 @@ BROKEN = {
     "empty": ("results.json", "", "results.json' is damaged .Expecting value"),
     "no JSON": ("results.json", "{", "results.json' is damaged .Expecting property name"),
     "no object": ("results.json", "[]", "results.json' is damaged .it holds a list"),
+    "deep": ("results.json", "[" * 200_000, "results.json' is damaged .it is nested more than 100 deep"),
     "nothing": ("results.json", "{}", "results.json' is empty"),
     "sealed nothing": ("results.json", records.dumps({}), "results.json' is empty"),
     "another byte": ("results.json", records.dumps({"seed": 1}).replace("1", "2", 1), "checksum does not fit"),
     "a gate": ("gate.json", '{"gate": ', "gate.json' is damaged"),
     "a line": ("examples.jsonl", '{"family": 1}\n{"fam', "examples.jsonl' is damaged"),
+    "a deep metric": ("mass/metrics.jsonl", "[" * 200_000, "metrics.jsonl' has 1 damaged lines of 1"),
     "a metric": ("mass/metrics.jsonl", '{"step": 0}\n{"ste', "metrics.jsonl' has 1 damaged lines of 2. Finish"),
 }
 
@@ -105,6 +107,14 @@ def test_a_damaged_run_is_nothing_to_compare_and_no_difference(
         compare_runs.main()
     assert end.value.code == 2 and re.search(f"There is nothing to compare: '.*{words}", capsys.readouterr().err)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_folder_in_the_place_of_a_file_is_nothing_to_compare(tmp_path: Path):
+    runs = [run(tmp_path / each) for each in "ab"]
+    (runs[1] / "mass/metrics.jsonl").unlink()
+    (runs[1] / "mass/metrics.jsonl").mkdir()
+    with pytest.raises(InputError, match=r"metrics.jsonl' cannot be read .Is a directory.. Give another run"):
+        compare(*runs)
 
 
 def test_runs_without_a_value_in_common_are_nothing_to_compare(tmp_path: Path):

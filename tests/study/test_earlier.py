@@ -87,7 +87,9 @@ def test_what_cannot_be_brought_over_is_a_sentence(workdir: Path, fields: dict[s
     for group, value in fields.items():
         written[group] = written[group] | value if isinstance(value, dict) else value
     (workdir / "config.json").write_text(json.dumps(written))
-    with pytest.raises(InputError, match=rf"(?s)config.json of another version of the code: load it by .*{words}"):
+    with pytest.raises(
+        InputError, match=rf"(?s)config.json that does not fit this version of the code: .*load it by .*{words}"
+    ):
         read_config(workdir)
 
 

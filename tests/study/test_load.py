@@ -88,11 +88,18 @@ def test_a_plugin_that_is_missing_is_what_is_said(workdir: Path):
         mass_jax.load(workdir)
 
 
-@pytest.mark.parametrize("text", [None, "[]", "{"])
+@pytest.mark.parametrize("text", [None, "[]", "{", "[" * 200_000], ids=[0, 1, 2, 3])
 def test_a_folder_without_a_run_is_a_sentence(tmp_path: Path, text: str | None):
     if text is not None:
         (tmp_path / "config.json").write_text(text)
     with pytest.raises(InputError, match="there is no run in .*: its config.json cannot be read"):
+        mass_jax.load(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["{}", '{"seed": NaN}'])
+def test_a_damaged_config_is_not_called_an_earlier_one(tmp_path: Path, text: str):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(InputError, match="does not fit this version of the code: put it back if it is damaged; load"):
         mass_jax.load(tmp_path)
 
 
