@@ -12,12 +12,14 @@ from mass_jax.study import entry
 from mass_jax.study.gate import opened
 from mass_jax.study.load import run_config
 from mass_jax.study.schema import Config
+from mass_jax.study.setup import check_families
 from mass_jax.study.study import open_study
 
 
 def main(config: Config, workdir: Path) -> None:
     """Measure, print, and say whether the gate is open."""
     config = run_config(config, workdir)
+    check_families(config, "the headroom gate")
     enable_compilation_cache()
     with Clock(workdir, "gate") as clock:
         clock.phase("pretrain")

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from mass_jax.errors import InputError
 from mass_jax.mass.method import LengthConfig, Method
 from mass_jax.mass.state import OuterConfig
 from mass_jax.models.config import ModelConfig
@@ -11,7 +12,7 @@ from mass_jax.models.tokenizer import WordTokenizer
 from mass_jax.study import plugins
 from mass_jax.study.estimator import make_estimator
 from mass_jax.study.schema import Config, Own, Pretrained, Train
-from mass_jax.tasks.base import Domain, Task
+from mass_jax.tasks.base import Domain, KnowsFamily, Task
 from mass_jax.tasks.domain import OwnWords
 
 
@@ -34,6 +35,23 @@ def make_domain(config: Config) -> Domain:
         if lacking := [name for name in members if not hasattr(made.task, name)]:
             raise ValueError(f"{type(made.task).__name__} lacks {', '.join(lacking)}, see {Task.__module__}")
     return made
+
+
+def check_families(config: Config, what: str) -> None:
+    """Looks whether the domain knows the hidden rules of its problems, before anything else is loaded or computed.
+
+    Args:
+      config: the study's.
+      what: cannot be had without, for the sentence.
+
+    Raises:
+      InputError: it does not.
+    """
+    if not isinstance(make_domain(config).task, KnowsFamily):
+        raise InputError(
+            f"task.name = {config.task.name!r}: {what} needs right practice of a problem's hidden rule, which this "
+            "domain does not know: choose another domain."
+        )
 
 
 def make_model(config: Config, domain: Domain | None = None) -> ModelConfig:

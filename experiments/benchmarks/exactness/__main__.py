@@ -33,6 +33,7 @@ from mass_jax.study.study import open_study
 
 def main(config: Config, workdir: Path) -> None:
     """Measures what is not measured yet, and keeps the tables after every row."""
+    setup.check_families(config, "this benchmark")
     enable_compilation_cache()
     split, size, tried = flags.FLAGS.split, Size(), settings(config)
     path, found = workdir / f"{split}.json", []
