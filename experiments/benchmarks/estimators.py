@@ -28,7 +28,7 @@ import jax
 import numpy as np
 from absl import flags
 
-from experiments.benchmarks.kept import keep
+from experiments.benchmarks.kept import held, keep
 from experiments.benchmarks.problems import RATES, SIZES, Case, make_case
 from mass_jax import metagrad
 from mass_jax.metagrad.base import inner_loop
@@ -38,8 +38,12 @@ from mass_jax.reporting.table import to_markdown
 from mass_jax.runtime import program
 from mass_jax.runtime.compilation import temp_bytes
 from mass_jax.runtime.progress import Progress
+from mass_jax.runtime.workdir import write_atomically
 
 Program = Callable[..., Any]
+
+KEYS = ("size", "optimizer", "K", "estimator", "options")
+"""What tells a row from all others."""
 
 
 class Entry(NamedTuple):
@@ -207,12 +211,14 @@ def run(
 
     Returns:
       What ``results.json`` holds.
+
+    Raises:
+      InputError: the file that is there is damaged, or another program's.
     """
     path = workdir / "results.json"
     workdir.mkdir(parents=True, exist_ok=True)
-    results: dict[str, Any] = {"rows": []}
-    if path.exists() and not fresh:
-        results = json.loads(path.read_text(encoding="utf-8"))
+    old = held(path, KEYS)
+    results: dict[str, Any] = {"rows": []} if fresh or old is None else old
     results["versions"] = {name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "optax")}
     results["machine"] = {"device": jax.devices()[0].device_kind, "cores": os.cpu_count(), "system": platform.system()}
     wanted = [(cell, entry) for cell in cells for entry in entries(*cell) if names is None or entry.estimator in names]
@@ -224,7 +230,7 @@ def run(
                 if bench is None or (bench.size, bench.optimizer, bench.steps) != cell:
                     bench = Bench(*cell)
                 results["rows"].append(bench.measure(entry, rounds, seconds))
-                path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+                write_atomically(path, json.dumps(results, indent=1) + "\n")
             progress.update(number)
     keep(workdir / "table.json", all=reporting.table(results["rows"]))
     reporting.save_plots(results["rows"], workdir)
@@ -232,7 +238,8 @@ def run(
 
 
 def _key(row: dict[str, Any]) -> tuple[Any, ...]:
-    return row["size"], row["optimizer"], row["K"], row["estimator"], json.dumps(row["options"])
+    *cell, options = (row[key] for key in KEYS)
+    return *cell, json.dumps(options)
 
 
 def _memory() -> int:

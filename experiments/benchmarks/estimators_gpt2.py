@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from absl import flags
 from jax.sharding import SingleDeviceSharding
 
-from experiments.benchmarks.kept import keep
+from experiments.benchmarks.kept import held, keep
 from mass_jax import metagrad
 from mass_jax.metagrad import optimizers
 from mass_jax.models import gpt2
@@ -32,6 +32,7 @@ from mass_jax.planning.topology import described_devices, versions
 from mass_jax.reporting.table import Table, to_markdown
 from mass_jax.runtime import program
 from mass_jax.runtime.progress import Progress, duration
+from mass_jax.runtime.workdir import write_atomically
 from mass_jax.types import Array, Batch, InnerProblem, Meta, MetaGradient, Params, PyTree
 
 
@@ -174,7 +175,8 @@ def run(
     """
     described = {**dataclasses.asdict(setting), "device": device.device_kind, "versions": versions()}
     results: dict[str, Any] = {"setting": described, "rows": []}
-    if path.exists() and (old := json.loads(path.read_text(encoding="utf-8")))["setting"] == described:
+    old = held(path, ("estimator", "options", "tokens"))
+    if old is not None and old.get("setting") == described:
         results = old
     wanted = [(plan, length) for length in tokens for plan in plans]
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -184,7 +186,7 @@ def run(
             if fresh or not same:
                 rows = [row for row in results["rows"] if row not in same]
                 results["rows"] = [*rows, measure(setting, plan, length, device)]
-                path.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+                write_atomically(path, json.dumps(results, indent=2) + "\n")
                 keep(path.with_suffix(".table.json"), memory=table(results["rows"]))
             progress.update(done)
     return results

@@ -1,11 +1,40 @@
-"""How a benchmark keeps its tables, so that a page of the documentation can show them."""
+"""How a benchmark keeps what it measures: to go on with, and as tables that a page of the documentation can show."""
 
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
+from mass_jax import records
+from mass_jax.errors import InputError
 from mass_jax.reporting import pages
 from mass_jax.reporting.table import Table, to_markdown
 from mass_jax.reporting.writing import replace
 from mass_jax.runtime import environment
+
+
+def held(path: Path, keys: Collection[str], rows: str | None = "rows") -> Any:
+    """What a benchmark's file of results holds, None where there is none yet: asked before anything is measured.
+
+    Args:
+      path: of the file.
+      keys: that each of its rows has.
+      rows: the name that the rows have in the file; None where they are all of it.
+
+    Raises:
+      InputError: the file cannot be read, or is another program's, which would be lost.
+    """
+    if not path.exists():
+        return None
+    try:
+        values = records.parsed(path.read_text(encoding="utf-8"))
+        listed = values if rows is None else values.get(rows) if isinstance(values, dict) else None
+        if not isinstance(listed, list) or any(not isinstance(row, dict) or set(keys) - row.keys() for row in listed):
+            raise ValueError(f"it has no list of rows with {', '.join(keys)}")
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"'{path}' is damaged, or not of this benchmark ({error}): give another --workdir, or move the file away."
+        ) from None
+    return values
 
 
 def keep(path: Path, **tables: Table) -> None:

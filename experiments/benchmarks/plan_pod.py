@@ -26,7 +26,7 @@ from absl import flags, logging
 from jax.sharding import Mesh
 from ml_collections import config_flags
 
-from experiments.benchmarks.kept import keep
+from experiments.benchmarks.kept import held, keep
 from mass_jax.errors import InputError
 from mass_jax.models import sharding
 from mass_jax.models.pretrained import folder
@@ -39,6 +39,7 @@ from mass_jax.planning.topology import described_devices, versions
 from mass_jax.reporting.table import Table, to_markdown
 from mass_jax.runtime import program
 from mass_jax.runtime.progress import Progress, duration
+from mass_jax.runtime.workdir import write_atomically
 from mass_jax.study import entry, setup
 from mass_jax.study.config import arm_config
 from mass_jax.study.estimator import make_estimator
@@ -155,7 +156,8 @@ class Planner:
         identity = {"config": config.given, "arm": arm, "topology": topology, "versions": versions()}
         self.identity = json.loads(json.dumps(identity))
         self.rows: list[dict[str, Any]] = []
-        if path.exists() and (old := json.loads(path.read_text(encoding="utf-8")))["run"] == self.identity:
+        old = held(path, ("mesh", "problems", "phase", "estimator", "options", "fits"), rows="phases")
+        if old is not None and old.get("run") == self.identity:
             self.rows = old["phases"]
         path.parent.mkdir(parents=True, exist_ok=True)
 
@@ -205,7 +207,7 @@ class Planner:
             self.rows.append(key | measure(found[name], mesh, self.memory))
             progress.update(1)
         text = json.dumps({"run": self.identity, "phases": self.rows}, indent=2)
-        self.path.write_text(text + "\n", encoding="utf-8")
+        write_atomically(self.path, text + "\n")
         keep(self.path.with_suffix(".table.json"), **{self.topology.replace(":", "-"): table(self.rows)})
         return self.rows[-1]["fits"]
 

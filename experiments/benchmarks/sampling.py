@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from experiments.benchmarks.kept import keep
+from experiments.benchmarks.kept import held, keep
 from mass_jax.models import lora
 from mass_jax.models.lora import LoraConfig
 from mass_jax.models.pretrained import folder, source
@@ -31,6 +31,7 @@ from mass_jax.reporting.table import Table, to_markdown
 from mass_jax.runtime import program
 from mass_jax.runtime.compilation import enable_compilation_cache
 from mass_jax.runtime.progress import Progress
+from mass_jax.runtime.workdir import write_atomically
 
 STAGES = (("q_proj", "k_proj", "v_proj"), ("o_proj",), ("gate_proj", "up_proj"), ("down_proj",))
 """The projections of a layer that can be made at the same time, in order."""
@@ -52,6 +53,7 @@ def main() -> None:
     options = flags.FLAGS
     workdir = Path(options.workdir)
     workdir.mkdir(parents=True, exist_ok=True)
+    held(workdir / "results.json", ("system", "batch"))  # what is another program's is not overwritten
     enable_compilation_cache()
     if jax.default_backend() == "gpu":
         # XLA would multiply in TensorFloat-32, which torch does not unless it is asked to.
@@ -78,7 +80,7 @@ def main() -> None:
             )
         results = {"rows": rows, "model": options.model, "prompt": options.prompt, "new": options.new}
         results["device"] = jax.devices()[0].device_kind
-        (workdir / "results.json").write_text(json.dumps(results, indent=2), encoding="utf-8")
+        write_atomically(workdir / "results.json", json.dumps(results, indent=2))
     keep(workdir / "table.json", rows=table(rows))
     print(to_markdown(table(rows)))
 

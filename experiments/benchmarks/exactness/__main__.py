@@ -21,7 +21,7 @@ from absl import flags
 from experiments.benchmarks.exactness.bench import Bench, Data, Size, make_data
 from experiments.benchmarks.exactness.settings import EXACT, settings
 from experiments.benchmarks.exactness.tables import tables
-from experiments.benchmarks.kept import keep
+from experiments.benchmarks.kept import held, keep
 from mass_jax.reporting.table import to_markdown
 from mass_jax.runtime import program
 from mass_jax.runtime.compilation import enable_compilation_cache
@@ -36,10 +36,9 @@ def main(config: Config, workdir: Path) -> None:
     setup.check_families(config, "this benchmark")
     enable_compilation_cache()
     split, size, tried = flags.FLAGS.split, Size(), settings(config)
-    path, found = workdir / f"{split}.json", []
+    path = workdir / f"{split}.json"
+    found = held(path, ("setting", "seed", "row"), rows=None) or []
     with open_study(config, workdir) as study:
-        if path.exists():
-            found = json.loads(path.read_text(encoding="utf-8"))
 
         @lru_cache(1)
         def data(seed: int) -> Data:

@@ -48,7 +48,7 @@ from absl import flags
 from rich.console import Console
 
 from experiments.benchmarks import problems
-from experiments.benchmarks.kept import keep
+from experiments.benchmarks.kept import held, keep
 from experiments.benchmarks.peers import jax_systems
 from experiments.benchmarks.peers.jax_systems import Entry
 from experiments.benchmarks.peers.worker import Call, serve
@@ -56,6 +56,7 @@ from mass_jax.errors import InputError
 from mass_jax.reporting.table import Table, to_markdown
 from mass_jax.runtime import program
 from mass_jax.runtime.progress import Progress
+from mass_jax.runtime.workdir import write_atomically
 
 STEPS = 4
 THREADS = 2
@@ -252,6 +253,7 @@ def run(size: str, rounds: int, workdir: Path, console: Console) -> dict[str, An
       What results.json holds.
     """
     workdir.mkdir(parents=True, exist_ok=True)
+    held(workdir / "results.json", ("system", "ratio_to_adjoint"))  # what is another program's is not overwritten
     problem = Problem(problems.SIZES[size], problems.arrays(problems.SIZES[size], STEPS))
     told = {entry.name: problem.ours(entry) for entry in ENTRIES} | {way: problem.peer(way) for way in PEERS}
     with contextlib.ExitStack() as stack:
@@ -276,7 +278,7 @@ def run(size: str, rounds: int, workdir: Path, console: Console) -> dict[str, An
         "versions": {"python": platform.python_version()} | {p: importlib.metadata.version(p) for p in PACKAGES},
         "command": f"python -m experiments.benchmarks.peers --workdir={workdir} --size={size} --rounds={rounds}",
     }
-    (workdir / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    write_atomically(workdir / "results.json", json.dumps(results, indent=2) + "\n")
     keep(workdir / "table.json", rows=to_table(results["rows"]))
     return results
 
