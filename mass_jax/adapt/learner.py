@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 
 from mass_jax.adapt.neighbours import Pool, divisible
 from mass_jax.adapt.run import Ready, Recipe, prepare, solve
-from mass_jax.adapt.sources import SOURCES, Request
+from mass_jax.adapt.sources import Request, obtained
 from mass_jax.errors import InputError
 from mass_jax.mass.actor import Actor
 from mass_jax.mass.packing import taken
@@ -134,9 +134,8 @@ class Learner:
         """The practice of every batch; None where the recipe has none."""
         if self.recipe.practice is None:
             return None
-        obtain = SOURCES[self.recipe.practice].obtain
         return [
-            obtain(Request(self.actor, batch, jax.random.fold_in(self.key, i), self.pool))
+            obtained(self.recipe.practice, Request(self.actor, batch, jax.random.fold_in(self.key, i), self.pool))
             for i, batch in enumerate(self.batches(problems))
         ]
 

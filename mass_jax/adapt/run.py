@@ -12,7 +12,7 @@ import numpy as np
 
 from mass_jax.adapt import unadapted
 from mass_jax.adapt.sources import SOURCES, Need
-from mass_jax.adapt.weights import WEIGHTS, Unweighed
+from mass_jax.adapt.weights import WEIGHTS, Unweighed, weighed
 from mass_jax.errors import InputError, not_one_of
 from mass_jax.mass import attribution
 from mass_jax.mass.actor import Actor
@@ -163,7 +163,7 @@ def prepare(
     if recipe.strict:
         counts_PxM = counts_PxM & ~each_example(actor.task.leaks, problems, practice.texts)
     unweighed = Unweighed(actor, eta, problems, practice, counts_PxM, weights_key)
-    scores = WEIGHTS[recipe.weights].weigh(unweighed)
+    scores = weighed(recipe.weights, unweighed)
     if recipe.use == "read_off":
         return direct._replace(answers=unadapted.read_off(actor, problems, practice, scores))
     fresh = attribution.fresh_adapter(actor, adapter_key)

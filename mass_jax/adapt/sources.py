@@ -15,9 +15,11 @@ import numpy as np
 
 from mass_jax.adapt import neighbours
 from mass_jax.adapt.neighbours import Pool
+from mass_jax.errors import blamed, outside
 from mass_jax.fields import enter
 from mass_jax.mass.actor import Actor
 from mass_jax.mass.generator import complete, solving, write_practice
+from mass_jax.mass.packing import PracticeArrays
 from mass_jax.mass.practice import PracticeSets, fitting, pack_practice
 from mass_jax.parallel import hosts
 from mass_jax.tasks.base import MALFORMED, KnowsFamily, OffersTopics, Practice, Problem, ShowsExamples
@@ -154,6 +156,20 @@ SOURCES: dict[str, Source] = {
 }
 
 
+def obtained(name: str, request: Request) -> PracticeSets:
+    """The practice of a request, by the source of this name.
+
+    Raises:
+      InputError: the source is a plugin's, and fails or makes no such practice; names the plugin.
+    """
+    obtain = SOURCES[name].obtain
+    with blamed(f"practice = {name!r}", obtain.__module__):
+        sets = obtain(request)
+        if outside(obtain.__module__):
+            _check(sets, request)
+    return sets
+
+
 def register(source: Source) -> Source:
     """Adds a source, so that an arm can name it; returns it.
 
@@ -161,6 +177,26 @@ def register(source: Source) -> Source:
       InputError: the name is taken, or a field has another type than it says.
     """
     return enter(SOURCES, Source, source, "a source of practice")
+
+
+def _check(sets: object, request: Request) -> None:
+    """Looks whether it is the practice of a request.
+
+    Raises:
+      ValueError: it is not.
+    """
+    way_out = "return what mass_jax.mass.practice.pack_practice makes of a list of examples a problem"
+    if not isinstance(sets, PracticeSets) or not isinstance(sets.arrays, PracticeArrays):
+        raise ValueError(f"it gives {sets!r:.80}, no PracticeSets: {way_out}")
+    lengths, checks = request.actor.method.lengths, len(request.actor.task.check_names)
+    shape = (len(request.problems), request.actor.method.generator.examples)
+    written = (*shape, lengths.prompt + lengths.synthesis)
+    asked, read = (*shape, checks, lengths.check), (*shape, lengths.practice)
+    found = [np.shape(leaf) for leaf in jax.tree.leaves(sets.arrays)]
+    if found != [written] * 2 + [asked] * 2 + [read] * 2 + [shape]:
+        raise ValueError(
+            f"it gives arrays of the shapes {found} for {shape[0]} problems of {shape[1]} examples: {way_out}"
+        )
 
 
 def _gold(request: Request, strict: bool) -> PracticeSets:

@@ -13,6 +13,7 @@ import numpy as np
 
 from mass_jax.adapt import checked
 from mass_jax.adapt.sources import Need
+from mass_jax.errors import blamed, outside
 from mass_jax.fields import enter
 from mass_jax.mass import attribution
 from mass_jax.mass.actor import Actor
@@ -104,6 +105,20 @@ WEIGHTS: dict[str, Weights] = {
 }
 
 
+def weighed(name: str, given: Unweighed) -> Scores:
+    """The weights of practice, by the way of this name.
+
+    Raises:
+      InputError: the way is a plugin's, and fails or gives no such weights; names the plugin.
+    """
+    weigh = WEIGHTS[name].weigh
+    with blamed(f"weights = {name!r}", weigh.__module__):
+        scores = weigh(given)
+        if outside(weigh.__module__):
+            _check(scores, given.counts_PxM.shape)
+    return scores
+
+
 def register(weights: Weights) -> Weights:
     """Adds a way to weigh practice, so that an arm can name it; returns it.
 
@@ -111,6 +126,24 @@ def register(weights: Weights) -> Weights:
       InputError: the name is taken, or a field has another type than it says.
     """
     return enter(WEIGHTS, Weights, weights, "a way to weigh practice")
+
+
+def _check(scores: object, shape: tuple[int, ...]) -> None:
+    """Looks whether these are weights of examples [P, M].
+
+    Raises:
+      ValueError: they are not.
+    """
+    if not isinstance(scores, Scores):
+        raise ValueError(
+            f"it gives {scores!r:.80}, no Scores: return what weights.uniform does, with weights_PxM replaced"
+        )
+    for field, wanted in zip(Scores._fields, (shape, shape, shape[:1]), strict=True):
+        found = np.asarray(getattr(scores, field))
+        if found.shape != wanted:
+            raise ValueError(f"its {field} has the shape {found.shape}: give {wanted}, a number for each")
+        if not np.all(np.isfinite(found)) or (field != "logits_PxM" and np.any(found < 0)):
+            raise ValueError(f"its {field} has {found.min()} to {found.max()}: give finite numbers from 0 on")
 
 
 def _shuffle_valid(key: Array, weights_PxM: AnyArray, valid_PxM: AnyArray) -> Array:

@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 
 from mass_jax.adapt.run import Recipe
-from mass_jax.errors import InputError, not_one_of
+from mass_jax.errors import InputError, not_one_of, within
 from mass_jax.fields import check
 from mass_jax.tasks.base import Task
 
@@ -293,11 +293,6 @@ def declared(plugins: Sequence[str] = ()) -> dict[str, Arm]:
         if any(within(module, plugin) for plugin in plugins) and own.setdefault(name, arm) is not arm:
             raise InputError(f"plugins: {', '.join(plugins)} register two arms {name!r}: give one another name.")
     return ARMS | own
-
-
-def within(module: str, package: str) -> bool:
-    """Whether a module is the package, or lies in it."""
-    return module == package or module.startswith(f"{package}.")
 
 
 def table(trained: Mapping[str, bool], plugins: Sequence[str] = ()) -> dict[str, Arm]:

@@ -4,11 +4,11 @@ import re
 from collections.abc import Iterator
 
 from mass_jax import metagrad
-from mass_jax.errors import said
+from mass_jax.errors import blamed, said
 from mass_jax.fields import MOST
 from mass_jax.mass import method
 from mass_jax.models.config import PROJECTIONS, ModelConfig
-from mass_jax.study import plugins, setup
+from mass_jax.study import setup
 from mass_jax.study.estimator import make_estimator, try_estimator
 from mass_jax.study.schema import Config, Metagrad, Own
 from mass_jax.tasks.domain import Drawn, OwnWords
@@ -24,7 +24,7 @@ def of_fields(config: Config) -> Iterator[str]:
 
 def _of_the_task(config: Config) -> Iterator[str]:
     task, gate = config.task, config.gate
-    with plugins.blamed(f"task.name = {task.name!r}", type(task).__module__):
+    with blamed(f"task.name = {task.name!r}", type(task).__module__):
         yield from task.contradictions()
     if isinstance(task, Drawn) and gate.problems > task.validation_problems:
         yield (
@@ -78,5 +78,5 @@ def _of_the_method(config: Config) -> Iterator[str]:
 
 
 def _try_estimator(config: Metagrad, inner: method.InnerConfig, examples: int) -> None:
-    with plugins.blamed(f"metagrad.name = {config.name!r}", metagrad.ESTIMATORS[config.name].__module__):
+    with blamed(f"metagrad.name = {config.name!r}", metagrad.ESTIMATORS[config.name].__module__):
         try_estimator(make_estimator(config), inner, examples)

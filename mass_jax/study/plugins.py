@@ -5,23 +5,21 @@ names are in the config, and so in ``config.json``: every process, a resumed run
 modules.
 """
 
-import contextlib
 import hashlib
 import importlib
 import sys
-import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mass_jax.adapt.sources import SOURCES
 from mass_jax.adapt.weights import WEIGHTS
-from mass_jax.errors import InputError
+from mass_jax.errors import InputError, reason
 from mass_jax.fields import is_of
 from mass_jax.mass.scorers.registry import SCORERS
 from mass_jax.metagrad import ESTIMATORS
 from mass_jax.parallel.preemption import STATUSES
-from mass_jax.study.arms import REGISTERED, within
+from mass_jax.study.arms import REGISTERED
 from mass_jax.tasks.registry import DOMAINS
 
 
@@ -50,27 +48,6 @@ def version(names: Sequence[str]) -> str:
     return digest.hexdigest()[:16]
 
 
-def outside(module: str) -> bool:
-    """Whether a module is none of the package's."""
-    return not within(module, __name__.partition(".")[0])
-
-
-@contextlib.contextmanager
-def blamed(what: str, module: str) -> Iterator[None]:
-    """Whatever is raised meanwhile is an InputError that says why and where, if the module is none of the package.
-
-    Args:
-      what: of the module is at work, as a config names it.
-      module: where that was declared.
-    """
-    try:
-        yield
-    except Exception as error:
-        if isinstance(error, InputError) or not outside(module):
-            raise
-        raise InputError(f"{what} of the plugin {module}: {_reason(error, module)}") from error
-
-
 def _load(name: str) -> Path:
     try:
         module = importlib.import_module(name)
@@ -78,7 +55,7 @@ def _load(name: str) -> Path:
         if isinstance(error, SystemExit) and error.code in STATUSES.values():  # a notice came meanwhile
             raise
         _take_back()
-        raise InputError(f"plugins: the module {name!r} cannot be imported: {_reason(error, name)}") from error
+        raise InputError(f"plugins: the module {name!r} cannot be imported: {reason(error, name)}") from error
     file = Path(getattr(module, "__file__", None) or "")
     if not file.is_file():
         raise InputError(f"plugins: the module {name!r} has no source file, by which results would know its code.")
@@ -96,18 +73,3 @@ def _take_back() -> None:
     for module, name in list(REGISTERED):
         if module not in sys.modules:
             del REGISTERED[module, name]
-
-
-def _reason(error: BaseException, module: str) -> str:
-    """What an error says, and the last place of the module where it was met."""
-    if isinstance(error, ModuleNotFoundError) and error.name is not None and within(module, error.name):
-        return f"{error}. Name modules that Python finds from here, such as 'my_folder.my_module'."
-    met = list(traceback.walk_tb(error.__traceback__))
-    own = [(frame, line) for frame, line in met if within(frame.f_globals.get("__name__", ""), module)]
-    if isinstance(error, ValueError | ConnectionError):  # a sentence
-        said = str(error)
-    else:
-        said = f"{type(error).__name__}: {error}".splitlines()[0]
-        own = own or ([] if isinstance(error, SyntaxError) else met)  # that says by itself where
-    places = [f" ({frame.f_code.co_filename}, line {line})" for frame, line in own]
-    return f"{said.rstrip('.')}{''.join(places[-1:])}."

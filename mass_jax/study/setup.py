@@ -2,14 +2,13 @@
 
 from typing import Any
 
-from mass_jax.errors import InputError
+from mass_jax.errors import InputError, blamed
 from mass_jax.mass.method import LengthConfig, Method
 from mass_jax.mass.state import OuterConfig
 from mass_jax.models.config import ModelConfig
 from mass_jax.models.lora import LoraConfig
 from mass_jax.models.pretrained import source
 from mass_jax.models.tokenizer import WordTokenizer
-from mass_jax.study import plugins
 from mass_jax.study.estimator import make_estimator
 from mass_jax.study.schema import Config, Own, Pretrained, Train
 from mass_jax.tasks.base import Domain, KnowsFamily, Task
@@ -23,7 +22,7 @@ def make_domain(config: Config) -> Domain:
       ValueError: it makes none, or one that lacks something; of a plugin's domain, with the plugin's name.
     """
     declared = config.task
-    with plugins.blamed(f"task.name = {declared.name!r}", type(declared).__module__):
+    with blamed(f"task.name = {declared.name!r}", type(declared).__module__):
         if isinstance(declared, OwnWords):
             made = declared.make(WordTokenizer(declared.vocabulary()))
         else:

@@ -14,13 +14,16 @@ from jax.sharding import Mesh
 from mass_jax.adapt.learner import Learner
 from mass_jax.adapt.neighbours import Pool
 from mass_jax.adapt.run import Recipe
-from mass_jax.errors import InputError, said
+from mass_jax.adapt.sources import Request
+from mass_jax.adapt.trial import of_plugins, try_recipe
+from mass_jax.errors import InputError, blamed, outside, said
+from mass_jax.mass import scorer
 from mass_jax.mass.actor import Actor
 from mass_jax.mass.method import Method
 from mass_jax.mass.rewards import REWARDS
 from mass_jax.mass.scorers.registry import SCORERS
 from mass_jax.mass.state import Trained, TrainState
-from mass_jax.models import sharding
+from mass_jax.models import decoder, sharding
 from mass_jax.models.config import ModelConfig
 from mass_jax.models.pretrained import folder, source
 from mass_jax.parallel import hosts
@@ -28,7 +31,7 @@ from mass_jax.parallel import mesh as meshes
 from mass_jax.runtime.checkpoint import Checkpointer
 from mass_jax.runtime.configs import fingerprint, flatten
 from mass_jax.runtime.workdir import check_workdir, open_workdir
-from mass_jax.study import arms, data, plugins, setup
+from mass_jax.study import arms, data, setup
 from mass_jax.study.arms import Arm
 from mass_jax.study.config import arm_config
 from mass_jax.study.lengths import check_lengths
@@ -39,6 +42,9 @@ from mass_jax.study.scorer import try_scorer
 from mass_jax.tasks.base import Domain, KnowsFamily, Task
 from mass_jax.tasks.domain import Splits
 from mass_jax.types import Array, Params
+
+TRIED = 2
+"""Problems that plugins are tried on."""
 
 
 class Study(NamedTuple):
@@ -94,8 +100,8 @@ def _check_arm(config: Config, name: str, domain: Domain) -> None:
       InputError: it cannot be.
     """
     method, kind = setup.make_method(config, domain), SCORERS[config.scorer.kind]
-    if plugins.outside(kind.features.__module__):
-        with plugins.blamed(f"scorer.kind = {kind.name!r}", kind.features.__module__):
+    if outside(kind.features.__module__):
+        with blamed(f"scorer.kind = {kind.name!r}", kind.features.__module__):
             try_scorer(method, len(domain.task.check_names))
     reward = config.train.reward
     if REWARDS[reward].privileged and not isinstance(domain.task, KnowsFamily):
@@ -110,18 +116,50 @@ def _opened(config: Config, workdir: Path, domain: Domain, method: Method, mesh:
     with _sentences():
         for name in config.arms:  # their checkpoints say whose they are, should config.json be gone
             Checkpointer(workdir / name / "checkpoints", config=arm_config(config, name).given).check_config()
-        with plugins.blamed(f"task.name = {config.task.name!r}", type(config.task).__module__):
+        with blamed(f"task.name = {config.task.name!r}", type(config.task).__module__):
             splits = _made_once(partial(data.make_splits, config, domain, method))
             check_lengths(config, domain, method.lengths, splits)
+        study = Study(config, workdir, domain, method, splits, base={})
+        if isinstance(config.model, Own):
+            start = partial(decoder.init, method.model, jax.random.key(0))
+            _try_rows(study, partial(meshes.placed, start, shardings=sharding.shardings))
         workdir = open_workdir(workdir, config.given)  # the first to be written, after all that can be refused
         if isinstance(config.model, Pretrained):
             places = None if mesh is None else sharding.shardings(mesh, folder.shapes_of(method.model))
             base = source.load_params(config.model.source, method.model, sharding=places)
-            return Study(config, workdir, domain, method, splits, base)
+            study = study._replace(workdir=workdir, base=base)
+            _try_rows(study, lambda: base)
+            return study
     documents = data.pretraining(config, domain, splits)
-    solved = partial(_solved, Study(config, workdir, domain, method, splits, base={}))
+    solved = partial(_solved, study)
     base = pretrain(config, method.model, documents, workdir / "pretrain", base_folder(config, workdir), solved)
-    return Study(config, workdir, domain, method, splits, base)
+    return study._replace(workdir=workdir, base=base)
+
+
+def _try_rows(study: Study, base: Callable[[], Params]) -> None:
+    """Tries what plugins obtain and weigh for rows of the table; see `try_recipe`.
+
+    Args:
+      study: of which the base is not used.
+      base: what makes or gives a model, which need not be trained; called where there is something to try.
+
+    Raises:
+      InputError: one of them does not make what it says; names the row and the plugin.
+    """
+    config, task, key = study.config, study.domain.task, jax.random.key(0)
+    for name, arm in table(config).items():
+        there = name not in config.evaluate.skip and arm.model in ("base", *config.arms) and arm.possible(task)
+        if not there or not any(of_plugins(arm.recipe)):
+            continue
+        params = base()
+        method = method_for(study, arm.model)
+        eta = scorer.init(method.scorer, scorer.feature_count(method, len(task.check_names)), key)
+        learner = make_learner(study, arm.model, Trained(params, eta), arm.recipe, key)
+        problems = learner.batches(study.splits.test[:TRIED])[0]
+        try:
+            try_recipe(arm.recipe, Request(learner.actor, problems, key, learner.pool), eta)
+        except InputError as error:
+            raise InputError(f"the arm {name!r}: {error}") from error
 
 
 def _solved(study: Study, base: Params) -> float:

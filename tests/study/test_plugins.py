@@ -262,6 +262,79 @@ def test_what_a_study_is_to_work_with_is_tried_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
+ROW = """
+import jax.numpy as jnp
+import numpy as np
+from mass_jax.adapt import sources, weights
+from mass_jax.adapt.run import Recipe
+from mass_jax.study import arms
+from mass_jax.study.arms import Arm
+
+def obtain(request):
+    return sources.from_pool(request, [np.arange(len(request.pool.problems))] * len(request.problems))
+
+def weigh(given):
+    return weights.uniform(given)
+
+sources.register(sources.Source("mine", obtain))
+weights.register(weights.Weights("ours", weigh))
+arms.register(Arm(name="own", model="base", recipe=Recipe("mine", "ours")), __name__)
+"""
+OBTAIN, WEIGH = "return sources.from_pool(", "return weights.uniform(given)"
+SCORES = f"{WEIGH}._replace(weights_PxM="
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (
+            OBTAIN,
+            "return None and (",
+            "practice = 'mine' .*: it gives None, no PracticeSets: return what .*pack_practice",
+        ),
+        (OBTAIN, "return [1] or (", r"practice = 'mine' .*: it gives \[1\], no PracticeSets"),
+        (OBTAIN, "1 / 0; (", "practice = 'mine' .*: ZeroDivisionError: division by zero .*, line"),
+        (
+            OBTAIN,
+            "request = request._replace(problems=request.problems[:1]); " + OBTAIN,
+            "it gives arrays of the shapes .*, .* for 2 problems of 4 examples: return what",
+        ),
+        (WEIGH, "return None", "weights = 'ours' .*: it gives None, no Scores: return what weights.uniform does"),
+        (WEIGH, "raise KeyError('why')", "weights = 'ours' .*: KeyError: 'why' .*, line"),
+        (
+            WEIGH,
+            SCORES + "np.full((2, 4), np.nan))",
+            "weights = 'ours' .*: its weights_PxM has nan to nan: give finite",
+        ),
+        (
+            WEIGH,
+            SCORES + "-given.counts_PxM.astype(float))",
+            "its weights_PxM has -1.0 to .*: give .* numbers from 0 on",
+        ),
+        (WEIGH, SCORES + "jnp.ones(2))", r"its weights_PxM has the shape \(2,\): give \(2, 4\), a number for each"),
+    ],
+    ids=range(9),
+)
+def test_what_a_row_practises_on_is_tried_before_anything_is_trained(
+    plugin: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str, words: str
+):
+    monkeypatch.setattr(study_module.decoder, "init", lambda *_: {})  # none of these asks the model
+    name = plugin(DOMAIN + changed(ROW, old, new))
+    with (
+        pytest.raises(InputError, match=rf"^the arm 'own': \w+ = '\w+' of the plugin {name}: ") as said,
+        open_study(read(make_config(name, **SUMS)), tmp_path / "run"),
+    ):
+        pass
+    assert re.search(words, str(said.value)) and not (tmp_path / "run").exists()
+
+
+def test_a_row_that_practises_as_it_should_is_let_in(plugin: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(study_module.decoder, "init", lambda *_: {})
+    monkeypatch.setattr(study_module, "pretrain", lambda *_: {"w": 1})
+    with open_study(read(make_config(plugin(DOMAIN + ROW), **SUMS)), tmp_path / "run") as study:
+        assert study.base == {"w": 1}
+
+
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_a_split_without_problems_is_a_sentence(plugin: Write, tmp_path: Path, split: str):
     text = changed(DOMAIN, LOAD, f"        if split == {split!r}:\n            return ()\n{LOAD}")
