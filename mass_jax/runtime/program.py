@@ -1,6 +1,7 @@
 """What the command lines of all mains share: flags in, sentences out."""
 
 import errno
+import re
 import sys
 from collections.abc import Callable, Collection, Sequence
 from typing import NoReturn
@@ -11,6 +12,13 @@ from mass_jax.errors import InputError, not_one_of
 from mass_jax.parallel import joining
 
 flags.disclaim_key_flags()  # what is defined by a function of this module is its caller's
+WAYS_OUT = {
+    r"invalid literal for int\(\).*": "give a whole number.",
+    r"could not convert string to float.*": "give a number.",
+    r"\('Non-boolean argument.*": "give true or false.",
+    r"Failed to parse .* as a ConfigDict.*": "set a field of this group, as in --config.group.field=value.",
+}
+"""What is wrong with a flag's value, as Python's and the flags' own readers put it, and what to give."""
 HELP = ("help", "helpshort", "helpfull", "h", "?")
 
 
@@ -69,8 +77,21 @@ def is_of_a_full_disk(error: Exception) -> bool:
 
 def refuse(error: Exception) -> NoReturn:
     """Prints what a person can put right, and exits with status 2."""
-    print(f"{error}", file=sys.stderr)
+    print(sentence(error), file=sys.stderr)
     joining.leave(2)
+
+
+def sentence(error: Exception) -> str:
+    """What an error says; where the flags' own words have no way out, with one."""
+    said, cause = str(error), error.__context__
+    if isinstance(error, flags.CantOpenFlagFileError) and isinstance(cause, OSError):
+        return f"--flagfile={cause.filename} cannot be read ({cause.strerror}): give a file with a flag on each line."
+    if isinstance(error, flags.UnrecognizedFlagError):
+        return f"{said}. --help shows the flags."
+    if isinstance(error, flags.IllegalFlagValueError):
+        for pattern, way_out in WAYS_OUT.items():
+            said = re.sub(pattern, way_out, said)
+    return said
 
 
 def define_numbers(name: str, default: Sequence[int], words: str, least: int = 1, most: int = 2**31 - 1) -> None:

@@ -14,6 +14,9 @@ from mass_jax.study.schema import Config, Metagrad, Own
 from mass_jax.tasks.domain import Drawn, OwnWords
 from mass_jax.tasks.registry import DOMAINS
 
+MOST_TAKEN = 10**7
+"""Examples that an inner update may take, over all of its steps: each step's lie side by side in memory."""
+
 
 def of_fields(config: Config) -> Iterator[str]:
     """A sentence for every contradiction between a config's fields, but its arms'."""
@@ -71,6 +74,12 @@ def _of_the_model(config: Config) -> Iterator[str]:
 def _of_the_method(config: Config) -> Iterator[str]:
     examples = config.generator.examples
     found = list(method.contradictions(config.generator, config.inner, config.lengths, config.model.context or MOST))
+    taken = examples * (1 if config.inner.schedule == "fresh" else config.inner.steps)
+    if taken > MOST_TAKEN:
+        found.append(
+            f"generator.examples = {examples} and inner.steps = {config.inner.steps}: an update would take {taken} "
+            f"examples, and all lie in memory at once; give fewer, so that these are {MOST_TAKEN} or less."
+        )
     yield from found
     if not found:
         for fault in said(_try_estimator, config.metagrad, config.inner, examples):

@@ -7,6 +7,7 @@ modules.
 
 import hashlib
 import importlib
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,9 @@ from mass_jax.metagrad import ESTIMATORS
 from mass_jax.parallel.preemption import STATUSES
 from mass_jax.study.arms import REGISTERED
 from mass_jax.tasks.registry import DOMAINS
+
+NAME = re.compile(r"[^\s./\\]+(\.[^\s./\\]+)*")
+"""Of a module, dotted."""
 
 
 def load(names: Sequence[str]) -> tuple[Path, ...]:
@@ -49,6 +53,11 @@ def version(names: Sequence[str]) -> str:
 
 
 def _load(name: str) -> Path:
+    if not NAME.fullmatch(name):
+        raise InputError(
+            f"plugins: {name!r} is no name of a module: give names as Python imports them, such as "
+            "'my_folder.my_module', or leave plugins out."
+        )
     try:
         module = importlib.import_module(name)
     except (Exception, SystemExit) as error:  # whatever the module does

@@ -386,6 +386,14 @@ def test_a_module_without_a_file_is_a_sentence(tmp_path: Path, plugin: Write):
     assert plugins.version(("plugin_folder.module",)) != plugins.version((plugin("a = 1"),))
 
 
+@pytest.mark.parametrize("name", ["", "../evil", ".evil", "my module", "folder/module", "a..b"])
+def test_what_is_no_name_of_a_module_is_a_sentence(name: str):
+    with pytest.raises(
+        InputError, match=f"plugins: {name!r} is no name of a module: give names as Python imports them"
+    ):
+        read(make_config(name))
+
+
 def test_a_module_that_fails_can_be_mended(plugin: Write):
     name = plugin(f"{DOMAIN}\nraise RuntimeError('why')\n")
     for _ in range(2):
