@@ -230,7 +230,7 @@ def test_the_fields_of_a_model_are_a_models():
         ({"model__remat_keeps": ("q_proj",)}, r"model.remat_keeps = \('q_proj',\) without model.remat"),
         (
             {"inner__steps": 10**8, "inner__schedule": "same"},
-            "generator.examples = 12 and inner.steps = 100000000: an update would take 1200000000 .* 10000000 or less.$",
+            "generator.examples = 12 and inner.steps = 100000000: an update would take 1200000000 .* 10000000 or less",
         ),
         ({"inner__steps": 5}, "generator.examples = 12 cannot be split evenly over inner.steps = 5"),
         ({"lengths__prompt": 20}, "the longest sequence of 34 tokens exceeds model.context = 32"),
