@@ -43,7 +43,7 @@ def get_config() -> ConfigDict:
     # (docs/domain.md); other rules take other numbers of steps.
     config.pretrain = ConfigDict()
     config.pretrain.steps = 5_000  # at most
-    config.pretrain.until = 0.68  # it ends once the base solves this share of the gate's problems
+    config.pretrain.until = 0.72  # it ends once the base solves this share of the gate's problems
     config.pretrain.average = 0.02  # of the newest parameters in the running average, which is the base
     config.pretrain.short_batch = 32  # documents a step that solve or recite
     config.pretrain.long_batch = 96  # documents a step that write practice
@@ -96,7 +96,7 @@ def get_config() -> ConfigDict:
 
     # Meta-training; each arm may override fields, see `arms`.
     config.train = ConfigDict()
-    config.train.steps = 44  # outer steps
+    config.train.steps = 32  # outer steps
     config.train.problems = 96  # P, problems a step
     config.train.mode = "gold"  # outer loss: gold (reference solution) or verifier (GRPO)
     config.train.practice = True  # False leaves only the solving loss: Solver GRPO
@@ -109,9 +109,12 @@ def get_config() -> ConfigDict:
     config.train.scorer_rate = 5e-2  # Adam, on the scorer
     config.train.reward = "attribution"  # of the generator; its controls: see mass_jax/mass/rewards.py
     config.train.attribution_at = "uniform"  # the scorer's weights and gate, or uniform ones
-    config.train.attribution_weight = 1.0  # of the generator's policy gradient
+    config.train.credit_scale = 0.003  # nats a weight: rewards are tanh(credit / scale); 0 for z-scores within each set
+    config.train.adapters = 1  # fresh adapters that a credit is averaged over
+    config.train.siblings = 0  # other problems of the same family in the outer loss of credits
+    config.train.attribution_weight = 2.0  # of the generator's policy gradient
     config.train.set_weight = 0.0  # of the set's outcome in each example's reward; needs sets > 1
-    config.train.malformed_reward = -0.6  # for what cannot be parsed, before centring; 0 leaves it out
+    config.train.malformed_reward = -1.2  # for what cannot be parsed, before centring; 0 leaves it out
     config.train.solve_weight = 0.0  # gamma
     config.train.replay_weight = 0.3  # cross-entropy on pretraining documents that solve or recite
     config.train.kl_weight = 2.0  # KL(base || model) on the same documents

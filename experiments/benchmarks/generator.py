@@ -2,8 +2,8 @@
 
     python -m experiments.benchmarks.generator --config=configs/demo.py --workdir=runs/generator --seeds=0,1,2,3,4
 
-Every reward of `mass.rewards` trains the same base and scorer with all else equal, once a seed; ``frozen`` trains the
-scorer alone, ``solve`` the model alone, by the references of the problems (L_solve). Rewards that compare sets have
+Every reward of `mass.rewards` trains the same base and scorer with all else equal, once a seed. Rows of `OTHERS` train
+without a reward, or by attribution with something else changed. Rewards that compare sets have
 four of a problem, and a fourth of the problems: as many texts. Rows are measured on ``gate.problems`` problems of
 validation families, or with ``--split=test`` on all of the test families: what is written, and what the model solves
 as it is, adapted to its own practice at uniform weights, and by its scorer's. The same command goes on.
@@ -35,13 +35,19 @@ from mass_jax.study.study import Study, open_study, train_arm
 from mass_jax.study.views import share_of
 from mass_jax.tasks.base import KnowsFamily
 
-FROZEN = "frozen"
-SOLVE = "solve"
 OTHERS: dict[str, dict[str, Any]] = {
-    FROZEN: {"generator_rate": 0.0, "attribution_weight": 0.0},
-    SOLVE: {"mode": "gold", "practice": False, "solve_weight": 1.0},
+    "frozen": {"generator_rate": 0.0, "attribution_weight": 0.0},  # the scorer alone
+    "solve": {"mode": "gold", "practice": False, "solve_weight": 1.0},  # the model alone, by references: L_solve
+    "z_scores": {"credit_scale": 0.0},
+    "siblings": {"siblings": 4},
+    "adapters": {"adapters": 4},
+    "verifier": {"mode": "verifier"},
+    "adam": {"optimizer": "adam", "generator_rate": 1e-3},
+    "muon": {"optimizer": "muon", "generator_rate": 5e-3},
 }
-"""What is trained without a reward: these fields of ``train`` differ."""
+"""Rows without a reward of their own: these fields of ``train`` differ."""
+ROWS = (*OTHERS, *sorted(REWARDS))
+SEEDS = range(5)
 SETS = 4
 """Sets of a problem where a reward compares them."""
 COLUMNS = {
@@ -101,11 +107,11 @@ def check_domain(config: Config) -> None:
         )
 
 
-def arms(rewards: Sequence[str], seeds: Sequence[int], problems: int) -> dict[str, Any]:
-    """One arm a reward and seed."""
+def arms(problems: int) -> dict[str, Any]:
+    """One arm a seed and row, whichever are asked for: all lie in one folder."""
     found = {}
-    for seed in seeds:
-        for name in rewards:
+    for seed in SEEDS:
+        for name in ROWS:
             train = OTHERS.get(name) or {"reward": name}
             if name in REWARDS and REWARDS[name].compares_sets:
                 train = train | {"sets": SETS, "problems": problems // SETS}
@@ -119,7 +125,7 @@ def by_seed(rows: Mapping[str, Mapping[str, float]]) -> Table:
     for name, row in rows.items():
         reward, _, seed = name.rpartition("_")
         lines.append((reward or name, seed if reward else "", *(_figure([row], column) for column in COLUMNS)))
-    return Table(("Reward", "Seed", *COLUMNS.values()), "ll" + "r" * len(COLUMNS), lines)
+    return Table(("Row", "Seed", *COLUMNS.values()), "ll" + "r" * len(COLUMNS), lines)
 
 
 def over_seeds(rows: Mapping[str, Mapping[str, float]]) -> Table:
@@ -130,7 +136,7 @@ def over_seeds(rows: Mapping[str, Mapping[str, float]]) -> Table:
     lines = [
         (reward, str(len(group)), *(_figure(group, column) for column in COLUMNS)) for reward, group in groups.items()
     ]
-    return Table(("Reward", "Seeds", *COLUMNS.values()), "lr" + "r" * len(COLUMNS), lines)
+    return Table(("Row", "Seeds", *COLUMNS.values()), "lr" + "r" * len(COLUMNS), lines)
 
 
 def main(config: Config, workdir: Path) -> None:
@@ -138,14 +144,13 @@ def main(config: Config, workdir: Path) -> None:
     check_domain(config)
     enable_compilation_cache()
     values = flags.FLAGS
-    rewards = values.rewards or [*OTHERS, *sorted(REWARDS)]
-    trained = arms(rewards, [int(seed) for seed in values.seeds], config.train.problems)
-    config = read(config.given | {"arms": trained})
+    config = read(config.given | {"arms": arms(config.train.problems)})
+    asked = [f"{row}_{seed}" for seed in values.seeds for row in values.rows or ROWS]
     rows: dict[str, dict[str, float]] = {}
     with open_study(config, workdir) as study:
-        for name in ("base", *trained):
+        for name in ("base", *asked):
             rows |= measured(study, name, values.split)
-            if name in trained:
+            if name in asked:
                 rows[name] |= recovered(rows[name], rows)
             tables = {"by_seed": by_seed(rows), "over_seeds": over_seeds(rows)}
             keep(workdir / f"{values.split}.table.json", **tables)
@@ -163,7 +168,7 @@ def _figure(rows: Sequence[Mapping[str, float]], column: str) -> str:
 
 
 if __name__ == "__main__":
-    program.define_names("rewards", None, [*OTHERS, *sorted(REWARDS)], "Rewards to train by; all where not given.")
-    program.define_numbers("seeds", (0,), "Seeds of the training.", least=0)
+    program.define_names("rows", None, ROWS, "Rows to measure; all where not given.")
+    program.define_numbers("seeds", (0,), "Seeds of the training.", least=0, most=max(SEEDS))
     flags.DEFINE_enum("split", "validation", ["validation", "test"], "Whose families are measured.")
     entry.run(main)

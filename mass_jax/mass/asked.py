@@ -4,8 +4,9 @@ import jax
 
 from mass_jax.mass import inner
 from mass_jax.mass.actor import Actor
-from mass_jax.mass.attribution import PATH_POINTS, Adapted, CreditAt, Weighed
+from mass_jax.mass.attribution import Adapted, Weighed
 from mass_jax.mass.calls import FORWARD, GRADIENT, HESSIAN, TANGENT, TRAIN, Asked, Call, Kind
+from mass_jax.mass.credit import COMPLETE, LEAVE_ONE_OUT, MARGINAL, NORMALIZED, PATH_POINTS, CreditAt
 from mass_jax.mass.method import Method
 from mass_jax.mass.objective import UpdateData
 from mass_jax.mass.packing import PracticeArrays
@@ -74,14 +75,28 @@ def attribute(actor: Actor, adapted: Adapted, examples: Sequences, asked_PxS: We
 
 
 def credit(
-    actor: Actor, at: CreditAt, adapter: PyTree, scores: Scores, practice: PracticeArrays, asked_PxS: Weighed
+    actor: Actor,
+    at: CreditAt,
+    adapters: tuple[PyTree, ...],
+    scores: Scores,
+    practice: PracticeArrays,
+    asked_PxS: Weighed,
 ) -> Asked:
-    """Of `attribution.credit`."""
-    method, estimator = actor.method, _modelled(actor.method)
-    points = PATH_POINTS if at.path else 1
-    run = _inner_run(method, estimator, practice.examples)
-    calls = (run, *_attribution(method, estimator, practice.examples, asked_PxS))
-    return Asked(tuple(call._replace(times=points * call.times) for call in calls))
+    """Of `credit.credit`."""
+    method, estimator, examples = actor.method, _modelled(actor.method), practice.examples
+    run, outer = _inner_run(method, estimator, examples), _outer(method, FORWARD, asked_PxS)
+    marginal = (run, *_attribution(method, estimator, examples, asked_PxS))
+    rows, count = practice.valid_PxM.shape
+    rounds, at_once = inner.rounds(method.inner, rows, partition.ways())
+    alone = Call(GRADIENT, 1, examples.tokens.shape[-1] - 1, None, True, at_once, rounds * count)
+    calls = {
+        MARGINAL: (marginal, 1),
+        NORMALIZED: ((*marginal, alone), 1),
+        LEAVE_ONE_OUT: ((run, outer), count + 1),
+        COMPLETE: (marginal, PATH_POINTS),
+    }
+    each, times = calls[at.kind]
+    return Asked(tuple(call._replace(times=len(adapters) * times * call.times) for call in each))
 
 
 def generator(

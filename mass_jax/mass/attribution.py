@@ -30,12 +30,10 @@ from mass_jax.metagrad import InnerRun
 from mass_jax.models import lora
 from mass_jax.models.sampling import bucket
 from mass_jax.parallel import hosts
-from mass_jax.tasks.base import Problem, Verdict
-from mass_jax.types import AnyArray, Array, Meta, Params, PyTree, Sequences
+from mass_jax.tasks.base import KnowsFamily, Problem, Verdict
+from mass_jax.types import AnyArray, Array, Params, PyTree, Sequences
 
 VERDICT_STD_FLOOR = 1e-3
-PATH_POINTS = 8
-"""Of the sum that a complete credit is. On the model of the tests, whose gains are large, it errs by up to a tenth."""
 _GRADING = ThreadPoolExecutor(1, "grading")
 
 
@@ -128,10 +126,10 @@ class Attribution(NamedTuple):
     diagnostics: dict[str, Array]
 
 
-@jax.jit
-def fresh_adapter(actor: Actor, key: Array) -> PyTree:
-    """The adapter that every problem's inner run starts from."""
-    return lora.init(actor.method.lora, actor.params, key)
+@partial(jax.jit, static_argnames="number")
+def fresh_adapter(actor: Actor, key: Array, number: int = 0) -> PyTree:
+    """The adapter that every problem's inner run starts from, or another one of a ``number`` above 0."""
+    return lora.init(actor.method.lora, actor.params, jax.random.fold_in(key, number) if number else key)
 
 
 @jax.jit
@@ -170,6 +168,23 @@ def references(actor: Actor, problems: Sequence[Problem], prompts: Sequence[str]
         np.ones((len(problems), 1), np.float32),
     )
     return Solutions(weighed, None)
+
+
+def siblings(actor: Actor, problems: Sequence[Problem], count: int, noise_P: Sequence[np.random.Generator]) -> Weighed:
+    """The reference solution of every problem, and of ``count`` other problems of its family, which are drawn.
+
+    All weigh the same. The domain has to know the family, and is asked for problems that give nothing of the
+    problem's own answer away.
+    """
+    assert isinstance(actor.task, KnowsFamily)
+    tokenizer, lengths, pairs = actor.tokenizer, actor.method.lengths, list[tuple[str, str]]()
+    for problem, noise in zip(problems, noise_P, strict=True):
+        pairs.append((actor.task.solve_prompt(problem.prompt), problem.solution))
+        for other in actor.task.gold_practice(problem, count, noise, strict=True):
+            pairs.append((actor.task.solve_prompt(other.prompt), other.solution))
+    packed = pack(tokenizer, pairs, max(lengths.practice, lengths.prompt + lengths.solution), "lengths.practice")
+    asked = Sequences(*(leaf.reshape(len(problems), 1 + count, -1) for leaf in packed))
+    return Weighed(asked, np.full((len(problems), 1 + count), 1 / (1 + count), np.float32))
 
 
 def attempts(
@@ -225,70 +240,6 @@ def attribute(actor: Actor, adapted: Adapted, examples: Sequences, asked_PxS: We
     loss_P, cotangent = inner.over_problems(actor.method.inner, loss, adapted.run.params, asked_PxS)
     gradient = inner.pullback(actor, adapted.run, _meta(adapted.scores), examples, cotangent)
     return Attribution(loss_P, gradient.meta["weights"], gradient.meta["gate"], gradient.diagnostics)
-
-
-class CreditAt(NamedTuple):
-    """Where the credit of an example is taken.
-
-    Attributes:
-      path: along the path from no update to the update, in place of at the update.
-      uniform: at weights of 1 and an open gate, in place of the scorer's.
-    """
-
-    path: bool
-    uniform: bool
-
-
-@partial(jax.jit, static_argnames="at")
-def credit(
-    actor: Actor, at: CreditAt, adapter: PyTree, scores: Scores, practice: PracticeArrays, asked_PxS: Weighed
-) -> Array:
-    """What each example is worth to the generator where that is not minus its tau, float [P, M]; more is better.
-
-    Marginal credit is -tau. Complete credit (Aumann & Shapley 1974; along a path of models, integrated gradients,
-    Sundararajan et al. 2017, arXiv 1703.01365) goes from no update to the update by the gate: with c the gate's share
-    that is open, g the gate and w the weights,
-
-        gain = L(0) - L(1) = - int_0^1 g dL/dgate(c) dc,      credit_i = - int_0^1 [w_i tau_i(c) / c + v_i r(c)] dc
-        r(c) = g dL/dgate(c) - sum_j w_j tau_j(c) / c,        v_i = w_i / sum_j w_j
-
-    so that the credits of a set add up to its gain, whatever the inner optimiser. r is 0 for plain SGD, where gate and
-    weights are one scale; where the optimiser ignores the weights' scale, r is what it made of the whole set. It needs
-    an estimator that differentiates the gate. The integral is a Gauss-Legendre sum of `PATH_POINTS` points.
-
-    Args:
-      actor: the un-adapted model.
-      at: where it is taken.
-      adapter: the fresh one.
-      scores: the scorer's weights and gates.
-      practice: of P problems.
-      asked_PxS: what the outer loss weighs.
-    """
-    weights, gate = scores.weights_PxM, scores.gate_P
-    if at.uniform:
-        weights, gate = practice.valid_PxM.astype(weights.dtype), jnp.ones_like(gate)
-    loss = jax.grad(partial(outer_loss, actor))
-
-    def gradient(opened: Array | float) -> Meta:
-        meta = {"weights": weights, "gate": opened * gate}
-        run = inner.adapt(actor, adapter, meta, practice.examples)
-        cotangent = inner.over_problems(actor.method.inner, loss, run.params, asked_PxS)
-        return inner.pullback(actor, run, meta, practice.examples, cotangent).meta
-
-    if not at.path:
-        return -gradient(1.0)["weights"]
-    shares = weights / jnp.maximum(jnp.sum(weights, axis=-1, keepdims=True), 1e-9)
-
-    def add(total: Array, point: tuple[Array, Array]) -> tuple[Array, None]:
-        opened, length = point
-        found = gradient(opened)
-        own = weights * found["weights"] / opened
-        rest = gate * found["gate"] - jnp.sum(own, axis=-1)
-        return total - length * (own + shares * rest[:, None]), None
-
-    points, lengths = (np.asarray(column, np.float32) for column in np.polynomial.legendre.leggauss(PATH_POINTS))
-    path_points = (jnp.asarray((points + 1) / 2, weights.dtype), jnp.asarray(lengths / 2, weights.dtype))
-    return jax.lax.scan(add, jnp.zeros_like(weights), path_points)[0]
 
 
 def compare_with_differences(

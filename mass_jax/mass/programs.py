@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 
-from mass_jax.mass import asked, attribution, update
+from mass_jax.mass import asked, attribution, credit, update
 from mass_jax.mass.calls import Asked
 from mass_jax.models import sampling, sharding
 from mass_jax.parallel import partition
@@ -140,6 +140,6 @@ REPEAT = Program("repeat", _repeat, None, sharding.adapter_specs)
 ADAPT = Program("adapt", attribution.score_and_adapt, asked.adapt, sharding.adapter_specs)
 LOSSES = Program("losses", attribution.outer_losses, asked.losses, read=False)
 ATTRIBUTE = Program("attribute", attribution.attribute, asked.attribute, read=False)
-CREDIT = Program("credit", attribution.credit, asked.credit, read=False)
+CREDIT = Program("credit", credit.credit, asked.credit, read=False)
 SCORER = Program("scorer", update.scorer_gradient, read=False)
 GENERATOR = Program("generator", update.update_model, asked.generator, read=False)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mass_jax.mass.attribution import VERDICT_STD_FLOOR
+from mass_jax.mass.credit import COMPLETE, LEAVE_ONE_OUT, MARGINAL, NORMALIZED
 from mass_jax.mass.policy import group_normalize
 
 TAU_STD_FLOOR = 1e-9
@@ -20,13 +21,14 @@ class Evidence(NamedTuple):
     """What rewards are made of: rows are practice sets, and those of one problem follow one another.
 
     Attributes:
-      credit_PxM: float; minus the attribution of each example, or its share of the set's gain.
+      credit_PxM: float, of each example; see `credit`.
       alive_P: bool, whether the outer loss carries a signal.
       outcome_P: float, how well the adapted model solves its problem.
       known_P: bool, whether that was judged.
       valid_PxM: bool, which examples are well formed.
       correct_PxM: bool, right and on the topic; privileged, None where the domain does not know.
       noise_P: of each row its own, for rewards that are drawn.
+      scale: of credits, in nats; 0 for the standard deviation of each group.
     """
 
     credit_PxM: np.ndarray
@@ -36,6 +38,7 @@ class Evidence(NamedTuple):
     valid_PxM: np.ndarray
     correct_PxM: np.ndarray | None
     noise_P: Sequence[np.random.Generator]
+    scale: float = 0.0
 
 
 class Reward(NamedTuple):
@@ -44,29 +47,28 @@ class Reward(NamedTuple):
     Attributes:
       of: ``of(evidence, sets)``: float [P, M], of the well formed; ``sets`` is how many a problem has.
       centred: whether advantages are to have a mean of 0; else texts are only ever imitated.
-      attributes: whether it reads attributions.
-      complete: whether these are to add up to the set's gain.
+      credit: which one it reads, of `credit.KINDS`; None for none.
       compares_sets: whether it needs several sets of a problem.
       privileged: whether it needs a domain that knows which practice is right.
     """
 
     of: Callable[[Evidence, int], np.ndarray]
     centred: bool = True
-    attributes: bool = False
-    complete: bool = False
+    credit: str | None = None
     compares_sets: bool = False
     privileged: bool = False
 
 
 def _attribution(found: Evidence, sets: int) -> np.ndarray:
-    """z-scored within each set."""
-    return group_normalize(found.credit_PxM, found.valid_PxM, TAU_STD_FLOOR) * found.alive_P[:, None]
+    """Against the other examples of each set."""
+    return against(found.credit_PxM, found.valid_PxM, found.scale) * found.alive_P[:, None]
 
 
 def _complete(found: Evidence, sets: int) -> np.ndarray:
-    """z-scored among all texts of a problem: that a whole set helped, or hurt, is part of a complete credit."""
+    """Against all texts of a problem: that a whole set helped, or hurt, is part of a complete credit."""
     credit = np.where(found.alive_P[:, None], found.credit_PxM, 0.0)
-    return _among_problem(credit, found.valid_PxM, sets, TAU_STD_FLOOR)
+    credit, valid = (column.reshape(-1, sets * column.shape[1]) for column in (credit, found.valid_PxM))
+    return against(credit, valid, found.scale).reshape(found.valid_PxM.shape)
 
 
 def _shuffled(found: Evidence, sets: int) -> np.ndarray:
@@ -107,11 +109,13 @@ def _rejection(found: Evidence, sets: int) -> np.ndarray:
 
 
 REWARDS: dict[str, Reward] = {
-    "attribution": Reward(_attribution, attributes=True),
-    "complete": Reward(_complete, attributes=True, complete=True),
+    "attribution": Reward(_attribution, credit=MARGINAL),
+    "normalized": Reward(_attribution, credit=NORMALIZED),
+    "leave_one_out": Reward(_attribution, credit=LEAVE_ONE_OUT),
+    "complete": Reward(_complete, credit=COMPLETE),
     "outcome": Reward(_outcome, compares_sets=True),
     "rejection": Reward(_rejection, centred=False, compares_sets=True),
-    "shuffled": Reward(_shuffled, attributes=True),
+    "shuffled": Reward(_shuffled, credit=MARGINAL),
     "random": Reward(_random),
     "privileged": Reward(_privileged, privileged=True),
 }
@@ -143,6 +147,24 @@ def advantages(
     mean = np.sum(worth * valid, axis=-1, keepdims=True) / np.maximum(valid.sum(axis=-1, keepdims=True), 1)
     worth = np.where(valid, worth - mean, malformed_reward)
     return (worth - worth.mean(axis=-1, keepdims=True)).reshape(rewards_PxM.shape).astype(np.float32)
+
+
+def against(credit: np.ndarray, valid: np.ndarray, scale: float) -> np.ndarray:
+    """Credits against the mean of their group, along the last axis; the well-formed texts' mean is 0.
+
+    Either z-scores, or tanh(credit / scale): where a model solves a problem whatever it practises, all credits are
+    nearly 0, and z-scores would give their noise as much weight as what another problem's credits say.
+    """
+    if not scale:
+        return group_normalize(credit, valid, TAU_STD_FLOOR)
+    bounded = np.tanh(_centred(credit, valid) / scale)
+    return _centred(bounded, valid).astype(credit.dtype)
+
+
+def _centred(values: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """Against the mean of the valid ones along the last axis; 0 for the others."""
+    count = np.maximum(valid.sum(axis=-1, keepdims=True), 1)
+    return (values - np.sum(values * valid, axis=-1, keepdims=True) / count) * valid
 
 
 def _among_problem(values_PxM: np.ndarray, valid_PxM: np.ndarray, sets: int, floor: float) -> np.ndarray:

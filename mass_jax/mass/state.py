@@ -10,7 +10,7 @@ from jax.sharding import Mesh, NamedSharding
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from mass_jax.fields import FORBID, Count, Flag, Number, Positive, Text, Weight, one_of
+from mass_jax.fields import FORBID, Count, CountOrNone, Flag, Number, Positive, Text, Weight, one_of
 from mass_jax.mass import scorer
 from mass_jax.mass.actor import Actor
 from mass_jax.mass.optimizers import OPTIMIZERS, Settings
@@ -56,6 +56,11 @@ class OuterConfig:
         problem (adapters, trajectories, caches) does so for one part at a time.
       microbatches: parts that the model's gradient is added up from; only one part's activations are alive at once.
       max_norm: global-norm clip of the model's gradient, before the optimiser.
+      credit_scale: in nats a weight, how much of a credit counts fully in the generator's reward, tanh(credit / scale);
+        0 for z-scores within each set, whatever their spread (the paper's).
+      adapters: fresh adapters, over inner runs from which the generator's credit is averaged.
+      siblings: other problems of the same family, whose solutions join the outer loss of the generator's credit
+        (gold); they need a domain that knows the family.
     """
 
     steps: Count
@@ -81,6 +86,9 @@ class OuterConfig:
     parts: Count
     microbatches: Count
     max_norm: Positive
+    credit_scale: Weight = 0.0
+    adapters: Count = 1
+    siblings: CountOrNone = 0
 
     def __post_init__(self) -> None:
         if self.set_weight and self.sets < 2:
@@ -97,6 +105,11 @@ class OuterConfig:
             raise ValueError(
                 f"train.solutions = {self.solutions}: GRPO compares a problem's solutions with each other; with "
                 "train.mode = 'verifier' sample 2 or more."
+            )
+        if self.mode == "verifier" and self.practice and self.siblings:
+            raise ValueError(
+                f"train.siblings = {self.siblings} adds references to the outer loss, which train.mode = 'verifier' "
+                "makes of sampled solutions: choose 'gold', or give 0."
             )
         if not self.practice and not self.generator_rate:
             raise ValueError(

@@ -14,7 +14,7 @@ import numpy as np
 
 from mass_jax.mass import attribution, programs, update
 from mass_jax.mass.actor import Actor
-from mass_jax.mass.attribution import CreditAt
+from mass_jax.mass.credit import MARGINAL, CreditAt
 from mass_jax.mass.objective import UpdateData
 from mass_jax.mass.record import Record, describe, floats
 from mass_jax.mass.rewards import REWARDS
@@ -164,7 +164,10 @@ def work(actor: Actor, config: OuterConfig, eta: Params, part: Part, keys: Keys,
         with timer("attribute"):
             result, credit = programs.ATTRIBUTE(actor, adapted, practice.examples, asked), None
             if (at := credit_at(actor, config)) is not None:
-                credit = programs.CREDIT(actor, at, fresh, adapted.scores, practice, asked)
+                others = [programs.FRESH(actor, keys.adapter, number) for number in range(1, config.adapters)]
+                if config.siblings:
+                    asked = texts.share(texts.siblings(actor, repeated, config.siblings, keys.adapter, places))
+                credit = programs.CREDIT(actor, at, (fresh, *others), adapted.scores, practice, asked)
             check("attribute", attribution=result, credit=credit)
         with timer("scorer"):
             gradient = programs.SCORER(
@@ -182,9 +185,12 @@ def work(actor: Actor, config: OuterConfig, eta: Params, part: Part, keys: Keys,
 
 def credit_at(actor: Actor, config: OuterConfig) -> CreditAt | None:
     """Where the generator's credit is taken; None where it is minus the scorer's attribution, or not asked for."""
-    reward = REWARDS[config.reward]
-    at = CreditAt(reward.complete, config.attribution_at == "uniform" and actor.method.scorer.kind != "uniform")
-    return at if config.attribution_weight and reward.attributes and any(at) else None
+    kind = REWARDS[config.reward].credit
+    if kind is None or not config.attribution_weight:
+        return None
+    uniform = config.attribution_at == "uniform" and actor.method.scorer.kind != "uniform"
+    apart = kind != MARGINAL or uniform or config.siblings or config.adapters > 1
+    return CreditAt(kind, uniform) if apart else None
 
 
 def _together(parts: Sequence[PyTree]) -> PyTree:

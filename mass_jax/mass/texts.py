@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import NamedTuple
 
+import jax
 import numpy as np
 
 from mass_jax.mass import attribution
@@ -45,7 +46,7 @@ class Worked(NamedTuple):
       losses: the references' before and after the update, [P] each.
       solutions: what the outer loss weighs.
       attribution: of the practice.
-      credit: of the practice, [P, M], where it is not minus its attribution; see `attribution.credit`.
+      credit: of the practice, [P, M], where it is not minus its attribution; see `credit`.
       scorer_gradient: these problems' share of it.
       attempts: the un-adapted model's, with their log-probabilities; None where they are not asked for.
       places_P: int, of each row among all processes' rows of the step.
@@ -74,6 +75,15 @@ class Texts:
     def references(self, actor: Actor, problems: Sequence[Problem]) -> Solutions:
         """The problems' own solutions."""
         return attribution.references(actor, problems)
+
+    def siblings(
+        self, actor: Actor, problems: Sequence[Problem], count: int, key: Array, places_P: np.ndarray
+    ) -> Weighed:
+        """The problems' own solutions, and those of ``count`` others of the family of each; all weigh the same."""
+        seed = np.asarray(jax.random.key_data(key)).tolist()
+        return attribution.siblings(
+            actor, problems, count, [np.random.default_rng([*seed, place]) for place in places_P.tolist()]
+        )
 
     def attempts(
         self, actor: Actor, adapters: PyTree, problems: Sequence[Problem], key: Array, samples: int, places: np.ndarray
@@ -113,7 +123,12 @@ def columns(actor: Actor, config: OuterConfig, worked: Worked, step: int) -> Col
                 on_family=each_example(actor.task.is_on_family, worked.problems, texts),
                 correct=each_example(actor.task.is_correct, worked.problems, texts),
             )
-        worth = rewards(config.reward, config.set_weight, config.sets, _evidence(worked, found, result, credit, step))
+        worth = rewards(
+            config.reward,
+            config.set_weight,
+            config.sets,
+            _evidence(worked, found, result, credit, step, config.credit_scale),
+        )
         centred = REWARDS[config.reward].centred
         found = found._replace(
             rewards=worth, advantages=advantages(worth, valid, config.sets, config.malformed_reward, centred)
@@ -125,7 +140,9 @@ def columns(actor: Actor, config: OuterConfig, worked: Worked, step: int) -> Col
     return found
 
 
-def _evidence(worked: Worked, found: Columns, result: Attribution, credit: np.ndarray | None, step: int) -> Evidence:
+def _evidence(
+    worked: Worked, found: Columns, result: Attribution, credit: np.ndarray | None, step: int, scale: float
+) -> Evidence:
     """What rewards are made of; ``result`` and ``credit`` are on the host."""
     graded, places = found.adapted, worked.places_P
     assert places is not None and found.alive is not None and found.valid is not None
@@ -137,6 +154,7 @@ def _evidence(worked: Worked, found: Columns, result: Attribution, credit: np.nd
         found.valid,
         found.correct,
         [np.random.default_rng([step, place]) for place in places.tolist()],
+        scale,
     )
 
 

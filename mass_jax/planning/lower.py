@@ -102,6 +102,15 @@ class Shapes(Texts):
         asked = sequences(len(problems), 1, lengths.prompt + lengths.solution)
         return Solutions(self._spread(Weighed(asked, struct((len(problems), 1)))), None)
 
+    def siblings(
+        self, actor: Actor, problems: Sequence[Problem], count: int, key: Array, places_P: np.ndarray
+    ) -> Weighed:
+        """And others of their families."""
+        lengths = actor.method.lengths
+        length = max(lengths.practice, lengths.prompt + lengths.solution)
+        shape = (len(problems), 1 + count)
+        return self._spread(Weighed(sequences(*shape, length), struct(shape)))
+
     def attempts(
         self, actor: Actor, adapters: PyTree, problems: Sequence[Problem], key: Array, samples: int, places: np.ndarray
     ) -> Future[tuple[Solutions, np.ndarray]]:

@@ -109,6 +109,11 @@ def _check_arm(config: Config, name: str, domain: Domain) -> None:
             f"in config.arms.{name}: train.reward = {reward!r} needs a domain that knows which practice is right, and "
             f"task.name = {config.task.name!r} does not: choose another reward, or another domain."
         )
+    if config.train.siblings and not isinstance(domain.task, KnowsFamily):
+        raise InputError(
+            f"in config.arms.{name}: train.siblings = {config.train.siblings} needs a domain that knows the family of "
+            f"a problem, and task.name = {config.task.name!r} does not: give 0, or choose another domain."
+        )
 
 
 def _opened(config: Config, workdir: Path, domain: Domain, method: Method, mesh: Mesh | None) -> Study:

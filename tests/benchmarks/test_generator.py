@@ -20,12 +20,11 @@ def test_a_domain_that_knows_no_right_practice_is_refused(monkeypatch: pytest.Mo
 
 def test_all_arms_are_sound_and_write_as_many_texts():
     config = read(demo.get_config())
-    rewards = [*generator.OTHERS, *generator.REWARDS]
-    arms = generator.arms(rewards, [0, 3], config.train.problems)
+    arms = generator.arms(config.train.problems)
     config = read(config.given | {"arms": arms})
-    assert len(arms) == 2 * len(rewards)
+    assert len(arms) == len(generator.SEEDS) * len(generator.ROWS)
     trained = {name: arm_config(config, name) for name in arms}
-    assert {each.seed for each in trained.values()} == {0, 3}
+    assert {each.seed for each in trained.values()} == {*generator.SEEDS}
     assert {each.train.problems * each.train.sets for each in trained.values()} == {config.train.problems}
     assert trained["outcome_3"].train.sets > 1 and trained["frozen_0"].train.generator_rate == 0
 

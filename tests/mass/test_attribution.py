@@ -10,7 +10,7 @@ import pytest
 
 from mass_jax.mass import attribution
 from mass_jax.mass.actor import Actor
-from mass_jax.mass.attribution import PATH_POINTS, Adapted, Attribution, CreditAt, Weighed
+from mass_jax.mass.attribution import Adapted, Attribution, Weighed
 from mass_jax.mass.method import Method
 from mass_jax.types import PyTree
 from tests.mass import tiny
@@ -194,23 +194,3 @@ def test_the_check_of_a_trained_model_finds_the_same():
     assert tau.dtype == oracle.dtype == np.float64
     assert np.abs(tau).max() > 1e-3
     assert error(tau, oracle) < 1e-5
-
-
-@pytest.mark.parametrize("case", [Case("sgd", 2, 0.3), Case("adam", 2, 0.05), Case("normalized_sgd", 2, 0.5, "same")])
-def test_the_complete_credits_of_a_set_add_up_to_its_gain(case: Case, monkeypatch: pytest.MonkeyPatch):
-    method = case.method("adjoint")
-    (params, _, adapter), arrays, solutions = make_inputs()
-    actor, (adapted, result) = Actor(params, method), attributed(method)
-    fresh = jax.tree.map(lambda leaf: np.broadcast_to(leaf, (len(arrays.valid_PxM), *leaf.shape)), adapter)
-    gain = np.asarray(attribution.outer_losses(actor, fresh, solutions)) - result.loss_P
-
-    def credit(path: bool, points: int = 1) -> np.ndarray:
-        monkeypatch.setattr(attribution, "PATH_POINTS", points)
-        compiled = jax.jit(lambda *args: attribution.credit.__wrapped__(*args[:1], CreditAt(path, False), *args[1:]))
-        return np.asarray(compiled(actor, adapter, adapted.scores, arrays, solutions))
-
-    np.testing.assert_allclose(credit(False), -result.tau_PxM, rtol=1e-10, atol=1e-14)
-    many, few = credit(True, 24), credit(True, PATH_POINTS)
-    assert error(many.sum(axis=-1), gain) < 1e-4
-    assert error(few.sum(axis=-1), gain) < 0.05
-    assert np.all(many[~np.asarray(arrays.valid_PxM)] == 0), "a malformed example has done nothing"

@@ -111,6 +111,18 @@ def test_a_complete_credit_says_which_set_helped():
     np.testing.assert_allclose(apart, [[-1, 1], [1, -1]], rtol=1e-5)
 
 
+def test_credits_of_a_known_scale_are_bounded_and_small_ones_stay_small():
+    tau = np.array([[-1.0, 0.0, 1.0, 5.0], [-1e-3, 0.0, 1e-3, 5.0], [-90.0, 0.0, 0.0, 5.0]])
+    valid = np.array([[True, True, True, False]] * 3)
+    found = evidence(tau, valid_PxM=valid, scale=0.5)
+    worth = rewards("attribution", 0.0, 1, found)
+    np.testing.assert_allclose(worth[:2, :3], np.array([[1], [1 / 482.01]]) * [np.tanh(2), 0, -np.tanh(2)], rtol=1e-4)
+    np.testing.assert_allclose(worth[2, :3], [4 / 3, -2 / 3, -2 / 3], rtol=1e-6)  # -1 against 1, less their mean
+    assert not worth[:, 3].any() and np.abs(worth.sum(axis=-1)).max() < 1e-6
+    for name in ("normalized", "leave_one_out", "complete"):
+        np.testing.assert_array_equal(rewards(name, 0.0, 1, found), worth)
+
+
 @pytest.mark.parametrize("reward", ["outcome", "rejection"])
 def test_rewards_that_compare_sets_need_some(reward: str):
     with pytest.raises(ValueError, match=f"train.reward = '{reward}' compares practice sets .* train.sets = 1: draw 2"):

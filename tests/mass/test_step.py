@@ -159,6 +159,7 @@ def test_a_step_in_parts_is_the_same_step_with_a_part_on_the_devices():
         ({"mode": "silver"}, "is not one of gold, verifier."),
         ({"set_weight": 0.5}, "train.set_weight = 0.5 compares .* train.sets = 1: draw 2 or more, or set the weight"),
         ({"mode": "verifier", "solutions": 1}, "train.solutions = 1: GRPO compares"),
+        ({"mode": "verifier", "siblings": 2}, "train.siblings = 2 adds references .* choose 'gold'"),
     ],
 )
 def test_a_contradictory_config_is_refused(change: dict, words: str):

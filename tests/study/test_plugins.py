@@ -360,18 +360,28 @@ def test_a_gate_needs_its_validation_problems_and_so_does_a_base_that_ends_by_th
 
 
 @pytest.mark.parametrize("knows", [True, False])
-def test_a_privileged_reward_is_for_domains_that_know(
-    plugin: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, knows: bool
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"train__reward": "privileged"}, "train.reward = 'privileged' needs a domain that knows .* 'sums' does not"),
+        (
+            {"arms__mass_gold": {"train": {"mode": "gold", "siblings": 2}}},
+            "train.siblings = 2 needs a domain that knows the family .* 'sums' does not",
+        ),
+    ],
+)
+def test_what_is_hidden_is_asked_of_domains_that_know(
+    plugin: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, knows: bool, change: dict, said: str
 ):
     text = changed(DOMAIN, "\n    def leaks", KNOWS) if knows else DOMAIN
-    config = read(make_config(plugin(text), **SUMS, train__reward="privileged"))
+    config = read(make_config(plugin(text), **SUMS, **change))
     monkeypatch.setattr(study_module, "_opened", lambda *_: "opened")
     if knows:
         with open_study(config, tmp_path) as study:
             assert study == "opened"
     else:
         with (
-            pytest.raises(InputError, match="train.reward = 'privileged' needs a domain that knows .* 'sums' does not"),
+            pytest.raises(InputError, match=said),
             open_study(config, tmp_path),
         ):
             pass
