@@ -6,9 +6,11 @@ Every reward of `mass.rewards` trains the same base and scorer with all else equ
 without a reward, or by attribution with something else changed. Rewards that compare sets have
 four of a problem, and a fourth of the problems: as many texts. Rows are measured on ``gate.problems`` problems of
 validation families, or with ``--split=test`` on all of the test families: what is written, and what the model solves
-as it is, adapted to its own practice at uniform weights, and by its scorer's. The same command goes on.
+as it is, adapted to its own practice at uniform weights, and by its scorer's. Rows are kept as they are measured; the
+same command goes on, and one with other rows or seeds adds them.
 """
 
+import json
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,13 +19,13 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from experiments.benchmarks.kept import keep
-from mass_jax.errors import InputError
+from experiments.benchmarks.kept import held, keep
 from mass_jax.mass.rewards import REWARDS
 from mass_jax.mass.state import for_answers
 from mass_jax.reporting.table import Table, to_markdown
 from mass_jax.runtime import program
 from mass_jax.runtime.compilation import enable_compilation_cache
+from mass_jax.runtime.workdir import write_atomically
 from mass_jax.study import entry, setup
 from mass_jax.study.arms import ARMS
 from mass_jax.study.config import read
@@ -33,7 +35,6 @@ from mass_jax.study.evaluator import Evaluator
 from mass_jax.study.schema import Config
 from mass_jax.study.study import Study, open_study, train_arm
 from mass_jax.study.views import share_of
-from mass_jax.tasks.base import KnowsFamily
 
 OTHERS: dict[str, dict[str, Any]] = {
     "frozen": {"generator_rate": 0.0, "attribution_weight": 0.0},  # the scorer alone
@@ -94,19 +95,6 @@ def recovered(row: Mapping[str, float], rows: Mapping[str, Mapping[str, float]])
     return {"recovered": 100 * (row["scorer" if "scorer" in row else "uniform"] - base) / gain}
 
 
-def check_domain(config: Config) -> None:
-    """Looks whether right practice can be counted.
-
-    Raises:
-      InputError: it cannot.
-    """
-    if not isinstance(setup.make_domain(config).task, KnowsFamily):
-        raise InputError(
-            f"task.name = {config.task.name!r}: what is measured here is right practice, which this domain does not "
-            "know: choose another domain."
-        )
-
-
 def arms(problems: int) -> dict[str, Any]:
     """One arm a seed and row, whichever are asked for: all lie in one folder."""
     found = {}
@@ -141,19 +129,21 @@ def over_seeds(rows: Mapping[str, Mapping[str, float]]) -> Table:
 
 def main(config: Config, workdir: Path) -> None:
     """Train, measure, and keep the tables after every row."""
-    check_domain(config)
+    setup.check_families(config, "this benchmark")
     enable_compilation_cache()
     values = flags.FLAGS
     config = read(config.given | {"arms": arms(config.train.problems)})
-    asked = [f"{row}_{seed}" for seed in values.seeds for row in values.rows or ROWS]
-    rows: dict[str, dict[str, float]] = {}
+    path = workdir / f"{values.split}.json"
+    rows = {row.pop("name"): row for row in held(path, ("name",), rows=None) or []}
     with open_study(config, workdir) as study:
-        for name in ("base", *asked):
+        for name in ("base", *(f"{row}_{seed}" for seed in values.seeds for row in values.rows or ROWS)):
+            if name in rows:
+                continue
             rows |= measured(study, name, values.split)
-            if name in asked:
+            if name != "base":
                 rows[name] |= recovered(rows[name], rows)
-            tables = {"by_seed": by_seed(rows), "over_seeds": over_seeds(rows)}
-            keep(workdir / f"{values.split}.table.json", **tables)
+            write_atomically(path, json.dumps([{"name": key} | row for key, row in rows.items()], indent=1) + "\n")
+            keep(workdir / f"{values.split}.table.json", by_seed=by_seed(rows), over_seeds=over_seeds(rows))
             print(to_markdown(by_seed({name: rows[name]})), flush=True)
     print(to_markdown(over_seeds(rows)))
 

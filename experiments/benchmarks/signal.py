@@ -19,7 +19,6 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from experiments.benchmarks.generator import check_domain
 from experiments.benchmarks.kept import keep
 from mass_jax.errors import InputError
 from mass_jax.mass import attribution, credit, scorer
@@ -36,7 +35,7 @@ from mass_jax.parallel import hosts
 from mass_jax.reporting.table import Table, to_markdown
 from mass_jax.runtime import program
 from mass_jax.runtime.compilation import enable_compilation_cache
-from mass_jax.study import entry
+from mass_jax.study import entry, setup
 from mass_jax.study.evaluate import base_state
 from mass_jax.study.schema import Config
 from mass_jax.study.study import Study, open_study, train_arm
@@ -178,7 +177,7 @@ def table(found: Mapping[str, Sequence[Mapping[str, Sequence[float]]]]) -> Table
 
 def main(config: Config, workdir: Path) -> None:
     """Train the arm where it has to be, measure, and keep the table."""
-    check_domain(config)
+    setup.check_families(config, "this benchmark")
     enable_compilation_cache()
     name, seeds = flags.FLAGS.arm, [int(seed) for seed in flags.FLAGS.seeds]
     if name not in config.arms:

@@ -52,6 +52,7 @@ class Training:
       documents: the stream of documents.
       watch: which gradients are followed.
       first: how many steps were done when this process began.
+      well_formed: the share of the newest step's practice that could be read; 0 before this process's first.
     """
 
     step: int
@@ -60,6 +61,7 @@ class Training:
     documents: grain.DatasetIterator
     watch: Watch
     first: int
+    well_formed: float = 0.0
 
     def position(self) -> dict[str, Any]:
         """Where the streams are."""
@@ -187,6 +189,14 @@ def _advance(at: Training, base: Actor, train: Train, timer: Timer, workdir: Pat
     well_formed = record.metrics.get(Metric.WELL_FORMED, 1.0)
     if since == 0 and well_formed < LEAST_WELL_FORMED and train.malformed_reward < 0:
         logging.warning(mostly_malformed(base.task, well_formed))
+    if well_formed == 0 < at.well_formed:
+        logging.warning(
+            "Step %d: nothing that was written can be read any more, and nothing is learned from it. The generator was "
+            "driven there: start again with a smaller train.generator_rate or train.attribution_weight, or with a "
+            "train.malformed_reward below what wrong practice gets.",
+            at.step,
+        )
+    at.well_formed = well_formed
     return record
 
 

@@ -1,21 +1,10 @@
 """The arms and tables of the benchmark of rewards."""
 
-from types import SimpleNamespace
-
 import pytest
 
 from configs import demo
 from experiments.benchmarks import generator
-from mass_jax.errors import InputError
 from mass_jax.study.config import arm_config, read
-
-
-def test_a_domain_that_knows_no_right_practice_is_refused(monkeypatch: pytest.MonkeyPatch):
-    config = read(demo.get_config())
-    generator.check_domain(config)
-    monkeypatch.setattr(generator.setup, "make_domain", lambda config: SimpleNamespace(task=object()))
-    with pytest.raises(InputError, match="task.name = 'candidates': what is measured here is right practice"):
-        generator.check_domain(config)
 
 
 def test_all_arms_are_sound_and_write_as_many_texts():

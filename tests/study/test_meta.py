@@ -1,5 +1,6 @@
 """The loop: a killed run ends as one never killed, and numbers that are none change nothing."""
 
+import itertools
 import json
 import signal
 from pathlib import Path
@@ -19,7 +20,7 @@ from mass_jax.study import meta
 from mass_jax.study.meta import meta_train, mostly_malformed
 from mass_jax.tasks import pipeline
 from mass_jax.tasks.arithmetic.documents import KINDS, document_writer
-from mass_jax.tasks.base import Domain
+from mass_jax.tasks.base import MALFORMED, Domain
 from mass_jax.tasks.mathematics import prompts
 from mass_jax.tasks.mathematics.grading import Grader
 from mass_jax.tasks.mathematics.task import MathematicsTask
@@ -160,6 +161,22 @@ def test_a_generator_that_writes_mostly_what_cannot_be_read_is_told_about(
     train(tmp_path / "strict", steps=2, domain=tiny.DOMAIN)
     assert caplog.text.count("Only 0 % of the practice is well formed") == 1
     assert "helps. Lower generator.temperature" in caplog.text, "this domain has no task.shots"
+
+
+def test_a_generator_that_is_driven_into_garbage_is_told_about(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    parse, texts = tiny.LenientTask.parse, itertools.count()
+    readable = tiny.train_config().problems * tiny.EXAMPLES  # of the first step
+    monkeypatch.setattr(
+        tiny.LenientTask,
+        "parse",
+        lambda self, problem, text: parse(self, problem, text) if next(texts) < readable else MALFORMED,
+    )
+    train(tmp_path, steps=3)
+    assert read_metrics(tmp_path)[0]["synthesis/well_formed"] > 0
+    assert caplog.text.count("nothing that was written can be read any more") == 1
+    assert "Step 1: nothing that was written" in caplog.text
 
 
 def test_worked_practice_is_advised_where_the_domain_has_it():
