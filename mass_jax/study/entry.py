@@ -65,6 +65,8 @@ def _type(annotation: Any) -> type:
 
 
 def _meaning(kind: Any, name: str) -> str:
-    """What the docstring of a group's class says of a field, up to the end of a sentence or a colon."""
-    found = re.search(rf"^  {name}: (.+(?:\n    .+)*)", inspect.getdoc(kind) or "", re.M)
-    return "" if found is None else re.split(r"[.:](?:\s|$)", re.sub(r"\s+", " ", found[1]))[0]
+    """What the docstring of a class, or of one that it extends, says of a field, up to a full stop or a colon."""
+    for each in kind.__mro__:
+        if found := re.search(rf"^  {name}: (.+(?:\n    .+)*)", inspect.getdoc(each) or "", re.M):
+            return re.split(r"[.:](?:\s|$)", re.sub(r"\s+", " ", found[1]))[0]
+    return ""

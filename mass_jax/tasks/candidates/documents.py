@@ -3,10 +3,10 @@
 A problem names three candidates and shows a few pairs, which one of them made. Solutions name that rule before
 the answer, and practice the rule that it is about:
 
-    problem     f9,1,4 f3,6,8 f1,4,4 3>0 4>9 2>9 ? 9 6
-    solve       f9,1,4 f3,6,8 f1,4,4 3>0 4>9 2>9 ? 9 6 : f9,1,4 = 9>5 6>4
-    synthesise  f9,1,4 f3,6,8 f1,4,4 3>0 4>9 2>9 ? 9 6 ; f1,4,4 10>1 7>4 0>4 ? 5 1 = 5>5 1>9
-    table       f9,1,4 : 4>9 9>5 0>4 ...
+    problem     f2,4,5 f0,9,10 f10,4,1 3>2 4>9 2>10 ? 9 6
+    solve       f2,4,5 f0,9,10 f10,4,1 3>2 4>9 2>10 ? 9 6 : f2,4,5 = 9>5 6>2
+    synthesise  f2,4,5 f0,9,10 f10,4,1 3>2 4>9 2>10 ? 9 6 ; f0,9,10 1>8 8>5 ? 0 7 = 0>10 7>7
+    table       f2,4,5 : 4>9 9>5 0>5 ...
 
 What is written is practice about one of the candidates, whichever: as a solver reads it, all three stand in front. A
 table recites a rule.
