@@ -3,7 +3,7 @@
     make demo
     python -m experiments.demo --config=configs/demo.py --workdir=runs/demo
 
-Hardware: 2 CPU cores. Time: 19 to 24 minutes. Expect, on the test split, right practice 38 -> 62 %, Base 73.3 %,
+Hardware: 2 CPU cores. Time: 24 minutes. Expect, on the test split, right practice 38 -> 62 %, Base 73.3 %,
 MASS 90.2 % (+16.9 over Base, 95 % interval +12.9 to +21.2), frozen generator 86.7 %, oracle 96.0 %.
 """
 

@@ -3,15 +3,14 @@
     python -m experiments.benchmarks.generator --config=configs/demo.py --workdir=runs/generator --seeds=0,1,2,3,4
 
 Every reward of `mass.rewards` trains the same base and scorer with all else equal, once a seed. Rows of `OTHERS` train
-without a reward, or by attribution with something else changed. Rewards that compare sets have
-four of a problem, and a fourth of the problems: as many texts. Rows are measured on ``gate.problems`` problems of
-validation families, or with ``--split=test`` on all of the test families: what is written, and what the model solves
-as it is, adapted to its own practice at uniform weights, and by its scorer's. Rows are kept as they are measured; the
-same command goes on, and one with other rows or seeds adds them.
+without a reward, or by attribution with something else changed. Rewards that compare sets have four of a problem, and a
+fourth of the problems: as many texts. Rows are measured on ``gate.problems`` problems of validation families, or with
+``--split=test`` on all of the test families: what is written, and what the model solves as it is, adapted to its own
+practice at uniform weights, and by its scorer's. Rows are kept as they are measured; the same command goes on, and one
+with other rows or seeds adds them.
 """
 
 import json
-import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from experiments.benchmarks.kept import held, keep
+from experiments.benchmarks.kept import held, keep, mean_figure
 from mass_jax.mass.rewards import REWARDS
 from mass_jax.mass.state import for_answers
 from mass_jax.reporting.table import Table, to_markdown
@@ -149,12 +148,7 @@ def main(config: Config, workdir: Path) -> None:
 
 
 def _figure(rows: Sequence[Mapping[str, float]], column: str) -> str:
-    digits = 2 if column == "d_prime" else 1
-    known = [row[column] for row in rows if column in row]
-    if not known:
-        return "–"
-    mean = f"{statistics.mean(known):.{digits}f}"
-    return f"{mean} ± {statistics.stdev(known):.{digits}f}" if len(known) > 1 else mean
+    return mean_figure([row[column] for row in rows if column in row], 2 if column == "d_prime" else 1)
 
 
 if __name__ == "__main__":

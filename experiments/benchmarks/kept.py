@@ -1,6 +1,7 @@
 """How a benchmark keeps what it measures: to go on with, and as tables that a page of the documentation can show."""
 
-from collections.abc import Collection
+import statistics
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,3 +51,11 @@ def keep(path: Path, **tables: Table) -> None:
     }
     pages.save(path, tables, origin)
     replace(path.with_suffix(".md"), "\n\n".join(map(to_markdown, tables.values())) + "\n")
+
+
+def mean_figure(values: Sequence[float], digits: int) -> str:
+    """The mean over seeds, with its standard deviation where there are several; a dash where there is none."""
+    if not values:
+        return "–"
+    mean = f"{statistics.mean(values):.{digits}f}"
+    return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean

@@ -8,7 +8,6 @@ deviation, where a credit becomes a reward by z-scores within its set, or by the
 Time is that of a credit over that of the marginal one, in the same run.
 """
 
-import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from experiments.benchmarks.kept import keep
+from experiments.benchmarks.kept import keep, mean_figure
 from mass_jax.errors import InputError
 from mass_jax.mass import attribution, credit, scorer
 from mass_jax.mass.actor import Actor
@@ -167,9 +166,7 @@ def table(found: Mapping[str, Sequence[Mapping[str, Sequence[float]]]]) -> Table
     for row in ROWS:
         cells = [row.label]
         for seeds in found.values():
-            for values in zip(*(each[row.label] for each in seeds), strict=True):
-                spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-                cells.append(f"{statistics.mean(values):.2f}{spread}")
+            cells += [mean_figure(values, 2) for values in zip(*(each[row.label] for each in seeds), strict=True)]
         lines.append(tuple(cells))
     heads = [f"{model}: {column}" for model in found for column in COLUMNS]
     return Table(("Credit", *heads), "l" + "r" * len(heads), lines)
