@@ -86,8 +86,9 @@ def placed(start: Callable[..., T], *given: PyTree, shardings: Shardings) -> T:
     """What ``start(*given)`` makes, made where it is to lie.
 
     Arrays on the devices are ``given``, not closed over: no process could write those that span several into a program.
+    On a single device all of it is committed to it, as what a step returns is: else a step would be compiled twice.
     """
     if not partition.active():
-        return start(*given)
+        return jax.device_put(start(*given), jax.local_devices()[0])
     places = shardings(jax.sharding.get_mesh(), jax.eval_shape(start, *given))
     return jax.jit(start, out_shardings=places)(*given)

@@ -34,8 +34,8 @@ from mass_jax.tasks import pipeline
 from mass_jax.tasks.base import Problem, Task
 from mass_jax.types import Params
 
-WARM_UP = 2
-"""Steps after a start in which every program is met: a restored state may lie elsewhere than an updated one."""
+WARM_UP = 1
+"""Steps after a start in which every program is met."""
 LEAST_WELL_FORMED = 0.5
 """The share of well-formed practice below which a run warns."""
 SHOW = (Metric.LOSS_PRE, Metric.LOSS_POST, Metric.SOLVE_ACCURACY, Metric.CORRECT)
