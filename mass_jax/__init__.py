@@ -10,6 +10,9 @@ Adapt a trained model to a problem and have it answered:
 
 What you import from here:
 
+    MassAdapter answers a problem after an update on practice of its own, within a budget, and tells all of it
+    Options     of one answer: seed, votes, practice, budget
+    Adapted     what came of it
     load        a trained arm of a run, read and nothing else
     Learner     what it returns: a model, its scorer, and what it does before it answers
     Answer      of one problem: text, practice, weights
@@ -29,17 +32,34 @@ if TYPE_CHECKING:
     from mass_jax.adapt.learner import Answer, Learner
     from mass_jax.adapt.run import Recipe
     from mass_jax.errors import InputError
+    from mass_jax.inference.adapted import Adapted
+    from mass_jax.inference.adapter import MassAdapter
+    from mass_jax.inference.options import Options
     from mass_jax.study.load import load
     from mass_jax.study.study import open_study
     from mass_jax.tasks.base import Problem
 
 __version__ = "0.1.0"
-__all__ = ["Answer", "InputError", "Learner", "Problem", "Recipe", "load", "open_study"]
+__all__ = [
+    "Adapted",
+    "Answer",
+    "InputError",
+    "Learner",
+    "MassAdapter",
+    "Options",
+    "Problem",
+    "Recipe",
+    "load",
+    "open_study",
+]
 
 _HOMES = {
+    "Adapted": "inference.adapted",
     "Answer": "adapt.learner",
     "InputError": "errors",
     "Learner": "adapt.learner",
+    "MassAdapter": "inference.adapter",
+    "Options": "inference.options",
     "Problem": "tasks.base",
     "Recipe": "adapt.run",
     "load": "study.load",

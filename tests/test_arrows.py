@@ -31,13 +31,36 @@ ARROWS: dict[str, set[str]] = {
         *("extras", "types", "errors", "fields", "records", "results", "quantities", "parallel", "metagrad", "models"),
         *("tasks", "mass", "planning", "runtime", "reporting", "adapt"),
     },
+    "guard": {
+        "extras",
+        "types",
+        "errors",
+        "fields",
+        "records",
+        "parallel",
+        "models",
+        "tasks",
+        "mass",
+        "adapt",
+        "runtime",
+    },
+    "inference": {
+        *("extras", "types", "errors", "fields", "records", "parallel", "models", "tasks", "mass", "adapt", "guard"),
+        *("runtime", "study"),
+    },
     "configs": set(),
     "experiments": {
-        *("extras", "quantities"),
+        *("extras", "quantities", "guard", "inference"),
         *("types", "errors", "records", "parallel", "metagrad", "models", "tasks", "mass", "planning", "runtime"),
         *("reporting", "study", "adapt", "configs"),
     },
-    "mass_jax": {"errors", "tasks", "adapt", "study"},  # for type checkers; at run time when a name is first used
+    "mass_jax": {
+        "errors",
+        "tasks",
+        "adapt",
+        "study",
+        "inference",
+    },  # for type checkers; at run time when a name is first used
 }
 
 

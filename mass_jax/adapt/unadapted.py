@@ -43,7 +43,7 @@ def voted(actor: Actor, problems: Sequence[Problem], by: str, key: Array) -> lis
         return [row[i] for row, i in zip(texts, _best_checked(actor, problems, texts), strict=True)]
     task, rows = actor.task, zip(problems, texts, strict=True)
     assert isinstance(task, StatesAnswer)  # see `Recipe.possible`
-    return [_most_frequent(row, [task.answer_of(problem, text) for text in row]) for problem, row in rows]
+    return [most_frequent(row, [task.answer_of(problem, text) for text in row]) for problem, row in rows]
 
 
 def read_off(actor: Actor, problems: Sequence[Problem], practice: PracticeSets, scores: Scores) -> list[str]:
@@ -76,6 +76,6 @@ def _best_checked(actor: Actor, problems: Sequence[Problem], texts: Sequence[Seq
     return np.where(fit.reshape(shape), outcomes_PxN, -np.inf).argmax(axis=-1)
 
 
-def _most_frequent(texts: Sequence[str], answers: Sequence[str]) -> str:
+def most_frequent(texts: Sequence[str], answers: Sequence[str]) -> str:
     """The first of the texts whose answer is the most frequent."""
     return texts[answers.index(Counter(answers).most_common(1)[0][0])]

@@ -152,6 +152,13 @@ def adapt(actor: Actor, adapter: PyTree, scores: Scores, examples: Sequences) ->
     return inner.adapt(actor, adapter, _meta(scores), examples).params
 
 
+@jax.jit
+def adapt_and_tell(actor: Actor, adapter: PyTree, scores: Scores, examples: Sequences) -> tuple[PyTree, Array]:
+    """`adapt`, and the inner loss before each of the K steps, [P, K]."""
+    run = inner.adapt(actor, adapter, _meta(scores), examples)
+    return run.params, run.losses_K
+
+
 def references(actor: Actor, problems: Sequence[Problem], prompts: Sequence[str] | None = None) -> Solutions:
     """Gold mode: the reference solution of every problem, after its solve prompt or the ``prompts`` given."""
     tokenizer, lengths = actor.tokenizer, actor.method.lengths

@@ -74,6 +74,11 @@ def cpu_model() -> str | None:
     return next(names, platform.processor() or None)
 
 
+def versions() -> dict[str, str]:
+    """Of what decides an answer."""
+    return {"mass_jax": _own_version(), "jax": jax.__version__}
+
+
 def _version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)

@@ -37,7 +37,7 @@ def test_the_majority_is_of_answers_not_of_texts():
         assert text in row
         assert answers.count(task.answer_of(problem, text)) == max(map(answers.count, answers))
     # Two ways to one answer beat one way that is taken as often as either.
-    assert unadapted._most_frequent(["b = 2", "a = 1", "c = 1"], ["2", "1", "1"]) == "a = 1"
+    assert unadapted.most_frequent(["b = 2", "a = 1", "c = 1"], ["2", "1", "1"]) == "a = 1"
 
 
 def test_the_check_prefers_what_predicts_the_problem():

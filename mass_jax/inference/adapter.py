@@ -1,0 +1,195 @@
+"""`MassAdapter`: a trained model that answers one problem or several, each after an update of its own."""
+
+import dataclasses
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, overload
+
+import jax
+import numpy as np
+
+from mass_jax.adapt.learner import Learner
+from mass_jax.errors import InputError
+from mass_jax.inference import budget, phases
+from mass_jax.inference.adapted import Adapted, Phase, Used
+from mass_jax.inference.options import Options
+from mass_jax.inference.phases import Batch, Found, Guard
+from mass_jax.parallel.mesh import entered
+from mass_jax.study.load import load as load_run
+from mass_jax.tasks.base import Problem, StatesAnswer
+
+
+class Event(NamedTuple):
+    """A phase of a batch began or ended.
+
+    Attributes:
+      phase: its name, see `adapted.PHASES`.
+      shown: of every problem what the phase found, as JSON can hold it; None when it begins.
+      seconds: that it took.
+    """
+
+    phase: str
+    shown: list[dict[str, Any]] | None = None
+    seconds: float = 0.0
+
+
+Watch = Callable[[Event], None]
+Given = str | Problem
+DEFAULT = Options()
+
+
+@dataclasses.dataclass(frozen=True)
+class MassAdapter:
+    """Answers problems. All of it is deterministic by the options, whatever else is in a batch.
+
+    Attributes:
+      learner: model, scorer and recipe.
+      name: of the model, as it was asked for.
+      guard: on updates; None for none.
+      known: seconds of the phases of an earlier batch, by what was compiled for it.
+    """
+
+    learner: Learner
+    name: str
+    guard: Guard | None = None
+    known: dict[Any, dict[str, float]] = dataclasses.field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def load(cls, run: str | os.PathLike[str], arm: str = "mass", batch: int = 1) -> "MassAdapter":
+        """Load an arm of a run.
+
+        Args:
+          run: its directory.
+          arm: the row of its table: one that answers as it is, or updates on practice that it writes itself.
+          batch: problems that are adapted at once. Fewer are filled up, so that all batches have one size: what a
+            problem gets is then the same to the last bit, whatever it is asked with.
+
+        Raises:
+          InputError: there is no such arm, or it cannot be used so.
+        """
+        if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
+            raise InputError(f"batch = {batch!r}: give a whole number of at least 1.")
+        learner = load_run(run, arm)
+        recipe = learner.recipe
+        if recipe.practice not in ("own", None) or recipe.use != "adapter" or recipe.votes or recipe.strict:
+            raise InputError(
+                f"arm = {arm!r} does not answer after an update on practice that it writes itself: choose 'mass', "
+                "'base', or another arm of the run that does."
+            )
+        return cls(dataclasses.replace(learner, batch=batch), f"{os.fspath(run)}:{arm}")
+
+    @overload  # a text is a sequence of texts too, and this comes first
+    def adapt(  # type: ignore[overload-overlap]
+        self, problems: Given, options: Options = ..., watch: Watch = ...
+    ) -> Adapted: ...
+
+    @overload
+    def adapt(
+        self, problems: Sequence[Given], options: Options | Sequence[Options] = ..., watch: Watch = ...
+    ) -> list[Adapted]: ...
+
+    def adapt(
+        self,
+        problems: Given | Sequence[Given],
+        options: Options | Sequence[Options] = DEFAULT,
+        watch: Watch = lambda event: None,
+    ) -> Adapted | list[Adapted]:
+        """Answer one problem, or several, each by itself.
+
+        Args:
+          problems: one, as a text or whole, or a list.
+          options: for all of them, or one for each; those of one call may differ in their seeds only.
+          watch: is told what happens; of a list once for every batch.
+
+        Returns:
+          What came of the one; of a list, of each.
+
+        Raises:
+          InputError: what is given is no problem, or the domain cannot read it; or options do not fit.
+        """
+        alone = isinstance(problems, str | Problem)
+        given = [problems] if isinstance(problems, str | Problem) else list(problems)
+        each = [options] * len(given) if isinstance(options, Options) else list(options)
+        self._check(len(given), each)
+        read = [self.learner.read(problem) for problem in given]
+        found, size = list[Adapted](), self.learner.batch
+        with entered(self.learner.mesh):
+            for start in range(0, len(read), size):
+                found += self._batch(read[start : start + size], each[start : start + size], watch)
+        return found[0] if alone else found
+
+    def _check(self, count: int, options: Sequence[Options]) -> None:
+        """Looks whether ``count`` problems can be answered by the options."""
+        if len(options) != count:
+            raise InputError(f"{count} problems have {len(options)} options: give one for all, or one for each.")
+        if len({dataclasses.replace(one, seed=0) for one in options}) > 1:
+            raise InputError("options of one call differ in more than their seeds: make a call for each.")
+        task = self.learner.actor.task
+        if options and options[0].votes > 1 and not isinstance(task, StatesAnswer):
+            raise InputError(
+                f"votes = {options[0].votes}: solutions of {type(task).__name__} have no answers that can be counted. "
+                "Leave it at 1."
+            )
+
+    def _batch(self, problems: Sequence[Problem], options: Sequence[Options], watch: Watch) -> list[Adapted]:
+        """Answers of one batch, which is filled up with its first problem."""
+        count, learner = len(problems), self.learner
+        rest = learner.batch - count
+        seeds = np.array([one.seed for one in options] + [options[0].seed] * rest, np.int32)
+        why, actor = self._allowed(options[0])
+        batch = Batch(learner, actor, self.guard, [*problems, *[problems[0]] * rest], seeds, options[0])
+        clock = budget.Clock(options[0].seconds, self.known.setdefault(_compiled(batch), {}))
+        found, done = Found([why] * learner.batch, []), list[tuple[str, float, np.ndarray]]()
+        steps: dict[str, phases.Phase] = {"answer_before": phases.answer_before} | phases.UPDATE
+        for i, (name, phase) in enumerate(steps.items()):
+            if i and not all(found.why) and (short := clock.short_of(list(steps)[i:])):
+                found = found._replace(why=[why or short for why in found.why])
+            if i and all(found.why):
+                break
+            watch(Event(name))
+            told = phase(batch, found)
+            found, seconds = told.found, clock.done(name)
+            done.append((name, seconds, told.tokens_P))
+            watch(Event(name, told.shown[:count], seconds))
+        return [self._adapted(batch, found, done, i) for i in range(count)]
+
+    def _allowed(self, options: Options) -> tuple[str, Any]:
+        """Why no update is made, empty where one is; and the model with the practice and steps of the options."""
+        learner = self.learner
+        actor, method = learner.actor, learner.actor.method
+        if not options.update:
+            return "no update was asked for", actor
+        if learner.recipe.practice is None:
+            return f"{self.name} makes none", actor
+        if (allowed := budget.chosen(method, options)) is None:
+            return budget.too_few(method, options), actor
+        return "", actor.replace(method=allowed)
+
+    def _adapted(self, batch: Batch, found: Found, done: Sequence[tuple[str, float, np.ndarray]], i: int) -> Adapted:
+        """What came of problem ``i``."""
+        updated, scores, before = not found.why[i], found.scores, found.before[i]
+        given = found.after[i] if updated else before
+        practice = found.sets.texts[i] if found.sets else []
+        weights_M = np.asarray(scores.weights_PxM)[i] if scores else np.zeros(len(practice))
+        left_out = found.left_out[i] if found.left_out else [""] * len(practice)
+        return Adapted(
+            problem=batch.problems[i].prompt,
+            answer=given.text,
+            answer_before=before.text,
+            updated=updated,
+            why=found.why[i],
+            practice=tuple(Used(*each) for each in zip(practice, weights_M.tolist(), left_out, strict=True)),
+            gate=float(np.asarray(scores.gate_P)[i]) if scores else None,
+            losses=() if found.losses_PxK is None else tuple(found.losses_PxK[i].tolist()),
+            verdict=found.verdicts[i] if found.verdicts else None,
+            votes=given.votes,
+            phases=tuple(Phase(name, seconds, int(tokens_P[i])) for name, seconds, tokens_P in done),
+            seed=batch.seeds_P[i].item(),
+            model=self.name,
+            adapter=jax.tree.map(lambda leaf: leaf[i], found.adapters) if updated else None,
+        )
+
+
+def _compiled(batch: Batch) -> tuple[Any, ...]:
+    """What programs are compiled for: batches with equal ones take about equally long."""
+    return batch.actor.method, len(batch.problems), batch.options.votes

@@ -1,0 +1,61 @@
+"""What is asked beside a problem: whether to adapt, on how much practice, within which budget, by which seed."""
+
+import dataclasses
+import math
+from typing import Any
+
+from mass_jax.errors import InputError
+from mass_jax.fields import MOST
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How one problem is answered. All of it is deterministic by the seed, unless a budget of seconds runs out.
+
+    Attributes:
+      update: adapt before the answer; False: answer at once.
+      seed: of what is sampled, practice and votes. Equal seeds give a problem equal answers, whatever it is asked with.
+      votes: solutions that are sampled, of which one with the most frequent answer is given; 1: a greedy one.
+      examples: M, practice examples; None for as many as the model was trained with.
+      steps: K, inner steps; None likewise.
+      seconds: after which nothing more is begun but the answer; None for no limit.
+      tokens: the most that may be written or learned from, see `budget.tokens`; None for no limit.
+
+    Raises:
+      InputError: a number is out of its range.
+    """
+
+    update: bool = True
+    seed: int = 0
+    votes: int = 1
+    examples: int | None = None
+    steps: int | None = None
+    seconds: float | None = None
+    tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.update, bool):
+            raise InputError(f"update = {self.update!r}: give true or false.")
+        for name, least, optional in _WHOLE:
+            value = getattr(self, name)
+            if value is None and optional:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= MOST:
+                raise InputError(f"{name} = {value!r}: give a whole number from {least} to {MOST}.")
+        if self.votes == 2:
+            raise InputError("votes = 2: two that differ decide nothing. Give 1, or 3 or more.")
+        if self.seconds is not None and not _is_duration(self.seconds):
+            raise InputError(f"seconds = {self.seconds!r}: give a number above 0.")
+
+
+_WHOLE = (
+    ("seed", 0, False),
+    ("votes", 1, False),
+    ("examples", 1, True),
+    ("steps", 1, True),
+    ("tokens", 0, True),
+)
+
+
+def _is_duration(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf

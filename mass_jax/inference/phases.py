@@ -1,0 +1,221 @@
+"""The phases between a batch of problems and its answers, each a function of what the ones before found.
+
+The steps are those that the tables are made with (`adapt`, `mass`); here they are apart, so that they can be timed,
+told of and guarded.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import numpy as np
+
+from mass_jax.adapt.learner import Learner
+from mass_jax.adapt.run import Ready, solve
+from mass_jax.adapt.unadapted import SAMPLED_AT, most_frequent
+from mass_jax.adapt.weights import Unweighed, weighed
+from mass_jax.guard.verdict import Verdict
+from mass_jax.inference.options import Options
+from mass_jax.mass import attribution
+from mass_jax.mass.actor import Actor
+from mass_jax.mass.generator import complete, solving, write_practice
+from mass_jax.mass.practice import PracticeSets
+from mass_jax.mass.scorer import Scores
+from mass_jax.parallel import hosts
+from mass_jax.tasks.base import Practice, Problem, StatesAnswer
+from mass_jax.types import PyTree
+
+KEY = 0
+"""Of all draws; what a problem gets depends on its own seed beside it, and on nothing else in the batch."""
+
+
+class Guard(Protocol):
+    """What stands between practice and update, and between update and answer; see `mass_jax.guard`."""
+
+    def screen(self, actor: Actor, problems: Sequence[Problem], sets: PracticeSets) -> list[list[str]]:
+        """Why each example may not count, [P][M]; empty where it may."""
+
+    def hold(self, actor: Actor, fresh: PyTree, adapters: PyTree) -> tuple[PyTree, list[Verdict]]:
+        """The adapters as they may be used, and a verdict on each.
+
+        Args:
+          actor: the un-adapted model.
+          fresh: the adapter that all runs started from.
+          adapters: where they ended, every leaf [P, ...].
+        """
+
+
+class Batch(NamedTuple):
+    """What is to be answered, and by whom.
+
+    Attributes:
+      learner: model, scorer and recipe.
+      actor: the model, with the practice and steps that are asked for.
+      guard: on updates; None for none.
+      problems: P problems.
+      seeds_P: int32, of each.
+      options: of all.
+    """
+
+    learner: Learner
+    actor: Actor
+    guard: Guard | None
+    problems: Sequence[Problem]
+    seeds_P: np.ndarray
+    options: Options
+
+
+class Voted(NamedTuple):
+    """An answer, and how many of the solutions that voted had which; nothing where none did."""
+
+    text: str
+    votes: dict[str, int]
+
+
+class Found(NamedTuple):
+    """What is found out so far of P problems.
+
+    Attributes:
+      why: each is not updated; empty where it is, or may still be.
+      before: the un-adapted model's answers.
+      sets: practice.
+      left_out: why each example may not count; empty where it may.
+      scores: weights and gates, on the host.
+      fresh: the adapter that all runs started from.
+      adapters: where they ended, [P, ...].
+      losses_PxK: the practice loss before each step.
+      verdicts: the guard's.
+      after: the adapted models' answers.
+    """
+
+    why: list[str]
+    before: list[Voted]
+    sets: PracticeSets | None = None
+    left_out: list[list[str]] = []  # noqa: RUF012 (never changed)
+    scores: Scores | None = None
+    fresh: PyTree = None
+    adapters: PyTree = None
+    losses_PxK: np.ndarray | None = None
+    verdicts: list[Verdict] = []  # noqa: RUF012 (never changed)
+    after: list[Voted] = []  # noqa: RUF012 (never changed)
+
+
+class Told(NamedTuple):
+    """What a phase is told of.
+
+    Attributes:
+      found: with what the phase found.
+      shown: of every problem, what JSON can hold.
+      tokens_P: that it wrote, or learned from.
+    """
+
+    found: Found
+    shown: list[dict[str, Any]]
+    tokens_P: np.ndarray
+
+
+Phase = Callable[[Batch, Found], Told]
+
+
+def answer_before(batch: Batch, found: Found) -> Told:
+    """The un-adapted model's answers."""
+    before, tokens_P = _answers(batch, None)
+    return Told(found._replace(before=before), [{"answer_before": each.text} for each in before], tokens_P)
+
+
+def write(batch: Batch, found: Found) -> Told:
+    """The model's own practice."""
+    sets, _ = write_practice(batch.actor, batch.problems, jax.random.key(KEY), batch.seeds_P)
+    tokens_P = np.asarray(sets.arrays.written.target).sum(axis=(1, 2))
+    return Told(found._replace(sets=sets), [{"practice": _shown(row)} for row in sets.texts], tokens_P)
+
+
+def weigh(batch: Batch, found: Found) -> Told:
+    """Weights of what may count, by the recipe."""
+    assert found.sets is not None
+    sets, learner = found.sets, batch.learner
+    left_out = [["" if example.well_formed else "malformed" for example in row] for row in sets.texts]
+    if batch.guard is not None:
+        screened = batch.guard.screen(batch.actor, batch.problems, sets)
+        left_out = [[a or b for a, b in zip(*rows, strict=True)] for rows in zip(left_out, screened, strict=True)]
+    counts_PxM = np.array([[not reason for reason in row] for row in left_out])
+    given = Unweighed(batch.actor, learner.eta, batch.problems, sets, counts_PxM, jax.random.key(KEY))
+    scores = weighed(learner.recipe.weights, given)
+    shown = [
+        {"weights": weights.tolist(), "gate": float(gate), "left_out": reasons}
+        for weights, gate, reasons in zip(*map(np.asarray, scores[1:]), left_out, strict=True)
+    ]
+    why = [
+        why or ("" if counts_M.any() else "none of its practice may count")
+        for why, counts_M in zip(found.why, counts_PxM, strict=True)
+    ]
+    nothing = np.zeros(len(batch.problems), int)
+    return Told(found._replace(scores=scores, left_out=left_out, why=why), shown, nothing)
+
+
+def adapt(batch: Batch, found: Found) -> Told:
+    """The inner steps."""
+    assert found.sets is not None
+    examples, method = found.sets.arrays.examples, batch.actor.method.inner
+    fresh = attribution.fresh_adapter(batch.actor, jax.random.key(KEY))
+    adapters, losses = attribution.adapt_and_tell(batch.actor, fresh, *hosts.share((found.scores, examples)))
+    losses_PxK = hosts.local(losses)
+    shown = [{"losses": row.tolist()} for row in losses_PxK]
+    # A target ends its sequence: behind it there is padding alone.
+    target = np.asarray(examples.target)
+    ends = target.shape[-1] - target[..., ::-1].argmax(axis=-1)
+    tokens_P = np.where(target.any(axis=-1), ends, 0).sum(axis=-1)
+    passes = method.steps if method.schedule == "same" else 1
+    return Told(found._replace(fresh=fresh, adapters=adapters, losses_PxK=losses_PxK), shown, tokens_P * passes)
+
+
+def guard(batch: Batch, found: Found) -> Told:
+    """Updates that go too far are scaled back or refused."""
+    nothing = np.zeros(len(batch.problems), int)
+    if batch.guard is None:
+        return Told(found, [{"guard": None}] * len(batch.problems), nothing)
+    adapters, verdicts = batch.guard.hold(batch.actor, found.fresh, found.adapters)
+    why = [
+        why or (f"the guard refused the update: {verdict.reason}" if verdict.outcome == "refused" else "")
+        for why, verdict in zip(found.why, verdicts, strict=True)
+    ]
+    shown = [{"guard": verdict.as_json()} for verdict in verdicts]
+    return Told(found._replace(adapters=adapters, verdicts=verdicts, why=why), shown, nothing)
+
+
+def answer(batch: Batch, found: Found) -> Told:
+    """The adapted models' answers."""
+    after, tokens_P = _answers(batch, found.adapters)
+    return Told(found._replace(after=after), [{"answer": each.text} for each in after], tokens_P)
+
+
+UPDATE: dict[str, Phase] = {"write": write, "weigh": weigh, "adapt": adapt, "guard": guard, "answer": answer}
+"""The phases of an update, in their order."""
+
+
+def _answers(batch: Batch, adapters: PyTree) -> tuple[list[Voted], np.ndarray]:
+    """The answer to every problem under its adapter, or None for the un-adapted model; and its tokens."""
+    actor, problems, votes = batch.actor, batch.problems, batch.options.votes
+    prompts = [actor.task.solve_prompt(problem.prompt) for problem in problems]
+    if votes == 1:
+        texts = solve(actor, Ready(prompts, actor.method.lengths.prompt, adapters, None))
+        return [Voted(text, {}) for text in texts], _tokens(actor, [[text] for text in texts])
+    spec = solving(actor, votes, SAMPLED_AT)
+    rows = complete(actor, adapters, prompts, jax.random.key(KEY), spec, batch.seeds_P).texts
+    task = actor.task
+    assert isinstance(task, StatesAnswer)  # `MassAdapter.adapt` has looked
+    found = []
+    for problem, texts in zip(problems, rows, strict=True):
+        answers = [task.answer_of(problem, text) for text in texts]
+        found.append(Voted(most_frequent(texts, answers), dict(Counter(answers).most_common())))
+    return found, _tokens(actor, rows)
+
+
+def _tokens(actor: Actor, texts: Sequence[Sequence[str]]) -> np.ndarray:
+    """How many tokens every problem's texts have, int [P]."""
+    return np.array([sum(len(actor.tokenizer.encode(text)) for text in row) for row in texts], int)
+
+
+def _shown(examples: Sequence[Practice]) -> list[dict[str, str]]:
+    return [{"problem": example.prompt, "solution": example.solution} for example in examples]
