@@ -32,6 +32,7 @@ STUDY = [
     "absl-py>=2.3.0",  # flags, logging and the mains of the experiments
     "ml_dtypes>=0.5.1",  # bfloat16 for numpy
     "rich>=13.9.4",  # progress bar with the time left
+    "scipy>=1.14",  # Student's t, of intervals over seeds
     "matplotlib>=3.10.0",  # figures of the report
     "tensorboard>=2.19.0",  # writes event files without TensorFlow, and is the browser of `make tensorboard`
     "safetensors>=0.5.0",  # pretrained weights and adapters; never pickle

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from experiments.benchmarks.kept import held, keep, mean_figure
+from experiments.benchmarks.kept import held, interval_figure, keep, mean_figure
 from mass_jax.mass.rewards import REWARDS
 from mass_jax.mass.state import for_answers
 from mass_jax.reporting.table import Table, to_markdown
@@ -63,6 +63,8 @@ COLUMNS = {
     "d_prime": "d' at the end",
 }
 """Of the rows; the update's gain is that of the own scorer's accuracy, or of uniform weights', over the un-adapted."""
+COMPARED = ("on_topic", "right", "un_adapted", "uniform", "scorer", "update")
+"""The columns in which rows are compared seed by seed."""
 
 ORACLE = ARMS["oracle_gold_family"]
 
@@ -126,6 +128,27 @@ def over_seeds(rows: Mapping[str, Mapping[str, float]]) -> Table:
     return Table(("Row", "Seeds", *COLUMNS.values()), "lr" + "r" * len(COLUMNS), lines)
 
 
+def paired(rows: Mapping[str, Mapping[str, float]], to: str = "attribution") -> Table:
+    """How far the generators of one reward are above those of each other row, seed by seed."""
+    lines, groups = [], dict[str, list[tuple[Mapping[str, float], Mapping[str, float]]]]()
+    for name, row in rows.items():
+        other, _, seed = name.rpartition("_")
+        if other and other != to and (own := rows.get(f"{to}_{seed}")):
+            groups.setdefault(other, []).append((own, row))
+    for other, pairs in groups.items():
+        figures = []
+        for column in COMPARED:
+            both = [(one[column], two[column]) for one, two in pairs if column in one and column in two]
+            figures.append(interval_figure([one - two for one, two in both], 1))
+        lines.append((other, str(len(pairs)), *figures))
+    return Table((f"{to} over", "Seeds", *(COLUMNS[column] for column in COMPARED)), "lr" + "r" * len(COMPARED), lines)
+
+
+def tables(rows: Mapping[str, Mapping[str, float]]) -> dict[str, Table]:
+    """All tables, by name."""
+    return {"by_seed": by_seed(rows), "over_seeds": over_seeds(rows), "paired": paired(rows)}
+
+
 def main(config: Config, workdir: Path) -> None:
     """Train, measure, and keep the tables after every row."""
     setup.check_families(config, "this benchmark")
@@ -142,9 +165,9 @@ def main(config: Config, workdir: Path) -> None:
             if name != "base":
                 rows[name] |= recovered(rows[name], rows)
             write_atomically(path, json.dumps([{"name": key} | row for key, row in rows.items()], indent=1) + "\n")
-            keep(workdir / f"{values.split}.table.json", by_seed=by_seed(rows), over_seeds=over_seeds(rows))
+            keep(workdir / f"{values.split}.table.json", **tables(rows))
             print(to_markdown(by_seed({name: rows[name]})), flush=True)
-    print(to_markdown(over_seeds(rows)))
+    print("\n\n".join(map(to_markdown, (over_seeds(rows), paired(rows)))))
 
 
 def _figure(rows: Sequence[Mapping[str, float]], column: str) -> str:

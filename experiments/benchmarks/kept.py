@@ -8,9 +8,12 @@ from typing import Any
 from mass_jax import records
 from mass_jax.errors import InputError
 from mass_jax.reporting import pages
+from mass_jax.reporting.stats import mean_interval
 from mass_jax.reporting.table import Table, to_markdown
 from mass_jax.reporting.writing import replace
 from mass_jax.runtime import environment
+
+MINUS = "\N{MINUS SIGN}"
 
 
 def held(path: Path, keys: Collection[str], rows: str | None = "rows") -> Any:
@@ -58,4 +61,14 @@ def mean_figure(values: Sequence[float], digits: int) -> str:
     if not values:
         return "–"
     mean = f"{statistics.mean(values):.{digits}f}"
-    return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean
+    spread = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{mean}{spread}".replace("-", MINUS)
+
+
+def interval_figure(values: Sequence[float], digits: int) -> str:
+    """The mean over seeds of a difference, signed, with its 95 % interval where there are several; a dash for none."""
+    if not values:
+        return "–"
+    mean, interval = mean_interval(values)
+    ends = "" if interval is None else f" ({interval[0]:+.{digits}f} to {interval[1]:+.{digits}f})"
+    return f"{mean:+.{digits}f}{ends}".replace("-", MINUS)

@@ -1,6 +1,6 @@
 """Statistics of the tables: accuracies and paired differences with intervals, ROC curves, correlation.
 
-All functions take flat host arrays with one entry per problem (or per practice example) and use NumPy only.
+All functions but `mean_interval` take flat host arrays with one entry per problem (or per practice example).
 
 Problems of one family are not independent: a model that knows a rule solves most of its problems. Intervals therefore
 take ``clusters``, the family of each problem, and then describe the spread over *families*, which is what a claim about
@@ -13,6 +13,7 @@ from statistics import NormalDist
 from typing import TypedDict
 
 import numpy as np
+import scipy.stats
 from numpy.typing import ArrayLike, NDArray
 
 _Z95 = NormalDist().inv_cdf(0.975)
@@ -106,6 +107,16 @@ def paired_difference(
         )
     difference = first - second
     return {"diff": float(difference.mean()), "ci95": _bootstrap_interval(difference, clusters, resamples, seed)}
+
+
+def mean_interval(values: ArrayLike) -> tuple[float, list[float] | None]:
+    """The mean of a few values, such as one a seed, and its 95 % interval by Student's t; None of fewer than two."""
+    found = np.asarray(values, np.float64)
+    mean = float(found.mean())
+    if found.size < 2:
+        return mean, None
+    half = float(scipy.stats.t.ppf(0.975, found.size - 1) * scipy.stats.sem(found))
+    return mean, [mean - half, mean + half]
 
 
 def roc_curve(scores: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -224,20 +235,9 @@ def _bootstrap_interval(
         return None
     drawn = np.random.default_rng(seed).integers(count, size=(resamples, count), dtype=np.int32)
     means = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
-    tail = NormalDist().cdf(-np.sqrt(count / (count - 1)) * student_quantile(count - 1))
+    tail = NormalDist().cdf(-np.sqrt(count / (count - 1)) * scipy.stats.t.ppf(0.975, count - 1))
     low, high = np.quantile(means, [tail, 1 - tail])
     return [float(low), float(high)]
-
-
-def student_quantile(degrees: int) -> float:
-    """The 97.5 % quantile of Student's t, by the Cornish-Fisher series (within 1 % from 3 degrees of freedom on)."""
-    z, v = _Z95, degrees
-    return (
-        z
-        + (z**3 + z) / (4 * v)
-        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v**2)
-        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * v**3)
-    )
 
 
 def _vector(values: ArrayLike, name: str) -> NDArray[np.float64]:

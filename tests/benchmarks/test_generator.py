@@ -43,3 +43,22 @@ def test_tables_are_by_seed_and_over_seeds():
     assert without_scorer == {"recovered": pytest.approx(50.0)}
     rows["oracle"]["uniform"] = 60.0
     assert generator.recovered(rows["set_wise_0"], rows) == {}, "there is nothing to have a share of"
+
+
+def test_rewards_are_compared_seed_by_seed():
+    rows = {
+        "base": {"right": 36.0},
+        "attribution_0": {"right": 60.0, "scorer": 90.0},
+        "attribution_1": {"right": 62.0, "scorer": 90.0},
+        "frozen_0": {"right": 36.0, "scorer": 85.0},
+        "frozen_1": {"right": 36.0, "scorer": 87.0},
+        "solve_0": {"right": 40.0},
+        "solve_4": {"right": 99.0},
+    }
+    found = generator.paired(rows)
+    right, scorer = (2 + generator.COMPARED.index(column) for column in ("right", "scorer"))
+    assert [line[:2] for line in found.rows] == [("frozen", "2"), ("solve", "1")], "seed 4 has no partner"
+    # Student's t with one degree of freedom: 12.706 standard errors, of a standard deviation of sqrt(2) over sqrt(2).
+    assert found.rows[0][right] == "+25.0 (+12.3 to +37.7)"
+    assert found.rows[0][scorer] == "+4.0 (−8.7 to +16.7)"
+    assert (found.rows[1][right], found.rows[1][scorer]) == ("+20.0", "–")

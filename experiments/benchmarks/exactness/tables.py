@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from mass_jax.reporting import stats
+from experiments.benchmarks.kept import interval_figure, mean_figure
 from mass_jax.reporting.table import Table
 
 CONTROLS = "controls"
@@ -39,10 +39,10 @@ def tables(rows: Sequence[Mapping[str, Any]], exact: str) -> dict[str, Table]:
     controls, agreed, answered = [], [], []
     for (setting, row), found in groups.items():
         if row == CONTROLS:
-            controls.append((setting, *(_spread([100 * each[name] for each in found], 1) for name in ANSWERED)))
+            controls.append((setting, *(mean_figure([100 * each[name] for each in found], 1) for name in ANSWERED)))
             continue
         if "cosine" in found[0]:
-            cells = [_spread([each[name] for each in found], 2) for name in AGREED]
+            cells = [mean_figure([each[name] for each in found], 2) for name in AGREED]
             agreed.append((setting, row, *cells, f"{found[0]['operations']:.2f}", _seconds(found)))
         if "answers" in found[0]:
             of_seed = {each["seed"]: each["answers"][0]["accuracy"] for each in groups[setting, exact]}
@@ -65,24 +65,9 @@ def _answers(found: Sequence[Mapping[str, Any]], place: int, exact: Mapping[int,
     means = [
         f"{np.mean([answer[name] for answer in answers]):.2f}".replace("-", "−") for name in ("likelihood", "gate")
     ]
-    return [str(found[0]["steps"][place]), _spread(points, 1), _interval(gains), *means]
+    return [str(found[0]["steps"][place]), mean_figure(points, 1), interval_figure(gains, 1), *means]
 
 
 def _seconds(found: Sequence[Mapping[str, Any]]) -> str:
     taken = [each["seconds"] for each in found if "seconds" in each]
     return f"{np.median(taken):.2f}" if taken else "–"
-
-
-def _spread(values: Sequence[float], digits: int) -> str:
-    """Mean, and standard deviation over seeds."""
-    mean = f"{np.mean(values):.{digits}f}"
-    spread = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
-    return f"{mean}{spread}".replace("-", "−")
-
-
-def _interval(gains: Sequence[float]) -> str:
-    """Mean and 95 % interval by Student's t over seeds."""
-    if len(gains) < 2:
-        return "–"
-    mean, half = np.mean(gains), stats.student_quantile(len(gains) - 1) * np.std(gains, ddof=1) / len(gains) ** 0.5
-    return f"{mean:+.1f} ({mean - half:+.1f} to {mean + half:+.1f})".replace("-", "−")
