@@ -46,7 +46,7 @@ ARROWS: dict[str, set[str]] = {
     },
     "inference": {
         *("extras", "types", "errors", "fields", "records", "parallel", "models", "tasks", "mass", "adapt", "guard"),
-        *("runtime", "study"),
+        *("runtime", "study", "metagrad"),
     },
     "configs": set(),
     "experiments": {

@@ -1,6 +1,7 @@
 """What comes of one problem: the answer, the answer before, and everything that led from one to the other."""
 
 import dataclasses
+import math
 from typing import Any, NamedTuple
 
 from mass_jax.guard.verdict import Verdict
@@ -122,4 +123,5 @@ class Adapted:
 
 
 def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(float(value), 6)
+    """None also of what is not finite, which JSON cannot hold."""
+    return None if value is None or not math.isfinite(value) else round(float(value), 6)

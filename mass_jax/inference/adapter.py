@@ -10,7 +10,7 @@ import numpy as np
 
 from mass_jax.adapt.learner import Learner
 from mass_jax.errors import InputError
-from mass_jax.inference import budget, phases
+from mass_jax.inference import budget, phases, pretrained
 from mass_jax.inference.adapted import Adapted, Phase, Used
 from mass_jax.inference.options import Options
 from mass_jax.inference.phases import Batch, Found, Guard
@@ -26,11 +26,13 @@ class Event(NamedTuple):
       phase: its name, see `adapted.PHASES`.
       shown: of every problem what the phase found, as JSON can hold it; None when it begins.
       seconds: that it took.
+      tokens: of every problem, that were written or learned from.
     """
 
     phase: str
     shown: list[dict[str, Any]] | None = None
     seconds: float = 0.0
+    tokens: Sequence[int] = ()
 
 
 Watch = Callable[[Event], None]
@@ -55,28 +57,52 @@ class MassAdapter:
     known: dict[Any, dict[str, float]] = dataclasses.field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
-    def load(cls, run: str | os.PathLike[str], arm: str = "mass", batch: int = 1) -> "MassAdapter":
-        """Load an arm of a run.
+    def load(
+        cls,
+        model: str | os.PathLike[str],
+        arm: str | None = None,
+        batch: int = 1,
+        domain: str | None = None,
+        prompts: str | os.PathLike[str] | None = None,
+    ) -> "MassAdapter":
+        """Load an arm of a run, or a pretrained model that has none: that one weighs all of its practice the same.
 
         Args:
-          run: its directory.
-          arm: the row of its table: one that answers as it is, or updates on practice that it writes itself.
+          model: the directory of a run; or a model, as `models.pretrained.source` resolves it: a folder, a ``.gguf``
+            file, ``package:`` and a name, or a hub id.
+          arm: of a run, the row of its table: one that answers as it is, or updates on practice that it writes itself;
+            ``mass`` where not given.
           batch: problems that are adapted at once. Fewer are filled up, so that all batches have one size: what a
             problem gets is then the same to the last bit, whatever it is asked with.
+          domain: of a model, what its problems are, of `pretrained.SETTINGS`; ``mathematics`` where not given.
+          prompts: of a model and mathematics, a file with the words to ask in, or the name of a data set whose words
+            come with the package; ``gsm8k`` where not given.
 
         Raises:
-          InputError: there is no such arm, or it cannot be used so.
+          InputError: there is no such run, arm or model, or it cannot be used so.
         """
         if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
             raise InputError(f"batch = {batch!r}: give a whole number of at least 1.")
-        learner = load_run(run, arm)
+        chosen = [name for name, value in (("domain", domain), ("prompts", prompts)) if value is not None]
+        if pretrained.names_model(model):
+            if arm is not None:
+                raise InputError(
+                    f"arm = {arm!r}: '{os.fspath(model)}' is a model, not a run, and has none: leave it out."
+                )
+            name = os.fspath(model)
+            learner = pretrained.load(name, domain or pretrained.DOMAIN, prompts or pretrained.PROMPTS)
+            return cls(dataclasses.replace(learner, batch=batch), name)
+        if chosen:
+            raise InputError(f"{' and '.join(chosen)}: the run '{os.fspath(model)}' has its own; leave it out.")
+        arm = "mass" if arm is None else arm
+        learner = load_run(model, arm)
         recipe = learner.recipe
         if recipe.practice not in ("own", None) or recipe.use != "adapter" or recipe.votes or recipe.strict:
             raise InputError(
                 f"arm = {arm!r} does not answer after an update on practice that it writes itself: choose 'mass', "
                 "'base', or another arm of the run that does."
             )
-        return cls(dataclasses.replace(learner, batch=batch), f"{os.fspath(run)}:{arm}")
+        return cls(dataclasses.replace(learner, batch=batch), f"{os.fspath(model)}:{arm}")
 
     @overload  # a text is a sequence of texts too, and this comes first
     def adapt(  # type: ignore[overload-overlap]
@@ -150,7 +176,7 @@ class MassAdapter:
             told = phase(batch, found)
             found, seconds = told.found, clock.done(name)
             done.append((name, seconds, told.tokens_P))
-            watch(Event(name, told.shown[:count], seconds))
+            watch(Event(name, told.shown[:count], seconds, told.tokens_P[:count].tolist()))
         return [self._adapted(batch, found, done, i) for i in range(count)]
 
     def _allowed(self, options: Options) -> tuple[str, Any]:
