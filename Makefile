@@ -40,7 +40,7 @@ KEEP_BYTECODE = $(if $(PYTHONDONTWRITEBYTECODE),PYTHONDONTWRITEBYTECODE= PYTHONP
 TEST_ENV = $(KEEP_BYTECODE) $(KEEP_MEMORY) JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 JAX_PLATFORMS=cpu XLA_FLAGS="--xla_cpu_multi_thread_eigen=false $(QUICK)" OMP_NUM_THREADS=1 MPLBACKEND=Agg
 PYTEST := -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup demo reproduce smoke demo-llm reproduce-llm estimators estimators-gpt2 plan pod-local hyper-cleaning exactness bench-sampling bench-cost fuzz peers report docs test test-fast test-lower wheel lint format typecheck tensorboard clean distclean
+.PHONY: help setup demo reproduce smoke demo-llm reproduce-llm estimators estimators-gpt2 plan pod-local hyper-cleaning exactness bench-sampling bench-adapt bench-cost fuzz peers report docs test test-fast test-lower wheel lint format typecheck tensorboard clean distclean
 
 help:  ## show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1|/' | \
@@ -108,6 +108,9 @@ exactness: $(VENV)/.with-study  ## train MASS's scorer by every estimator, into 
 
 bench-sampling: $(VENV)/.with-study,parity $(VENV)/.smollm2  ## tokens a second against transformers on SmolLM2-135M, into runs/sampling
 	$(BIN)/python -m experiments.benchmarks.sampling --workdir=runs/sampling
+
+bench-adapt: $(VENV)/.with-study,parity $(VENV)/.smollm2  ## seconds to adapt and answer against transformers and peft, into runs/adapting
+	$(KEEP_MEMORY) $(BIN)/python -m experiments.benchmarks.adapting --workdir=runs/adapting
 
 bench-cost: $(VENV)/.with-study  ## what an update of the demo's model costs and gains, beside more samples, into runs/cost
 	$(KEEP_MEMORY) $(BIN)/python -m experiments.benchmarks.cost_accuracy --run=runs/demo --workdir=runs/cost

@@ -12,7 +12,7 @@ import gc
 import json
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -196,7 +196,7 @@ def _products(model: source.Pretrained, batch: int, prompt: int, new: int) -> di
     }
 
 
-def interleaved(systems: dict[str, Callable[[], object]], rounds: int, label: str) -> dict[str, list[float]]:
+def interleaved(systems: Mapping[str, Callable[[], object]], rounds: int, label: str) -> dict[str, list[float]]:
     """Seconds of every call; one call of each, untimed, comes first."""
     seconds: dict[str, list[float]] = {name: [] for name in systems}
     with Progress(rounds + 1, label=label) as progress:

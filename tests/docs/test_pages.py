@@ -18,7 +18,12 @@ FLAG = re.compile(r"(?<=\s)--([\w]+)(?=[=\s]|$)")
 NAME = re.compile(r"`(\w+)`(?:, `\w+`)*(?: and `\w+`)? (?:in|of|\()\s*\(?`([\w/.]+\.py)`")
 
 
-STARTED_BY_OTHERS = {"mass_jax.tasks.sandbox.worker", "experiments.benchmarks.peers.worker"}
+STARTED_BY_OTHERS = {
+    "mass_jax.tasks.sandbox.worker",
+    "experiments.benchmarks.peers.worker",
+    "experiments.benchmarks.adapting.ours",
+    "experiments.benchmarks.adapting.theirs",
+}
 """Programs that no person starts."""
 
 
