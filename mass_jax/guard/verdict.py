@@ -3,6 +3,9 @@
 from typing import Any, Literal, NamedTuple
 
 Outcome = Literal["accepted", "scaled", "refused"]
+ALWAYS = ("filters", "finite")
+CHECKS = (*ALWAYS, "trust region", "canaries")
+"""What looks at an update; those behind `ALWAYS` need a calibration."""
 
 
 class Verdict(NamedTuple):
@@ -11,18 +14,22 @@ class Verdict(NamedTuple):
     Attributes:
       outcome: ``accepted`` as it is, ``scaled`` back, or ``refused``: then the base answers.
       reason: in a sentence; empty where it is accepted.
-      norm: L2, of the adapter's change, as it is used.
-      kl: KL(base || adapted) on the guard's anchors, nats a token, as it is used.
+      norm: L2, of the adapter's change, as it is used, or would have been; 0 of one that is not finite.
+      kl: KL(base || adapted) on the guard's anchors, nats a token, likewise; None without anchors.
       scale: what is left of the change, 0 to 1.
       canaries: held problems that the base solves, and how many of them the adapted model still does.
+      fall: what their references lose of their mean log-likelihood, nats a token; None without canaries.
+      checks: which safeguards looked at it, of `CHECKS`.
     """
 
     outcome: Outcome
     reason: str
     norm: float
-    kl: float
+    kl: float | None
     scale: float
     canaries: tuple[int, int]
+    fall: float | None = None
+    checks: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """What JSON can hold of it."""
@@ -30,7 +37,9 @@ class Verdict(NamedTuple):
             "outcome": self.outcome,
             "reason": self.reason,
             "norm": round(float(self.norm), 6),
-            "kl": round(float(self.kl), 6),
+            "kl": None if self.kl is None else round(float(self.kl), 6),
             "scale": round(float(self.scale), 6),
             "canaries": {"base": self.canaries[0], "adapted": self.canaries[1]},
+            "fall": None if self.fall is None else round(float(self.fall), 6),
+            "checks": list(self.checks),
         }

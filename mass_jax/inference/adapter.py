@@ -3,6 +3,7 @@
 import dataclasses
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, overload
 
 import jax
@@ -10,7 +11,11 @@ import numpy as np
 
 from mass_jax.adapt.learner import Learner
 from mass_jax.errors import InputError
-from mass_jax.inference import budget, phases, pretrained
+from mass_jax.guard import audit
+from mass_jax.guard.calibration import Calibration, fingerprint
+from mass_jax.guard.calibration import read as read_calibration
+from mass_jax.guard.guard import Guard as ModelGuard
+from mass_jax.inference import audited, budget, phases, pretrained
 from mass_jax.inference.adapted import Adapted, Phase, Used
 from mass_jax.inference.options import Options
 from mass_jax.inference.phases import Batch, Found, Guard
@@ -48,12 +53,14 @@ class MassAdapter:
       learner: model, scorer and recipe.
       name: of the model, as it was asked for.
       guard: on updates; None for none.
+      audit: the file that is told of every update, see `mass_jax.guard.audit`; None for none.
       known: seconds of the phases of an earlier batch, by what was compiled for it.
     """
 
     learner: Learner
     name: str
     guard: Guard | None = None
+    audit: Path | None = None
     known: dict[Any, dict[str, float]] = dataclasses.field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
@@ -64,6 +71,8 @@ class MassAdapter:
         batch: int = 1,
         domain: str | None = None,
         prompts: str | os.PathLike[str] | None = None,
+        guard: bool = True,
+        audit: str | os.PathLike[str] | None = None,
     ) -> "MassAdapter":
         """Load an arm of a run, or a pretrained model that has none: that one weighs all of its practice the same.
 
@@ -77,12 +86,22 @@ class MassAdapter:
           domain: of a model, what its problems are, of `pretrained.SETTINGS`; ``mathematics`` where not given.
           prompts: of a model and mathematics, a file with the words to ask in, or the name of a data set whose words
             come with the package; ``gsm8k`` where not given.
+          guard: practice is filtered, and updates that are not finite are refused; where a run has a calibration of the
+            arm (`experiments.calibrate_guard`), updates are also held to its trust region and canaries.
+          audit: a file that every update is written down in.
 
         Raises:
-          InputError: there is no such run, arm or model, or it cannot be used so.
+          InputError: there is no such run, arm or model, it cannot be used so, or the calibration is of another one.
         """
         if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
             raise InputError(f"batch = {batch!r}: give a whole number of at least 1.")
+
+        def of(learner: Learner, name: str, calibration: Calibration | None) -> MassAdapter:
+            path = None if audit is None else Path(audit)
+            return cls(
+                dataclasses.replace(learner, batch=batch), name, ModelGuard(calibration) if guard else None, path
+            )
+
         chosen = [name for name, value in (("domain", domain), ("prompts", prompts)) if value is not None]
         if pretrained.names_model(model):
             if arm is not None:
@@ -91,7 +110,7 @@ class MassAdapter:
                 )
             name = os.fspath(model)
             learner = pretrained.load(name, domain or pretrained.DOMAIN, prompts or pretrained.PROMPTS)
-            return cls(dataclasses.replace(learner, batch=batch), name)
+            return of(learner, name, None)
         if chosen:
             raise InputError(f"{' and '.join(chosen)}: the run '{os.fspath(model)}' has its own; leave it out.")
         arm = "mass" if arm is None else arm
@@ -102,7 +121,10 @@ class MassAdapter:
                 f"arm = {arm!r} does not answer after an update on practice that it writes itself: choose 'mass', "
                 "'base', or another arm of the run that does."
             )
-        return cls(dataclasses.replace(learner, batch=batch), f"{os.fspath(model)}:{arm}")
+        calibration = None
+        if guard:
+            calibration = read_calibration(Path(model), arm, fingerprint((learner.actor.params, learner.eta)))
+        return of(learner, f"{os.fspath(model)}:{arm}", calibration)
 
     @overload  # a text is a sequence of texts too, and this comes first
     def adapt(  # type: ignore[overload-overlap]
@@ -177,7 +199,10 @@ class MassAdapter:
             found, seconds = told.found, clock.done(name)
             done.append((name, seconds, told.tokens_P))
             watch(Event(name, told.shown[:count], seconds, told.tokens_P[:count].tolist()))
-        return [self._adapted(batch, found, done, i) for i in range(count)]
+        adapted = [self._adapted(batch, found, done, i) for i in range(count)]
+        if self.audit is not None:
+            audit.append(self.audit, [audited.record(each) for each in adapted if each.practice])
+        return adapted
 
     def _allowed(self, options: Options) -> tuple[str, Any]:
         """Why no update is made, empty where one is; and the model with the practice and steps of the options."""

@@ -7,6 +7,9 @@ from typing import Any
 from mass_jax.errors import InputError
 from mass_jax.fields import MOST
 
+MOST_VOTES, MOST_EXAMPLES, MOST_STEPS = 64, 64, 16
+"""The most that one request may ask for, so that none keeps others waiting. A model's own M and K are its own."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Options:
@@ -15,9 +18,10 @@ class Options:
     Attributes:
       update: adapt before the answer; False: answer at once.
       seed: of what is sampled, practice and votes. Equal seeds give a problem equal answers, whatever it is asked with.
-      votes: solutions that are sampled, of which one with the most frequent answer is given; 1: a greedy one.
-      examples: M, practice examples; None for as many as the model was trained with.
-      steps: K, inner steps; None likewise.
+      votes: solutions that are sampled, of which one with the most frequent answer is given; 1: a greedy one. At most
+        `MOST_VOTES`.
+      examples: M, practice examples, at most `MOST_EXAMPLES`; None for as many as the model was trained with.
+      steps: K, inner steps, at most `MOST_STEPS`; None likewise.
       seconds: after which nothing more is begun but the answer; None for no limit.
       tokens: the most that may be written or learned from, see `budget.tokens`; None for no limit.
 
@@ -36,12 +40,12 @@ class Options:
     def __post_init__(self) -> None:
         if not isinstance(self.update, bool):
             raise InputError(f"update = {self.update!r}: give true or false.")
-        for name, least, optional in _WHOLE:
+        for name, least, most, optional in _WHOLE:
             value = getattr(self, name)
             if value is None and optional:
                 continue
-            if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= MOST:
-                raise InputError(f"{name} = {value!r}: give a whole number from {least} to {MOST}.")
+            if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+                raise InputError(f"{name} = {value!r}: give a whole number from {least} to {most}.")
         if self.votes == 2:
             raise InputError("votes = 2: two that differ decide nothing. Give 1, or 3 or more.")
         if self.seconds is not None and not _is_duration(self.seconds):
@@ -49,11 +53,11 @@ class Options:
 
 
 _WHOLE = (
-    ("seed", 0, False),
-    ("votes", 1, False),
-    ("examples", 1, True),
-    ("steps", 1, True),
-    ("tokens", 0, True),
+    ("seed", 0, MOST, False),
+    ("votes", 1, MOST_VOTES, False),
+    ("examples", 1, MOST_EXAMPLES, True),
+    ("steps", 1, MOST_STEPS, True),
+    ("tokens", 0, MOST, True),
 )
 
 

@@ -36,11 +36,14 @@ class Guard(Protocol):
     def screen(self, actor: Actor, problems: Sequence[Problem], sets: PracticeSets) -> list[list[str]]:
         """Why each example may not count, [P][M]; empty where it may."""
 
-    def hold(self, actor: Actor, fresh: PyTree, adapters: PyTree) -> tuple[PyTree, list[Verdict]]:
+    def hold(
+        self, actor: Actor, problems: Sequence[Problem], fresh: PyTree, adapters: PyTree
+    ) -> tuple[PyTree, list[Verdict]]:
         """The adapters as they may be used, and a verdict on each.
 
         Args:
           actor: the un-adapted model.
+          problems: P problems, which are asked.
           fresh: the adapter that all runs started from.
           adapters: where they ended, every leaf [P, ...].
         """
@@ -175,7 +178,7 @@ def guard(batch: Batch, found: Found) -> Told:
     nothing = np.zeros(len(batch.problems), int)
     if batch.guard is None:
         return Told(found, [{"guard": None}] * len(batch.problems), nothing)
-    adapters, verdicts = batch.guard.hold(batch.actor, found.fresh, found.adapters)
+    adapters, verdicts = batch.guard.hold(batch.actor, batch.problems, found.fresh, found.adapters)
     why = [
         why or (f"the guard refused the update: {verdict.reason}" if verdict.outcome == "refused" else "")
         for why, verdict in zip(found.why, verdicts, strict=True)

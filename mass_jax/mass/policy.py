@@ -11,6 +11,7 @@ import numpy as np
 from mass_jax.mass.actor import Actor
 from mass_jax.mass.packing import target_log_probs
 from mass_jax.models import decoder
+from mass_jax.models.config import ModelConfig
 from mass_jax.models.cross_entropy import OWN, Draw, map_positions, wide
 from mass_jax.parallel import partition
 from mass_jax.types import AnyArray, Array, Params, Sequences
@@ -62,12 +63,23 @@ def sequence_log_probs(actor: Actor, sequences: Sequences, draw: Draw = OWN) -> 
 def kl_to_base(actor: Actor, base: Params, documents: Sequences) -> Array:
     """KL(base || actor) of the distributions of the target tokens of ``documents`` [B, T], summed to a scalar."""
     tokens = partition.spread(jnp.asarray(documents.tokens)[:, :-1])
-    model, params, base = actor.method.model, actor.params, jax.lax.stop_gradient(base)
+    model, weights = actor.method.model, (actor.params, jax.lax.stop_gradient(base))
+    hidden = tuple(decoder.forward(model, each, None, tokens)[0] for each in weights)
+    return jnp.sum(divergences(model, weights, hidden) * documents.target[:, 1:])
 
-    def divergence(hidden: tuple[Array, Array]) -> Array:
-        logits = (decoder.logits(model, *pair) for pair in zip((params, base), hidden, strict=True))
+
+def divergences(model: ModelConfig, weights: tuple[Params, Params], hidden: tuple[Array, ...]) -> Array:
+    """KL(base || actor) of the next token's distribution behind every token, nats, float32 or wider [B, T].
+
+    Args:
+      model: the architecture.
+      weights: the actor's parameters and the base's, of which those of the logits are read.
+      hidden: the hidden states of both, [B, T, D].
+    """
+
+    def divergence(hidden: tuple[Array, ...]) -> Array:
+        logits = (decoder.logits(model, *pair) for pair in zip(weights, hidden, strict=True))
         log_probs, base_log_probs = (jax.nn.log_softmax(wide(found)) for found in logits)
         return jnp.sum(jnp.exp(base_log_probs) * (base_log_probs - log_probs), axis=-1)
 
-    hidden = tuple(decoder.forward(model, weights, None, tokens)[0] for weights in (params, base))
-    return jnp.sum(map_positions(divergence, hidden, model.loss_chunk) * documents.target[:, 1:])
+    return map_positions(divergence, hidden, model.loss_chunk)

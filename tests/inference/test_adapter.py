@@ -123,7 +123,7 @@ class Halving:
     def screen(self, actor: Any, problems: Any, sets: Any) -> list[list[str]]:
         return [["not this one"] + [""] * (len(row) - 1) for row in sets.texts]
 
-    def hold(self, actor: Any, fresh: PyTree, adapters: PyTree) -> tuple[PyTree, list[Verdict]]:
+    def hold(self, actor: Any, problems: Any, fresh: PyTree, adapters: PyTree) -> tuple[PyTree, list[Verdict]]:
         half = jax.tree.map(lambda start, end: start + (end - start) / 2, fresh, adapters)
         scaled = Verdict("scaled", "too far", 1.0, 0.1, 0.5, (3, 3))
         return half, [scaled, scaled._replace(outcome="refused", reason="by its number")]
@@ -144,7 +144,10 @@ def test_a_guard_decides(adapter: MassAdapter, texts: list[str]):
     [
         ({"seed": -1}, "seed = -1: give a whole number from 0"),
         ({"seed": 2**31}, "seed = 2147483648: give a whole number from 0 to 2147483647"),
-        ({"votes": 0}, "votes = 0: give a whole number from 1"),
+        ({"votes": 0}, "votes = 0: give a whole number from 1 to 64"),
+        ({"votes": 65}, "votes = 65: give a whole number from 1 to 64"),
+        ({"examples": 65}, "examples = 65: give a whole number from 1 to 64"),
+        ({"steps": 17}, "steps = 17: give a whole number from 1 to 16"),
         ({"votes": 2}, "votes = 2: two that differ decide nothing"),
         ({"examples": 0}, "examples = 0"),
         ({"steps": True}, "steps = True"),

@@ -1,0 +1,128 @@
+"""What a guard knows of its model: limits from benign updates, anchors, canaries; kept in ``guard.json`` of the run."""
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from mass_jax import records
+from mass_jax.errors import InputError
+from mass_jax.guard.thresholds import Thresholds
+from mass_jax.guard.verdict import Verdict
+from mass_jax.runtime.workdir import write_atomically
+from mass_jax.tasks.base import Problem
+from mass_jax.types import PyTree
+
+FILE = "guard.json"
+QUANTILE, MARGIN = 0.95, 1.25
+"""A limit is this quantile of benign updates, times the margin."""
+SMALL = 2**16
+"""Elements of the leaves that a model is told by."""
+COMMAND = "python -m experiments.calibrate_guard --workdir={run} --arm={arm}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """Of one model.
+
+    Attributes:
+      thresholds: of its updates.
+      anchors: A problems with reference solutions.
+      canaries: C problems with reference solutions, which the un-adapted model answers right.
+      likelihoods: the mean log-probability of each canary's reference under the un-adapted model, nats a token.
+      model: `fingerprint` of the model.
+    """
+
+    thresholds: Thresholds
+    anchors: tuple[Problem, ...]
+    canaries: tuple[Problem, ...]
+    likelihoods: tuple[float, ...]
+    model: str
+
+
+def fingerprint(tree: PyTree) -> str:
+    """16 hexadecimal digits that tell a trained model from another: SHA-256 of its small leaves."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        if leaf.size <= SMALL:
+            digest.update(jax.tree_util.keystr(path).encode() + np.asarray(leaf).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def limits(verdicts: Sequence[Verdict]) -> Thresholds:
+    """Thresholds from verdicts on benign updates, which nothing limited.
+
+    One canary more may be lost than at the quantile, and references may always lose a little.
+    """
+
+    def high(values: Sequence[float]) -> float:
+        return float(np.quantile(values, QUANTILE)) * MARGIN
+
+    canaries = max(verdict.canaries[0] for verdict in verdicts)
+    lost = np.quantile([base - left for verdict in verdicts for base, left in [verdict.canaries]], QUANTILE) + 1
+    return Thresholds(
+        norm=high([verdict.norm for verdict in verdicts]),
+        kl=high([verdict.kl or 0.0 for verdict in verdicts]),
+        lost=min(1.0, float(lost) / canaries),
+        fall=high([max(verdict.fall or 0.0, 1e-3) for verdict in verdicts]),
+    )
+
+
+def write(run: Path, arm: str, calibration: Calibration) -> Path:
+    """Keep the calibration of an arm beside those of others; returns the file."""
+    path = run / FILE
+    arms = (_read(path) if path.exists() else {}) | {arm: dataclasses.asdict(calibration)}
+    write_atomically(path, records.dumps({"arms": arms}, indent=1) + "\n")
+    return path
+
+
+def read(run: Path, arm: str, model: str) -> Calibration | None:
+    """The calibration of an arm; None where there is none.
+
+    Args:
+      run: its directory, which is only read.
+      arm: its name.
+      model: `fingerprint` of what is loaded.
+
+    Raises:
+      InputError: the file is damaged, or the calibration is another model's: a guard is not left out in silence.
+    """
+    path = run / FILE
+    if not path.exists() or (found := _read(path).get(arm)) is None:
+        return None
+    try:
+        anchors, canaries = (tuple(_problem(each) for each in found[name]) for name in ("anchors", "canaries"))
+        thresholds, likelihoods = Thresholds(**found["thresholds"]), tuple(found["likelihoods"])
+        calibration = Calibration(thresholds, anchors, canaries, likelihoods, found["model"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"'{path}' has no calibration of {arm!r} that can be read ({error}): {_again(run, arm)}"
+        ) from None
+    if calibration.model != model:
+        raise InputError(f"'{path}' was calibrated on another model than the {arm!r} of now: {_again(run, arm)}")
+    return calibration
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = records.loads(path.read_text(encoding="utf-8"))["arms"]
+        if not isinstance(found, dict):
+            raise ValueError("it has no arms")
+        return found
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            f"'{path}' cannot be read ({error}): move it away and calibrate the guard again by "
+            f"{COMMAND.format(run=path.parent, arm='ARM')}, or load without a guard."
+        ) from None
+
+
+def _problem(found: dict[str, Any]) -> Problem:
+    return Problem(**{**found, "facts": tuple(found["facts"])})
+
+
+def _again(run: Path, arm: str) -> str:
+    return f"calibrate it again by {COMMAND.format(run=run, arm=arm)}, or load without a guard."

@@ -1,0 +1,57 @@
+"""A guard's calibration: anchors, canaries, and how far the model's benign updates go."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from mass_jax.errors import InputError
+from mass_jax.guard import canaries
+from mass_jax.guard.calibration import Calibration, fingerprint, limits
+from mass_jax.guard.guard import Guard
+from mass_jax.guard.thresholds import Thresholds
+from mass_jax.inference.adapter import MassAdapter
+from mass_jax.parallel.mesh import entered
+from mass_jax.tasks.base import Problem
+
+ANCHORS, CANARIES = 8, 16
+LOOKED_AT = 4
+"""Problems that are tried for every canary."""
+LEAST = 4
+"""Canaries, and benign updates."""
+
+
+def calibrate(adapter: MassAdapter, problems: Sequence[Problem], updates: int = 64) -> Calibration:
+    """Calibrates a guard on benign problems, which are whole and which training never saw.
+
+    The first are anchors; canaries are the next that the un-adapted model answers right; on those behind, the model
+    updates as it does, and nothing limits it.
+
+    Args:
+      adapter: the model; its own guard is left aside.
+      problems: of the validation split, say.
+      updates: at most so many.
+
+    Raises:
+      InputError: there are too few problems, or too few of them are solved or lead to an update.
+    """
+    learner = adapter.learner
+    anchors, rest = tuple(problems[:ANCHORS]), problems[ANCHORS:]
+    tried = rest[: min(len(rest) // 2, LOOKED_AT * CANARIES)]
+    benign = rest[len(tried) : len(tried) + updates]
+    if min(len(tried), len(benign)) < LEAST:
+        raise InputError(f"{len(problems)} problems are too few to calibrate a guard on: give {ANCHORS + 2 * LEAST}.")
+    with entered(learner.mesh):
+        right_1xC, likelihood_1xC = canaries.asked(learner.actor, None, tried, 1)
+    solved = [i for i, right in enumerate(right_1xC[0]) if right][:CANARIES]
+    if len(solved) < LEAST:
+        raise InputError(
+            f"of {len(tried)} held problems the un-adapted model solves {len(solved)}: {LEAST} are needed as canaries. "
+            "Train the base further, or give more problems."
+        )
+    held, likelihoods = tuple(tried[i] for i in solved), tuple(float(likelihood_1xC[0, i]) for i in solved)
+    model = fingerprint((learner.actor.params, learner.eta))
+    free = Calibration(Thresholds(), anchors, held, likelihoods, model)
+    found = dataclasses.replace(adapter, guard=Guard(free), audit=None).adapt(benign)
+    verdicts = [each.verdict for each in found if each.verdict is not None and each.verdict.outcome == "accepted"]
+    if len(verdicts) < LEAST:
+        raise InputError(f"{len(verdicts)} of {len(benign)} problems led to an update: {LEAST} are needed. Give more.")
+    return dataclasses.replace(free, thresholds=limits(verdicts))
