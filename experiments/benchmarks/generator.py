@@ -55,6 +55,7 @@ COLUMNS = {
     "on_topic": "On topic, of those, %",
     "right": "Right, of all, %",
     "distinct": "Distinct, of the well formed, %",
+    "distinct_2": "Distinct pairs of words, %",
     "un_adapted": "Un-adapted, %",
     "uniform": "Uniform weights, %",
     "scorer": "Own scorer, %",
@@ -77,6 +78,7 @@ def measured(study: Study, name: str, split: str) -> dict[str, dict[str, float]]
     found = decomposition(evaluator)[name]
     written, solved = found["practice"], found["accuracy"]
     values = {"well_formed": written["well_formed"], "right": written["correct"], "distinct": written["distinct"]}
+    values["distinct_2"] = written["distinct_2"]
     values |= {"on_topic": share_of(written["on_family"], written["well_formed"])} | solved
     values["update"] = solved["scorer" if "scorer" in solved else "uniform"] - solved["un_adapted"]
     row = {column: 100 * value for column, value in values.items()}

@@ -73,11 +73,18 @@ def policy_loss(actor: Actor, config: OuterConfig, sampled: Sampled) -> Array:
     return policy.surrogate(log_probs, batch.log_probs, batch.advantages, config.clip) / spec.max_new_tokens
 
 
-def distance(actor: Actor, base: Params, sampled: Sampled) -> Array:
-    """KL(sampler || base) in nats a text, as the texts estimate it; no gradient."""
+def anchored(actor: Actor, config: OuterConfig, base: Params, sampled: Sampled) -> tuple[Sampled, Array]:
+    """Texts that are worth less the further they are from the base, and KL(sampler || base) in nats a text.
+
+    A text's advantage falls by ``text_kl_weight`` for each nat of log(pi / pi_base), from their mean: the gradient of
+    the KL of whole texts, as in reinforcement learning from human feedback (Ziegler et al. 2019, arXiv 1909.08593, eq.
+    2). Noise alone would let the policy drift into texts that the base never writes.
+    """
     batch, spec, _ = sampled
     before, _ = policy.sequence_log_probs(actor.replace(params=base), batch.sequences, spec.draw)
-    return jax.lax.stop_gradient(jnp.mean(batch.log_probs - before))
+    apart = jax.lax.stop_gradient(batch.log_probs - before)
+    worth = batch.advantages - config.text_kl_weight * (apart - jnp.mean(apart))
+    return sampled._replace(batch=batch._replace(advantages=worth)), jnp.mean(apart)
 
 
 def reference_loss(actor: Actor, references: Sequences) -> Array:

@@ -50,6 +50,8 @@ class OuterConfig:
       replay_weight: weight of the cross-entropy on documents that do not write practice. It pulls on, where the base
         was not trained to the end.
       kl_weight: weight of KL(base || model) on the same documents. It has no gradient at the base.
+      text_kl_weight: weight of KL(model || base) of what the model writes, practice or else attempts, in nats a text:
+        beside the rewards that texts get, whose standard deviation is up to 1.
       clip: PPO's epsilon.
       epochs: gradient steps on each batch of generations; from the second on the clipping acts.
       parts: in which a step goes over its problems, from writing to attributing; what lies on the devices for a
@@ -87,6 +89,7 @@ class OuterConfig:
     microbatches: Count
     max_norm: Positive
     credit_scale: Weight = 0.0
+    text_kl_weight: Weight = 0.0
     adapters: Count = 1
     siblings: CountOrNone = 0
 

@@ -77,9 +77,8 @@ def model_gradient(actor: Actor, config: OuterConfig, base: Params, data: Update
         number, parts = halving(config, first)
 
         def policy_loss(params: Params, batch: Experience) -> tuple[Array, Metrics]:
-            part = first._replace(batch=batch)
-            told = {Metric.KL_GENERATOR: objective.distance(actor, base, part)}
-            return objective.policy_loss(actor.replace(params=params), config, part), told
+            part, apart = objective.anchored(actor, config, base, first._replace(batch=batch))
+            return objective.policy_loss(actor.replace(params=params), config, part), {Metric.KL_GENERATOR: apart}
 
         found = [_added_up(policy_loss, params, half, parts // number) for half in _halves(first, number)]
         metrics |= jax.tree.map(lambda *values: sum(values) / number, *(told for _, told in found))

@@ -79,6 +79,7 @@ def decomposition_table(results: Results) -> Table:
         "on_family": "On topic, %",
         "correct": "Right, %",
         "distinct": "Distinct, %",
+        "distinct_2": "Distinct pairs of words, %",
     }
     rows = [
         (

@@ -41,7 +41,7 @@ def load(workdir: str | os.PathLike[str], arm: str = "mass", pool: Sequence[Prob
     """Load a trained model that adapts to problems before it answers them.
 
         learner = mass_jax.load("runs/demo")
-        text = learner.answer("f2,4,5 f0,9,10 f10,4,1 3>2 4>9 2>10 ? 9 6")
+        text = learner.answer("f7,8,5 f5,10,8 f0,3,10 3>4 4>6 2>5 ? 9 6")
 
     It answers as the row of the study's table does. The directory is only read, also while a run is at work in it;
     nothing is trained or written, but for what a hub's client keeps of a model that it fetches.

@@ -1,6 +1,7 @@
 """What the report shows of a trained arm beside its accuracy: scores, attributions, practice, examples."""
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Sequence
 
 import jax
@@ -89,7 +90,8 @@ def examples(evaluator: Evaluator, model: str) -> list[dict]:
 def synthesis_quality(evaluator: Evaluator, model: str) -> dict[str, float]:
     """Shares of well-formed, on-family, correct, leaking and distinct examples among the practice of a model.
 
-    Distinct ones are counted among the well-formed of each problem.
+    Distinct ones are counted among the well-formed of each problem, and so are their distinct pairs of neighbouring
+    words (distinct-2, Li et al. 2016, arXiv 1510.03055): those fall where all of them are about one thing.
     """
     task, pairs = evaluator.study.domain.task, evaluator.own_practice(model)
     predicates = {"leak": task.leaks}
@@ -100,7 +102,8 @@ def synthesis_quality(evaluator: Evaluator, model: str) -> dict[str, float]:
     }
     columns = {"well_formed": [np.asarray(p.arrays.valid_PxM) for _, p in pairs]} | columns
     shares = {name: float(np.mean([hosts.whole(batch) for batch in column])) for name, column in columns.items()}
-    return shares | {"distinct": _distinct([row for _, p in pairs for row in hosts.whole_list(_kept(p.texts))])}
+    rows = [row for _, p in pairs for row in hosts.whole_list(_kept(p.texts))]
+    return shares | {"distinct": _distinct(rows), "distinct_2": _distinct_2(rows)}
 
 
 def _kept(texts: Sequence[Sequence[Practice]]) -> list[list[list[str]]]:
@@ -111,6 +114,13 @@ def _kept(texts: Sequence[Sequence[Practice]]) -> list[list[list[str]]]:
 def _distinct(rows: Sequence[Sequence[Sequence[str]]]) -> float:
     """The share of different ones among the examples of a problem, over all; 0 of nothing."""
     return share_of(sum(len({*map(tuple, row)}) for row in rows), sum(map(len, rows)))
+
+
+def _distinct_2(rows: Sequence[Sequence[Sequence[str]]]) -> float:
+    """The share of different ones among the pairs of neighbouring words of a problem's examples, over all."""
+    words = [[" ".join(example).split() for example in row] for row in rows]
+    pairs = [[pair for each in row for pair in itertools.pairwise(each)] for row in words]
+    return share_of(sum(len({*row}) for row in pairs), sum(map(len, pairs)))
 
 
 def share_of(part: float, whole: float) -> float:

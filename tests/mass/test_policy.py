@@ -9,22 +9,23 @@ import numpy as np
 import optax
 import pytest
 
-from mass_jax.mass import policy, update
+from mass_jax.mass import objective, policy, update
 from mass_jax.mass.attribution import as_graded
-from mass_jax.mass.generator import writing
-from mass_jax.mass.objective import Experience, UpdateData
+from mass_jax.mass.generator import attempting, writing
+from mass_jax.mass.objective import Experience, Sampled, UpdateData
 from mass_jax.mass.optimizers import OPTIMIZERS
 from mass_jax.mass.policy import clipped_objective, group_normalize
 from mass_jax.mass.state import OuterConfig, init_state, model_optimizer
 from mass_jax.runtime.compilation import temp_bytes
 from mass_jax.tasks.base import Verdict
-from mass_jax.types import Params
+from mass_jax.types import Params, Sequences
 from tests.mass import tiny
 
 ACTOR = tiny.make_actor()
 PARAMS = ACTOR.params
 SILENT = dataclasses.replace(tiny.OUTER, solve_weight=0.0, replay_weight=0.0, kl_weight=0.0)
 DOCUMENTS = tiny.replay_documents()
+VOCABULARY = tiny.MODEL.vocab_size
 log_probs_of = jax.jit(lambda actor, sequences: policy.sequence_log_probs(actor, sequences, writing(ACTOR).draw)[0])
 
 
@@ -204,3 +205,49 @@ def test_microbatches_change_memory_and_nothing_else():
     for found, expected in zip(jax.tree.leaves((added, means)), jax.tree.leaves((gradient, losses)), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
     assert temp_bytes(parted) < 0.6 * temp_bytes(whole)
+
+
+def test_texts_further_from_the_base_become_less_likely():
+    experience = written_experience(np.zeros((4, tiny.EXAMPLES)))
+    base = jax.tree.map(lambda leaf: leaf * 1.1, PARAMS)
+    apart = experience.log_probs - log_probs_of(ACTOR.replace(params=base), experience.sequences)
+
+    def change(weight: float) -> jax.Array:
+        config = dataclasses.replace(SILENT, text_kl_weight=weight)
+        state = init_state(ACTOR, config, tiny.CHECKS, jax.random.key(0))
+        actor, data = ACTOR.replace(params=state.params), UpdateData(experience, None, None, DOCUMENTS)
+        params, *_ = update.update_model(actor, config, state.opt_state, base, data, np.inf)
+        return log_probs_of(ACTOR.replace(params=params), experience.sequences) - experience.log_probs
+
+    assert np.corrcoef(np.ravel(change(1.0)), np.ravel(apart))[0, 1] < -0.3
+    assert not np.any(change(0.0)), "texts of equal worth, and no anchor"
+
+
+def test_the_anchor_of_texts_is_the_gradient_of_their_kl():
+    """Its mean over what the model writes is d KL(model || base): here by all answers of one token."""
+    tokens = np.zeros((VOCABULARY, 4), np.int32)
+    tokens[:, :3], tokens[:, 3] = np.array([1, 5, 7]), np.arange(VOCABULARY)
+    one = Sequences(tokens, np.arange(4) == np.full((VOCABULARY, 1), 3))
+    base = jax.tree.map(lambda leaf: leaf * 1.2, PARAMS)
+
+    def log_probs(params: Params) -> jax.Array:
+        return policy.sequence_log_probs(ACTOR.replace(params=params), one)[0]
+
+    def kl(params: Params) -> jax.Array:
+        return jnp.sum(jnp.exp(log_probs(params)) * (log_probs(params) - log_probs(base)))
+
+    config = dataclasses.replace(SILENT, text_kl_weight=0.7)
+    shares = jnp.exp(log_probs(PARAMS))
+    batch = Experience(one, log_probs(PARAMS), jnp.zeros(VOCABULARY))
+
+    held, _ = objective.anchored(ACTOR, config, base, Sampled(batch, attempting(ACTOR, 1), 1))
+
+    def loss(params: Params) -> jax.Array:
+        # Each text as often as the model writes it; that the advantages are centred otherwise changes nothing then.
+        worth = held.batch.advantages
+        now = policy.sequence_log_probs(ACTOR.replace(params=params), one)[0]
+        return -jnp.sum(shares * jnp.exp(now - batch.log_probs) * worth)
+
+    found, exact = jax.grad(loss)(PARAMS), jax.grad(kl)(PARAMS)
+    difference = optax.tree.norm(optax.tree.sub(found, optax.tree.scale(0.7, exact)))
+    assert difference < 1e-4 * optax.tree.norm(exact)

@@ -41,10 +41,12 @@ def test_shares_of_what_is_written():
     ]
     study = SimpleNamespace(domain=SimpleNamespace(task=TASK))
     found = synthesis_quality(SimpleNamespace(study=study, own_practice=lambda model: sets), "base")  # type: ignore[arg-type]
+    words = found.pop("distinct_2")
     assert found == {"well_formed": 0.5, "leak": 0.0, "on_family": 0.375, "correct": 0.25, "distinct": 1.0}
     sets[1][1].texts[0][1] = row[0]
     again = synthesis_quality(SimpleNamespace(study=study, own_practice=lambda model: sets), "base")  # type: ignore[arg-type]
     assert again["distinct"] == 0.8, "one of five says what another one of its problem does"
+    assert 0 < again["distinct_2"] < words < 1, "all examples begin with the names of the rules"
 
 
 PRACTICE = {"well_formed": 0.8, "on_family": 0.28, "correct": 0.25}

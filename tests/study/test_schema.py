@@ -122,6 +122,7 @@ SOUND = {
     "train.reward": set(),
     "train.attribution_at": set(),
     "train.credit_scale": RATE,
+    "train.text_kl_weight": RATE,
     "train.adapters": COUNT,
     "train.siblings": COUNT_OR_NONE,
     "train.clip": POSITIVE,

@@ -188,7 +188,7 @@ def test_the_whole_study_runs(
     # Updating on other training problems moves the likelihood of the reference; the un-adapted arms do not.
     likelihood = results["log_likelihood"]
     assert likelihood["base_ttt"] != likelihood["base"] != likelihood["ttt_nn"]
-    assert set(results["synthesis"]["before"]) == {"well_formed", "leak", "distinct"}
+    assert set(results["synthesis"]["before"]) == {"well_formed", "leak", "distinct", "distinct_2"}
     gain = results["paired_log_likelihood"]["base_ttt-base"]["diff"]
     assert gain == pytest.approx(likelihood["base_ttt"] - likelihood["base"])
     page = write_report(study.workdir).read_text()

@@ -3,10 +3,10 @@
 A problem names three candidates and shows a few pairs, which one of them made. Solutions name that rule before
 the answer, and practice the rule that it is about:
 
-    problem     f2,4,5 f0,9,10 f10,4,1 3>2 4>9 2>10 ? 9 6
-    solve       f2,4,5 f0,9,10 f10,4,1 3>2 4>9 2>10 ? 9 6 : f2,4,5 = 9>5 6>2
-    synthesise  f2,4,5 f0,9,10 f10,4,1 3>2 4>9 2>10 ? 9 6 ; f0,9,10 1>8 8>5 ? 0 7 = 0>10 7>7
-    table       f2,4,5 : 4>9 9>5 0>5 ...
+    problem     f7,8,5 f5,10,8 f0,3,10 3>4 4>6 2>5 ? 9 6
+    solve       f7,8,5 f5,10,8 f0,3,10 3>4 4>6 2>5 ? 9 6 : f7,8,5 = 9>6 6>8
+    synthesise  f7,8,5 f5,10,8 f0,3,10 3>4 4>6 2>5 ? 9 6 ; f5,10,8 3>6 5>7 ? 8 1 = 8>1 1>1
+    table       f7,8,5 : 4>6 9>6 1>9 ...
 
 What is written is practice about one of the candidates, whichever: as a solver reads it, all three stand in front. A
 table recites a rule.
