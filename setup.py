@@ -51,8 +51,15 @@ EVAL = [
     "lm-eval>=0.4.13",  # lm-evaluation-harness, whose tasks experiments/harness.py runs
     "pyyaml>=6.0.2",  # the form of those tasks
 ]
+# Of these releases; no older ones were tried.
+SERVE = [
+    "starlette>=1.10.0",  # the application: paths, bodies, streams
+    "uvicorn>=0.54.0",  # the HTTP server that it runs in
+    "prometheus-client>=0.26.0",  # counts, as monitoring reads them
+]
 EXTRAS = {
     "study": STUDY,
+    "serve": SERVE,
     "test": [
         *STUDY,
         "pytest>=8.4.0",  # the test runner
@@ -60,11 +67,18 @@ EXTRAS = {
         "ruff>=0.17.6",  # linter and formatter; an older one formats otherwise
         "mypy>=2.4.1",  # type checker; an older one finds less
         *EXAMPLES,
+        *SERVE,
+        "httpx2>=2.16.2",  # what starlette's client for tests is made of
+        "openai>=3.57.0",  # the client that mass-serve is for
     ],
     "examples": EXAMPLES,
     "eval": EVAL,
     # Others' implementations, which ours is held against: of these releases, no older ones were tried.
-    "parity": ["torch==2.13.0", "transformers>=5.24.0", "peft>=0.21.2", "accelerate>=1.15.0", *EVAL],
+    "parity": [
+        *("torch==2.13.0", "transformers>=5.24.0", "peft>=0.21.2", "accelerate>=1.15.0"),
+        *EVAL,
+        "lm-eval[api]>=0.4.13",  # its clients of servers
+    ],
     "plan": ["libtpu>=0.0.52"],  # the TPU compiler, which needs no TPU to say how much memory a program takes
     # The peers of `make peers`, in a virtual environment of their own.
     "bench": [*STUDY, "torch==2.13.0", "higher>=0.2.1", "torchopt>=0.7.3"],
@@ -86,6 +100,7 @@ setup(
         "mass_jax.reporting": ["style.css"],
         "mass_jax.tasks.mathematics": ["prompts/*.md"],
     },
+    entry_points={"console_scripts": ["mass-serve = mass_jax.serving.command_line:script"]},
     install_requires=CORE,
     extras_require=EXTRAS,
     classifiers=[

@@ -5,7 +5,11 @@ import importlib.util
 STUDY = """absl array_record chex etils gguf grain huggingface_hub jinja2 latex2sympy2_extended math_verify matplotlib
 ml_collections ml_dtypes orbax pyarrow pydantic rich safetensors scipy sympy tensorboard tensorflow_datasets
 tokenizers"""
-EXTRAS = {"study": STUDY.split(), "eval": ["lm_eval", "yaml"]}
+EXTRAS = {
+    "study": STUDY.split(),
+    "eval": ["lm_eval", "yaml"],
+    "serve": ["prometheus_client", "starlette", "uvicorn"],
+}
 
 
 class MissingExtraError(ModuleNotFoundError):

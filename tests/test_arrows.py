@@ -48,9 +48,10 @@ ARROWS: dict[str, set[str]] = {
         *("extras", "types", "errors", "fields", "records", "parallel", "models", "tasks", "mass", "adapt", "guard"),
         *("runtime", "study", "metagrad"),
     },
+    "serving": {"extras", "types", "errors", "fields", "parallel", "models", "tasks", "mass", "runtime", "inference"},
     "configs": set(),
     "experiments": {
-        *("extras", "quantities", "guard", "inference"),
+        *("extras", "quantities", "guard", "inference", "serving"),
         *("types", "errors", "records", "parallel", "metagrad", "models", "tasks", "mass", "planning", "runtime"),
         *("reporting", "study", "adapt", "configs"),
     },
