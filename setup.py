@@ -100,7 +100,12 @@ setup(
         "mass_jax.reporting": ["style.css"],
         "mass_jax.tasks.mathematics": ["prompts/*.md"],
     },
-    entry_points={"console_scripts": ["mass-serve = mass_jax.serving.command_line:script"]},
+    entry_points={
+        "console_scripts": [
+            "mass-adapt = mass_jax.inference.command_line:run",
+            "mass-serve = mass_jax.serving.command_line:script",
+        ]
+    },
     install_requires=CORE,
     extras_require=EXTRAS,
     classifiers=[

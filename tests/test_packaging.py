@@ -126,6 +126,13 @@ def test_data_files_are_in_the_package(packaging: dict[str, Any]):
     assert {file for file in there if file.suffix != ".py"} == listed
 
 
+def test_commands_are_functions(packaging: dict[str, Any]):
+    for entry in packaging["entry_points"]["console_scripts"]:
+        module, function = entry.partition(" = ")[2].split(":")
+        source = ROOT.joinpath(*module.split(".")).with_suffix(".py").read_text(encoding="utf-8")
+        assert re.search(rf"^def {function}\(", source, re.MULTILINE), f"there is no {module}.{function}"
+
+
 def test_every_folder_of_modules_is_a_package():
     assert all((file.parent / "__init__.py").exists() for file in (ROOT / "mass_jax").rglob("*.py"))
 

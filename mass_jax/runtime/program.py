@@ -1,9 +1,10 @@
 """What the command lines of all mains share: flags in, sentences out."""
 
+import contextlib
 import errno
 import re
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import NoReturn
 
 from absl import app, flags
@@ -57,17 +58,24 @@ def run(
         return argv[:1]
 
     def sentences_only(_: list[str]) -> None:
-        try:
+        with sentences():
             main()
-        except InputError as error:
-            refuse(error)
-        except OSError as error:
-            if not is_of_a_full_disk(error):
-                raise
-            what = "A file" if error.filename is None else f"'{error.filename}'"
-            refuse(InputError(f"{what} cannot be written ({error.strerror}): make room, and start the same again."))
 
     app.run(sentences_only, flags_parser=parse)
+
+
+@contextlib.contextmanager
+def sentences() -> Iterator[None]:
+    """Every ``InputError`` and every full disk meanwhile is printed as a sentence and ends with exit status 2."""
+    try:
+        yield
+    except InputError as error:
+        refuse(error)
+    except OSError as error:
+        if not is_of_a_full_disk(error):
+            raise
+        what = "A file" if error.filename is None else f"'{error.filename}'"
+        refuse(InputError(f"{what} cannot be written ({error.strerror}): make room, and start the same again."))
 
 
 def is_of_a_full_disk(error: Exception) -> bool:

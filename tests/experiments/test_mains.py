@@ -14,6 +14,9 @@ HAVE_OWN_PARSER = {"compare_runs", "pod_local"}
 LLAMA = ["--config=configs/llama31_8b.py", "--workdir=runs/none"]
 DEMO = ["--config=configs/arithmetic.py", "--workdir=runs/none"]
 CASES = {
+    ("adapt", "--help"): (0, "--model MODEL", "the directory of a run, or a model"),
+    ("adapt", "1 + 1"): (2, "required: --model. mass-adapt --help shows the options."),
+    ("adapt", "--model=/nowhere", "1 + 1"): (2, "'/nowhere' is no directory of a run, nor a model"),
     ("train", "--help"): (0, "--config: Config file", "--workdir:", "--arm: Which of config.arms to train"),
     ("demo", "--help", DEMO[0]): (0, "--config.train.steps=50 ", "outer steps", "--config.arms.mass.train.mode='verif"),
     ("evaluate", "-h", "--config=configs/smoke.py"): (0, "--config.train.steps=3 ", "outer steps", "answered at once"),

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import types
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -17,21 +16,8 @@ from mass_jax.inference import budget
 from mass_jax.inference.adapted import PHASES
 from mass_jax.inference.adapter import Event, MassAdapter
 from mass_jax.inference.options import Options
-from mass_jax.study.load import read_config
 from mass_jax.types import PyTree
-
-RUN = Path(__file__).parents[1] / "study" / "earlier" / "run"
-
-
-@pytest.fixture(scope="module")
-def adapter() -> MassAdapter:
-    return MassAdapter.load(RUN, batch=2)
-
-
-@pytest.fixture(scope="module")
-def texts(adapter: MassAdapter) -> list[str]:
-    """Three problems of the run's domain."""
-    return [problem.prompt for problem in read_config(RUN).task.load("test")[:3]]
+from tests.inference.conftest import RUN
 
 
 def plain(adapted: Any) -> str:

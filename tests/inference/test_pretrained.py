@@ -11,9 +11,9 @@ from mass_jax.inference import pretrained
 from mass_jax.inference.adapter import Event
 from mass_jax.tasks.base import Practice
 from mass_jax.tasks.mathematics.task import MathematicsTask
+from tests.inference.conftest import RUN
 from tests.models.pretrained import byte_model
 
-RUN = Path(__file__).parents[1] / "study" / "earlier" / "run"
 PROMPTS = Path(__file__).with_name("own_prompts.md")
 
 
@@ -46,6 +46,8 @@ def test_without_well_formed_practice_the_model_answers(adapter: MassAdapter):
     found = adapter.adapt("1 + 4", Options(seed=3))
     assert not found.updated and found.answer == found.answer_before and len(found.practice) == 3
     assert found.why == "none of its practice may count"
+    with pytest.raises(InputError, match=r"takes \d+ tokens, more than lengths.prompt = 448: shorten it"):
+        adapter.adapt("1 + " * 200)
 
 
 def test_it_is_asked_in_the_words_of_the_prompts(adapter: MassAdapter, folder: Path):

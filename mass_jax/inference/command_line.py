@@ -1,0 +1,282 @@
+"""`mass-adapt`: problems answered by a run or a model. docs/tool.md tells all of it."""
+
+import argparse
+import dataclasses
+import json
+import os
+import re
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NoReturn
+
+from absl import logging
+from rich.console import Console
+from safetensors import SafetensorError
+
+from mass_jax.errors import InputError
+from mass_jax.inference import lines, pretrained
+from mass_jax.inference.adapted import Adapted, Phase
+from mass_jax.inference.adapter import Event, MassAdapter
+from mass_jax.inference.answers import Answers, request
+from mass_jax.inference.options import Options
+from mass_jax.inference.view import View, printable
+from mass_jax.models.pretrained import peft_format
+from mass_jax.runtime import program
+from mass_jax.runtime.compilation import enable_compilation_cache
+from mass_jax.runtime.progress import Progress
+
+DONE, LACKING, INTERRUPTED = 0, 1, 130
+"""Exit statuses: all is done; something is not that was asked for; Ctrl-C. Wrong input ends with 2."""
+STDIN = "-"
+INTERRUPT = "it was interrupted"
+
+
+def run(words: Sequence[str] | None = None) -> NoReturn:
+    """Answers what the command line asks for, and exits with a status of docs/tool.md.
+
+    Args:
+      words: of the command line; this process's where not given.
+    """
+    try:
+        with program.sentences():
+            sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+            logging.set_verbosity(logging.WARNING)
+            sys.exit(_answer(_read(words)))
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        sys.exit(LACKING)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong as all programs do."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}. mass-adapt --help shows the options.")
+
+
+def _read(words: Sequence[str] | None) -> argparse.Namespace:
+    """The command line, each option sound by itself and beside the others.
+
+    Raises:
+      InputError: it is not.
+    """
+    asked = _parser().parse_args(words)
+    if (asked.problem is None) == (asked.file is None):
+        raise InputError("give one problem, or - for standard input, or --file with a problem a line.")
+    if (asked.file is None) != (asked.out is None):
+        raise InputError("--file and --out go together: what to answer, and where the answers go.")
+    one = asked.problem not in (None, STDIN)
+    if asked.save_adapter is not None and not one:
+        raise InputError("--save-adapter is for one problem: each has an adapter of its own.")
+    if asked.timing and not (asked.json or asked.file):
+        raise InputError("--timing adds seconds to JSON: give --json or --file too.")
+    if asked.save_adapter is not None and asked.save_adapter.exists() and not asked.save_adapter.is_dir():
+        raise InputError(f"--save-adapter={asked.save_adapter} is a file: give a folder.")
+    asked.options = Options(
+        update=not asked.no_update,
+        seed=asked.seed,
+        votes=asked.votes,
+        examples=asked.examples,
+        steps=asked.steps,
+        **_budget(asked.budget),
+    )
+    return asked
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser("mass-adapt", description="Answer problems, each after an update on practice of its own.")
+    add = parser.add_argument
+    add("problem", nargs="?", help="the problem's text, or - for a problem a line from standard input")
+    add("--model", required=True, help="the directory of a run, or a model: folder, .gguf, package:name or hub id")
+    add("--arm", help="of a run, the row of its table (default: mass)")
+    add("--domain", choices=pretrained.SETTINGS, help="of a model, what its problems are (default: mathematics)")
+    add("--prompts", help="of a model, a file with the words it is asked in, or gsm8k, math, svamp, jsonl")
+    add("--file", type=Path, help='problems, an object a line: {"problem": "...", "seed": 1}')
+    add("--out", type=Path, help="their answers, an object a line; continued where it is there already")
+    add("--no-update", action="store_true", help="answer at once")
+    add("--budget", action="append", default=[], help="seconds, such as 10s, or tokens, such as 2000t; or one of each")
+    add("--votes", type=_whole, default=1, help="sampled solutions, of which the most frequent answer is given")
+    add("--examples", type=_whole, help="practice examples (default: as many as the model was trained with)")
+    add("--steps", type=_whole, help="gradient steps (default likewise)")
+    add("--seed", type=_whole, default=0, help="of all that is sampled")
+    add("--batch", type=_whole, default=1, help="problems that are answered at once; changes no answer")
+    add("--json", action="store_true", help="print all that is known of an answer, as JSON")
+    add("--timing", action="store_true", help="with seconds, which no seed repeats")
+    add("--save-adapter", type=Path, metavar="DIR", help="write the update there, as PEFT reads it")
+    add("--no-guard", action="store_true", help="use all practice and every update, as the model's tables do")
+    add("--audit", metavar="FILE", help="write every update down there")
+    add("--quiet", action="store_true", help="show no progress")
+    return parser
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
+
+
+def _budget(given: Sequence[str]) -> dict[str, Any]:
+    """The limits of `Options`."""
+    found: dict[str, Any] = {}
+    for text in given:
+        if re.fullmatch(r"\d+(\.\d+)?s", text, re.ASCII):
+            name, value = "seconds", float(text[:-1])
+        elif re.fullmatch(r"\d{1,18}t", text, re.ASCII):
+            name, value = "tokens", int(text[:-1])
+        else:
+            raise InputError(f"--budget={text}: give seconds, such as 10s, or tokens, such as 2000t.")
+        if name in found:
+            raise InputError(f"--budget={text}: there are two budgets of {name}; give one.")
+        found[name] = value
+    return found
+
+
+def _answer(asked: argparse.Namespace) -> int:
+    """Loads, answers, and returns the exit status."""
+    raw = None if asked.file is None else _lines(asked.file)
+    enable_compilation_cache()
+    adapter = MassAdapter.load(
+        asked.model,
+        asked.arm,
+        asked.batch,
+        domain=asked.domain,
+        prompts=asked.prompts,
+        guard=not asked.no_guard,
+        audit=asked.audit,
+    )
+    if raw is not None:
+        return _file(adapter, raw, asked)
+    if asked.problem == STDIN:
+        return _stream(adapter, asked)
+    return _one(adapter, asked)
+
+
+def _one(adapter: MassAdapter, asked: argparse.Namespace) -> int:
+    """One problem, whose work is shown."""
+    ended = list[Event]()
+    status = DONE
+    try:
+        with View(Console(stderr=True, quiet=asked.quiet, highlight=False)) as view:
+
+            def hear(event: Event) -> None:
+                ended.extend([event] * (event.shown is not None))
+                view(event)
+
+            found = adapter.adapt(asked.problem, asked.options, hear)
+    except KeyboardInterrupt:
+        if not ended:
+            raise
+        found, status = _interrupted(adapter, asked, ended), INTERRUPTED
+    _show(found, asked)
+    if asked.save_adapter is None or status == INTERRUPTED:
+        return status
+    return _save(adapter, found, asked.save_adapter)
+
+
+def _interrupted(adapter: MassAdapter, asked: argparse.Namespace, ended: Sequence[Event]) -> Adapted:
+    """What is known of a problem when only these phases have ended: the base's answer."""
+    assert ended[0].shown is not None
+    before = ended[0].shown[0]["answer_before"]
+    return Adapted(
+        problem=asked.problem,
+        answer=before,
+        answer_before=before,
+        updated=False,
+        why=INTERRUPT,
+        practice=(),
+        gate=None,
+        losses=(),
+        verdict=None,
+        votes={},
+        phases=tuple(Phase(event.phase, event.seconds, event.tokens[0]) for event in ended),
+        seed=asked.seed,
+        model=adapter.name,
+    )
+
+
+def _show(found: Adapted, asked: argparse.Namespace) -> None:
+    """Prints an answer; and on standard error why it is not adapted, if it was to be."""
+    if asked.options.update and not found.updated:
+        print(f"Not adapted: {found.why}.", file=sys.stderr)
+    _print(json.dumps(found.as_json(asked.timing)) if asked.json else printable(found.answer))
+
+
+def _print(text: str) -> None:
+    """A line on standard output.
+
+    Raises:
+      OSError: nobody reads it any more, or its disk is full.
+    """
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python would try again when it ends
+        raise OSError(error.errno, error.strerror, "standard output") from None
+
+
+def _save(adapter: MassAdapter, found: Adapted, folder: Path) -> int:
+    if found.adapter is None:
+        print(f"'{folder}' is not written: there is no update, for {found.why}.", file=sys.stderr)
+        return LACKING
+    try:
+        peft_format.save(folder, adapter.learner.actor.method.model, found.adapter, adapter.name)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"the adapter cannot be written into '{folder}' ({error}): give another folder.") from None
+    return DONE
+
+
+def _stream(adapter: MassAdapter, asked: argparse.Namespace) -> int:
+    """Problems of standard input, each answered when as many are there as are answered at once."""
+    given = (lines.of_text(adapter, raw.rstrip(b"\r\n"), asked.options) for raw in sys.stdin.buffer)
+    status = DONE
+    for number, each in enumerate(lines.answered(adapter, given), start=1):
+        if each.adapted is not None:
+            _show(each.adapted, asked)
+            continue
+        status = LACKING
+        print(f"Line {number}: {each.line.error}", file=sys.stderr)
+        if asked.json:
+            _print(json.dumps(each.as_json(asked.timing)))
+    return status
+
+
+def _file(adapter: MassAdapter, raw: Sequence[bytes], asked: argparse.Namespace) -> int:
+    """The lines of a file, those that are not answered yet."""
+    requests = list(map(partial(request, made_with=_made_with(adapter, asked)), raw))
+    console = Console(stderr=True, quiet=asked.quiet)
+    with Answers(asked.out, requests) as answers:
+        given = (lines.of_json(adapter, line, asked.options) for line in raw[answers.done :])
+        try:
+            with Progress(len(raw), start=answers.done, label="answer", show=["errors"], console=console) as progress:
+                for each in lines.answered(adapter, given):
+                    answers.append(each.as_json(asked.timing))
+                    progress.update(answers.done, {"errors": answers.errors})
+        except KeyboardInterrupt:
+            done = f"{answers.done} of {len(raw)} lines are in '{asked.out}'"
+            print(f"Interrupted: {done}; the same command goes on.", file=sys.stderr)
+            raise
+        if answers.errors:
+            print(f'{answers.errors} of {len(raw)} lines have no answer: see their "error".', file=sys.stderr)
+        return LACKING if answers.errors else DONE
+
+
+def _lines(path: Path) -> list[bytes]:
+    try:
+        *whole, last = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise InputError(
+            f"--file={path} cannot be read ({error.strerror}): give a file with a problem a line."
+        ) from None
+    return [line.removesuffix(b"\r") for line in ([*whole, last] if last else whole)]
+
+
+def _made_with(adapter: MassAdapter, asked: argparse.Namespace) -> dict[str, Any]:
+    """What beside a line decides its answer."""
+    own = Path(asked.prompts or "").expanduser()
+    prompts = own.read_text(encoding="utf-8") if own.is_file() else asked.prompts
+    given = {"model": adapter.name, "domain": asked.domain, "prompts": prompts, "timing": asked.timing}
+    return given | {"guard": not asked.no_guard} | dataclasses.asdict(asked.options)

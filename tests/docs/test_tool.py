@@ -1,0 +1,54 @@
+"""What docs/tool.md and the README say of `mass-adapt` is so: their Python runs; options, keys, phases are named."""
+
+import io
+import re
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import pytest
+
+from mass_jax.inference import command_line, lines
+from mass_jax.inference.adapted import PHASES
+from mass_jax.study.load import read_config
+
+ROOT = Path(__file__).resolve().parents[2]
+RUN = ROOT / "tests" / "study" / "earlier" / "run"
+TEXT = (ROOT / "docs" / "tool.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## Answering a problem")[2].partition("\n## ")[0]
+PROBLEM = re.compile(r'"f2,4,5 f0,9,10 f10,4,1 3>2 4>9 2>10 \? [\d ]+"')
+
+
+@pytest.mark.parametrize("page", [TEXT, README], ids=["tool.md", "README.md"])
+def test_its_python_runs(page: str):
+    """On the run of the tests, whose domain is another."""
+    (source,) = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    assert source.count("\n") <= 15
+    problem = read_config(RUN).task.load("test")[0].prompt
+    shown = source.replace("runs/demo", str(RUN))
+    shown, count = PROBLEM.subn(repr(problem), shown)
+    assert count >= 1
+    with redirect_stdout(io.StringIO()) as printed:
+        exec(compile(shown, "page", "exec"), {})
+    assert printed.getvalue().count("\n") >= 2
+
+
+def section(title: str) -> set[str]:
+    """What the first column of a section's table names."""
+    table = TEXT.partition(title)[2]
+    rows = re.findall(r"^\| (`.+?) \|", table.partition("\n## ")[0], re.MULTILINE)
+    return {name for row in rows for name in re.findall(r"`([\w-]+)`", row)}
+
+
+def test_every_option_is_told_of():
+    options = {word for action in command_line._parser()._actions for word in action.option_strings}
+    assert section("# mass-adapt") == options - {"-h", "--help"}
+
+
+def test_every_key_is_told_of():
+    assert section("\n## JSON") == (lines.TAKEN | lines.GIVEN) - {"request", "error"}
+    assert all(f"`{phase}`" in TEXT for phase in PHASES)
+
+
+def test_every_status_is_told_of():
+    statuses = {command_line.DONE, command_line.LACKING, 2, command_line.INTERRUPTED}
+    assert set(map(int, re.findall(r"^\| (\d+) \|", TEXT, re.MULTILINE))) == statuses
