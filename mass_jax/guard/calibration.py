@@ -20,6 +20,8 @@ from mass_jax.types import PyTree
 FILE = "guard.json"
 QUANTILE, MARGIN = 0.95, 1.25
 """A limit is this quantile of benign updates, times the margin."""
+LITTLE = 1e-3
+"""Nats a token."""
 SMALL = 2**16
 """Elements of the leaves that a model is told by."""
 COMMAND = "python -m experiments.calibrate_guard --workdir={run} --arm={arm}"
@@ -53,10 +55,14 @@ def fingerprint(tree: PyTree) -> str:
     return digest.hexdigest()[:16]
 
 
-def limits(verdicts: Sequence[Verdict]) -> Thresholds:
-    """Thresholds from verdicts on benign updates, which nothing limited.
+def limits(verdicts: Sequence[Verdict], surprises: Sequence[float]) -> Thresholds:
+    """Thresholds from benign updates, which nothing limited.
 
-    One canary more may be lost than at the quantile, and references may always lose a little.
+    One canary more may be lost than at the quantile; and a little surprise, and a little fall, are always allowed.
+
+    Args:
+      verdicts: on the updates.
+      surprises: of the examples that the scorer weighed above the average, see `agreement`.
     """
 
     def high(values: Sequence[float]) -> float:
@@ -65,10 +71,11 @@ def limits(verdicts: Sequence[Verdict]) -> Thresholds:
     canaries = max(verdict.canaries[0] for verdict in verdicts)
     lost = np.quantile([base - left for verdict in verdicts for base, left in [verdict.canaries]], QUANTILE) + 1
     return Thresholds(
+        surprise=high([max(surprise, LITTLE) for surprise in surprises]),
         norm=high([verdict.norm for verdict in verdicts]),
         kl=high([verdict.kl or 0.0 for verdict in verdicts]),
         lost=min(1.0, float(lost) / canaries),
-        fall=high([max(verdict.fall or 0.0, 1e-3) for verdict in verdicts]),
+        fall=high([max(verdict.fall or 0.0, LITTLE) for verdict in verdicts]),
     )
 
 

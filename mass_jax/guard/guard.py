@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mass_jax.guard import canaries, filters, trust_region
+from mass_jax.guard import agreement, canaries, filters, trust_region
 from mass_jax.guard.calibration import Calibration
 from mass_jax.guard.trust_region import Anchors
 from mass_jax.guard.verdict import ALWAYS, CHECKS, Verdict
@@ -31,7 +31,15 @@ class Guard:
 
     def screen(self, actor: Actor, problems: Sequence[Problem], sets: PracticeSets) -> list[list[str]]:
         """Why each example may not count, [P][M]; empty where it may."""
-        return [filters.screen(actor.task, actor.tokenizer, row) for row in sets.texts]
+        found = [filters.screen(actor.task, actor.tokenizer, row) for row in sets.texts]
+        if self.calibration is None:
+            return found
+        agreeing_PxM = agreement.surprises(actor, sets) <= self.calibration.thresholds.surprise
+        rows = zip(found, agreeing_PxM.tolist(), strict=True)
+        return [
+            [reason or ("" if agrees else agreement.DISAGREEING) for reason, agrees in zip(*row, strict=True)]
+            for row in rows
+        ]
 
     def hold(
         self, actor: Actor, problems: Sequence[Problem], fresh: PyTree, adapters: PyTree

@@ -1,4 +1,4 @@
-"""How far an update may go."""
+"""What an update may learn from, and how far it may go."""
 
 import dataclasses
 import math
@@ -11,6 +11,7 @@ class Thresholds:
     """Limits of one update. The defaults limit nothing: those of a model come from its calibration.
 
     Attributes:
+      surprise: the most that an example of practice may leave the first check surprised, nats a token, see `agreement`.
       norm: the largest L2 norm of the adapter's change.
       kl: the largest KL(base || adapted) on the anchors, nats a token.
       lost: the largest share of the canaries that may be answered wrong; the base answers all of them right.
@@ -20,6 +21,7 @@ class Thresholds:
       InputError: a limit is no number of at least 0.
     """
 
+    surprise: float = math.inf
     norm: float = math.inf
     kl: float = math.inf
     lost: float = 1.0

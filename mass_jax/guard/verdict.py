@@ -4,7 +4,7 @@ from typing import Any, Literal, NamedTuple
 
 Outcome = Literal["accepted", "scaled", "refused"]
 ALWAYS = ("filters", "finite")
-CHECKS = (*ALWAYS, "trust region", "canaries")
+CHECKS = (*ALWAYS, "agreement", "trust region", "canaries")
 """What looks at an update; those behind `ALWAYS` need a calibration."""
 
 

@@ -3,12 +3,16 @@
 import dataclasses
 from collections.abc import Sequence
 
+import numpy as np
+
 from mass_jax.errors import InputError
-from mass_jax.guard import canaries
+from mass_jax.guard import agreement, canaries
 from mass_jax.guard.calibration import Calibration, fingerprint, limits
 from mass_jax.guard.guard import Guard
 from mass_jax.guard.thresholds import Thresholds
+from mass_jax.inference.adapted import Adapted
 from mass_jax.inference.adapter import MassAdapter
+from mass_jax.mass.practice import pack_practice
 from mass_jax.parallel.mesh import entered
 from mass_jax.tasks.base import Problem
 
@@ -51,7 +55,19 @@ def calibrate(adapter: MassAdapter, problems: Sequence[Problem], updates: int = 
     model = fingerprint((learner.actor.params, learner.eta))
     free = Calibration(Thresholds(), anchors, held, likelihoods, model)
     found = dataclasses.replace(adapter, guard=Guard(free), audit=None).adapt(benign)
-    verdicts = [each.verdict for each in found if each.verdict is not None and each.verdict.outcome == "accepted"]
+    pairs = [pair for pair in zip(benign, found, strict=True) if pair[1].updated]
+    verdicts = [each.verdict for _, each in pairs if each.verdict is not None]
     if len(verdicts) < LEAST:
         raise InputError(f"{len(verdicts)} of {len(benign)} problems led to an update: {LEAST} are needed. Give more.")
-    return dataclasses.replace(free, thresholds=limits(verdicts))
+    return dataclasses.replace(free, thresholds=limits(verdicts, _surprises(adapter, pairs)))
+
+
+def _surprises(adapter: MassAdapter, pairs: Sequence[tuple[Problem, Adapted]]) -> list[float]:
+    """Of the examples that count more than on average: what is wrong is there, and mostly weighs little."""
+    learner = adapter.learner
+    rows = [[used.practice for used in each.practice] for _, each in pairs]
+    with entered(learner.mesh):
+        sets = pack_practice(learner.actor, [problem for problem, _ in pairs], rows)
+        surprise_PxM = agreement.surprises(learner.actor, sets)
+    weight_PxM = np.array([[used.weight for used in each.practice] for _, each in pairs])
+    return surprise_PxM[(weight_PxM > 0) & (weight_PxM >= weight_PxM.mean(axis=1, keepdims=True))].tolist()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mass_jax.errors import InputError
-from mass_jax.guard import audit, calibration, canaries, trust_region
+from mass_jax.guard import agreement, audit, calibration, canaries, trust_region
 from mass_jax.guard.calibration import Calibration, limits
 from mass_jax.guard.guard import NOT_FINITE, Guard, same
 from mass_jax.guard.thresholds import Thresholds
@@ -21,8 +21,10 @@ from mass_jax.inference.adapter import MassAdapter
 from mass_jax.inference.calibrate import calibrate
 from mass_jax.inference.options import Options
 from mass_jax.mass import attribution
+from mass_jax.mass.packing import mean_log_probs, pack
+from mass_jax.mass.practice import pack_practice
 from mass_jax.study.load import read_config
-from mass_jax.tasks.base import Problem
+from mass_jax.tasks.base import KnowsFamily, Problem
 from mass_jax.types import PyTree
 
 RUN = Path(__file__).parents[1] / "study" / "earlier" / "run"
@@ -130,7 +132,7 @@ def test_what_goes_too_far_is_scaled_back(what: str, adapter: Any, problems: Any
 
 
 def test_where_no_part_fits_the_base_answers(adapter: Any, problems: Any, free: Any, fresh: Any, adapters: Any):
-    kept, verdicts = held(limited(free, kl=0.0), adapter, problems, fresh, adapters)
+    kept, verdicts = held(limited(free, norm=0.0), adapter, problems, fresh, adapters)
     assert {verdict.outcome for verdict in verdicts} == {"refused"}
     assert equal(kept, fresh)
 
@@ -207,10 +209,9 @@ def test_an_update_is_made_again_from_its_record(
 
 def test_limits_are_a_quantile_of_benign_updates_with_a_margin():
     verdicts = [Verdict("accepted", "", i / 100, i / 1000, 1.0, (10, 10 - (i == 50)), -1.0) for i in range(101)]
-    found = limits(verdicts)
-    np.testing.assert_allclose(
-        [found.norm, found.kl, found.lost, found.fall], [0.95 * 1.25, 0.095 * 1.25, 0.1, 1.25e-3]
-    )
+    found = limits(verdicts, [i / 10 for i in range(101)])
+    limited = [found.surprise, found.norm, found.kl, found.lost, found.fall]
+    np.testing.assert_allclose(limited, [9.5 * 1.25, 0.95 * 1.25, 0.095 * 1.25, 0.1, 1.25e-3])
 
 
 def test_a_calibration_is_kept_and_held_to_its_model(tmp_path: Path, free: Calibration):
@@ -240,6 +241,26 @@ def test_a_guard_is_calibrated_on_problems_that_the_base_solves(
         calibrate(adapter, own[:6])
     with pytest.raises(InputError, match="the un-adapted model solves 0"):
         calibrate(adapter, [dataclasses.replace(problem, solution="") for problem in own])
+
+
+def test_practice_that_does_not_go_with_what_the_problem_shows_is_left_out(
+    adapter: MassAdapter, problems: list[Problem], free: Calibration
+):
+    actor, rng = adapter.learner.actor, np.random.default_rng(0)
+    assert isinstance(actor.task, KnowsFamily)
+    rows = [list(actor.task.gold_practice(problem, 3, rng, strict=True)) for problem in problems[:2]]
+    sets = pack_practice(actor, problems[:2], rows)
+    surprise_PxM = agreement.surprises(actor, sets)
+    first = actor.task.checks(problems[1], rows[1][2])[0]
+    packed = pack(actor.tokenizer, [first], actor.method.lengths.check, "lengths.check", end=False)
+    np.testing.assert_allclose(
+        surprise_PxM[1, 2], -mean_log_probs(actor.method.model, actor.params, None, packed)[0], rtol=1e-4
+    )
+    most = float(np.median(surprise_PxM))
+    found = limited(free, surprise=most).screen(actor, problems[:2], sets)
+    assert [[bool(reason) for reason in row] for row in found] == (surprise_PxM > most).tolist()
+    assert {reason for row in found for reason in row} == {"", agreement.DISAGREEING}
+    assert not any(sum(limited(free).screen(actor, problems[:2], sets) + Guard().screen(actor, problems[:2], sets), []))
 
 
 @pytest.mark.parametrize("value", [-1.0, float("nan"), "1", True, None])
