@@ -71,6 +71,7 @@ EXTRAS = {
         "httpx2>=2.16.2",  # what starlette's client for tests is made of
         "openai>=3.57.0",  # the client that mass-serve is for
     ],
+    "e2e": ["selenium>=4.51.0"],  # drives a browser, of the system, through the page of mass-serve
     "examples": EXAMPLES,
     "eval": EVAL,
     # Others' implementations, which ours is held against: of these releases, no older ones were tried.
@@ -98,6 +99,7 @@ setup(
     package_data={
         "mass_jax": ["py.typed"],  # its types are for others' checkers too
         "mass_jax.reporting": ["style.css"],
+        "mass_jax.serving": ["page.html"],
         "mass_jax.tasks.mathematics": ["prompts/*.md"],
     },
     entry_points={

@@ -13,6 +13,7 @@ from starlette.routing import Route
 from mass_jax.errors import InputError
 from mass_jax.inference.adapter import MassAdapter
 from mass_jax.serving.door import LEFT, Door, Limits
+from mass_jax.serving.page import page
 from mass_jax.serving.refusal import Refusal
 from mass_jax.serving.service import Service
 from mass_jax.serving.waiting import Left
@@ -39,6 +40,7 @@ def application(adapter: MassAdapter, limits: Limits = DEFAULT, key: str | None 
             service.worker.close()
 
     routes = [
+        Route("/", page),
         Route("/v1/chat/completions", service.chat, methods=["POST"]),
         Route("/v1/completions", service.completions, methods=["POST"]),
         Route("/v1/models", service.models),

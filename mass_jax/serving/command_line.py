@@ -48,6 +48,7 @@ def main(words: Sequence[str] | None = None) -> int:
     config = uvicorn.Config(
         app, http="h11", ws="none", log_level="warning", access_log=False, timeout_graceful_shutdown=LAST
     )
+    taken.listen()  # whoever reads the next line may call
     host, port = taken.getsockname()[:2]
     print(f"{name} is served at http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
     Server(config, app.state.service.worker).run(sockets=[taken])
