@@ -32,12 +32,30 @@ class Event(NamedTuple):
       shown: of every problem what the phase found, as JSON can hold it; None when it begins.
       seconds: that it took.
       tokens: of every problem, that were written or learned from.
+      own: of every problem, whether the phase is one of its own: not where its update has ended before; empty for all.
     """
 
     phase: str
     shown: list[dict[str, Any]] | None = None
     seconds: float = 0.0
     tokens: Sequence[int] = ()
+    own: Sequence[bool] = ()
+
+
+class Done(NamedTuple):
+    """A phase of a batch that has ended.
+
+    Attributes:
+      phase: its name.
+      seconds: that it took.
+      tokens_P: of every problem.
+      own: as of `Event`.
+    """
+
+    phase: str
+    seconds: float
+    tokens_P: np.ndarray
+    own: list[bool]
 
 
 Watch = Callable[[Event], None]
@@ -187,18 +205,19 @@ class MassAdapter:
         why, actor = self._allowed(options[0])
         batch = Batch(learner, actor, self.guard, [*problems, *[problems[0]] * rest], seeds, options[0])
         clock = budget.Clock(options[0].seconds, self.known.setdefault(_compiled(batch), {}))
-        found, done = Found([why] * learner.batch, []), list[tuple[str, float, np.ndarray]]()
+        found, done = Found([why] * learner.batch, []), list[Done]()
         steps: dict[str, phases.Phase] = {"answer_before": phases.answer_before} | phases.UPDATE
         for i, (name, phase) in enumerate(steps.items()):
             if i and not all(found.why) and (short := clock.short_of(list(steps)[i:])):
                 found = found._replace(why=[why or short for why in found.why])
             if i and all(found.why):
                 break
-            watch(Event(name))
+            own = [not i or not why for why in found.why]  # the others of a batch do not change what is told of one
+            watch(Event(name, own=own[:count]))
             told = phase(batch, found)
             found, seconds = told.found, clock.done(name)
-            done.append((name, seconds, told.tokens_P))
-            watch(Event(name, told.shown[:count], seconds, told.tokens_P[:count].tolist()))
+            done.append(Done(name, seconds, told.tokens_P, own))
+            watch(Event(name, told.shown[:count], seconds, told.tokens_P[:count].tolist(), own[:count]))
         adapted = [self._adapted(batch, found, done, i) for i in range(count)]
         if self.audit is not None:
             audit.append(self.audit, [audited.record(each) for each in adapted if each.practice])
@@ -216,8 +235,9 @@ class MassAdapter:
             return budget.too_few(method, options), actor
         return "", actor.replace(method=allowed)
 
-    def _adapted(self, batch: Batch, found: Found, done: Sequence[tuple[str, float, np.ndarray]], i: int) -> Adapted:
+    def _adapted(self, batch: Batch, found: Found, done: Sequence[Done], i: int) -> Adapted:
         """What came of problem ``i``."""
+        own = {each.phase: Phase(each.phase, each.seconds, int(each.tokens_P[i])) for each in done if each.own[i]}
         updated, scores, before = not found.why[i], found.scores, found.before[i]
         given = found.after[i] if updated else before
         practice = found.sets.texts[i] if found.sets else []
@@ -231,10 +251,10 @@ class MassAdapter:
             why=found.why[i],
             practice=tuple(Used(*each) for each in zip(practice, weights_M.tolist(), left_out, strict=True)),
             gate=float(np.asarray(scores.gate_P)[i]) if scores else None,
-            losses=() if found.losses_PxK is None else tuple(found.losses_PxK[i].tolist()),
-            verdict=found.verdicts[i] if found.verdicts else None,
+            losses=tuple(found.losses_PxK[i].tolist()) if "adapt" in own and found.losses_PxK is not None else (),
+            verdict=found.verdicts[i] if "guard" in own and found.verdicts else None,
             votes=given.votes,
-            phases=tuple(Phase(name, seconds, int(tokens_P[i])) for name, seconds, tokens_P in done),
+            phases=tuple(own.values()),
             seed=batch.seeds_P[i].item(),
             model=self.name,
             adapter=jax.tree.map(lambda leaf: leaf[i], found.adapters) if updated else None,

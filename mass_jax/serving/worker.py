@@ -154,7 +154,8 @@ class Worker:
             if all(job.gone for job in jobs):
                 raise Abandoned
             for i, job in enumerate(jobs):
-                job.tell(event if event.shown is None else _own(event, i))
+                if not event.own or event.own[i]:
+                    job.tell(_own(event, i))
 
         results: Sequence[Any]
         try:
@@ -172,5 +173,6 @@ class Worker:
 
 def _own(event: Event, i: int) -> Event:
     """Of an event what concerns one of its problems."""
-    assert event.shown is not None
+    if event.shown is None:
+        return event
     return event._replace(shown=[event.shown[i]], tokens=event.tokens[i : i + 1])

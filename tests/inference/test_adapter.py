@@ -163,6 +163,26 @@ def test_what_cannot_be_answered_is_a_sentence(adapter: MassAdapter, texts: list
         MassAdapter.load(RUN, batch=0)
 
 
+class Picky(Halving):
+    """A guard that lets nothing of the first problem count."""
+
+    def screen(self, actor: Any, problems: Any, sets: Any) -> list[list[str]]:
+        return [["not this one" if i == 0 else ""] * len(row) for i, row in enumerate(sets.texts)]
+
+    def hold(self, actor: Any, problems: Any, fresh: PyTree, adapters: PyTree) -> tuple[PyTree, list[Verdict]]:
+        return adapters, [Verdict("accepted", "", 1.0, 0.1, 1.0, (3, 3))] * 2
+
+
+def test_what_ended_early_is_told_as_if_it_were_alone(adapter: MassAdapter, texts: list[str]):
+    told: list[Event] = []
+    first, second = dataclasses.replace(adapter, guard=Picky()).adapt(texts[:2], watch=told.append)
+    assert first.why == "none of its practice may count" and second.verdict is not None
+    assert [each.name for each in first.phases] == ["answer_before", "write", "weigh"]
+    assert (first.losses, first.verdict) == ((), None) and len(second.phases) == len(PHASES)
+    assert {event.phase for event in told if not event.own[0]} == {"adapt", "guard", "answer"}
+    assert all(event.own[1] for event in told)
+
+
 def test_the_practice_is_told_with_its_weights(adapter: MassAdapter, texts: list[str]):
     found = adapter.adapt(texts[0])
     shown = found.as_json()
