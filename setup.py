@@ -105,7 +105,7 @@ setup(
     entry_points={
         "console_scripts": [
             "mass-adapt = mass_jax.inference.command_line:run",
-            "mass-serve = mass_jax.serving.command_line:script",
+            "mass-serve = mass_jax.serving.command_line:run",
         ]
     },
     install_requires=CORE,

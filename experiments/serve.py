@@ -6,7 +6,7 @@
 The same as ``mass-serve``; docs/serving.md has what clients may ask for.
 """
 
-from mass_jax.serving.command_line import script
+from mass_jax.serving import command_line
 
 if __name__ == "__main__":
-    script()
+    command_line.run()

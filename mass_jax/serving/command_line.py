@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 import uvicorn
 from absl import logging
@@ -135,7 +136,7 @@ def _socket(host: str, port: int) -> socket.socket:
     return taken
 
 
-def script() -> None:
+def run() -> NoReturn:
     """The console script."""
     logging.use_absl_handler()
     sys.exit(main())

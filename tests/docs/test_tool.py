@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 RUN = ROOT / "tests" / "study" / "earlier" / "run"
 TEXT = (ROOT / "docs" / "tool.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## Answering a problem")[2].partition("\n## ")[0]
-PROBLEM = re.compile(r'"f2,4,5 f0,9,10 f10,4,1 3>2 4>9 2>10 \? [\d ]+"')
+PROBLEM = re.compile(r'"f7,8,5 f5,10,8 f0,3,10 3>4 4>6 2>5 \? [\d ]+"')
 
 
 @pytest.mark.parametrize("page", [TEXT, README], ids=["tool.md", "README.md"])

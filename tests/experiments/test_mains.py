@@ -9,8 +9,8 @@ from tests import programs
 
 ROOT = Path(__file__).resolve().parents[2]
 MAINS = [path for path in sorted((ROOT / "experiments").rglob("*.py")) if '"__main__"' in path.read_text()]
-HAVE_OWN_PARSER = {"compare_runs", "pod_local"}
-"""One takes words without names, the other hands on to another main what it does not know."""
+HAVE_OWN_PARSER = {"compare_runs", "pod_local", "ours", "theirs"}
+"""One takes words without names, another hands on to another main what it does not know, two no person starts."""
 LLAMA = ["--config=configs/llama31_8b.py", "--workdir=runs/none"]
 DEMO = ["--config=configs/arithmetic.py", "--workdir=runs/none"]
 CASES = {

@@ -382,7 +382,7 @@ def test_what_taught_the_generator_is_shown_beside_its_controls(page: str):
         assert title in unescape(section)
     text = re.sub("<[^>]+>", " ", section)
     assert re.search(r"frozen\s+38.0\s+37.0", text) and re.search(
-        r"MASS\s+98.0\s+63.0\s+–\s+90.0\s+48.0\s+52.0\s+62.0", text
+        r"MASS\s+98.0\s+63.0\s+–\s+90.0\s+–\s+48.0\s+52.0\s+62.0", text
     )
 
 
