@@ -5,6 +5,7 @@ import numpy as np
 
 from mass_jax.mass.actor import Actor
 from mass_jax.mass.packing import mean_log_probs
+from mass_jax.mass.practice import PracticeSets
 from mass_jax.parallel import hosts, partition
 from mass_jax.types import Array, Sequences
 
@@ -17,6 +18,11 @@ def outcomes(actor: Actor, checks: Sequences) -> np.ndarray:
       checks: of this process's P problems, [P, N, T] on the host.
     """
     return hosts.local(_likelihoods(actor, hosts.share(checks)))
+
+
+def first(actor: Actor, sets: PracticeSets) -> np.ndarray:
+    """`outcomes` of the task's first check of every practice example, float [P, M]."""
+    return outcomes(actor, jax.tree.map(lambda leaf: np.asarray(leaf)[:, :, 0], sets.arrays.checks))
 
 
 @jax.jit

@@ -87,8 +87,7 @@ def correct(given: Unweighed) -> Scores:
 def by_check(given: Unweighed) -> Scores:
     """The example with the best outcome of the task's first check counts alone."""
     counts_PxM = given.counts_PxM
-    first = jax.tree.map(lambda leaf: np.asarray(leaf)[:, :, 0], given.practice.arrays.checks)
-    outcome_PxM = np.where(counts_PxM, checked.outcomes(given.actor, first), -np.inf)
+    outcome_PxM = np.where(counts_PxM, checked.first(given.actor, given.practice), -np.inf)
     best_PxM = np.arange(counts_PxM.shape[1]) == outcome_PxM.argmax(axis=-1)[:, None]
     return uniform(given._replace(counts_PxM=counts_PxM & best_PxM))
 

@@ -4,7 +4,6 @@ The question is the domain's first check (`Task.checks`): where problems show so
 after the practice. It has no part that is learned with the scorer, so that a scorer that is misled does not mislead it.
 """
 
-import jax
 import numpy as np
 
 from mass_jax.adapt import checked
@@ -21,5 +20,4 @@ def surprises(actor: Actor, sets: PracticeSets) -> np.ndarray:
     """
     if not actor.task.check_names:
         return np.zeros(np.shape(sets.arrays.valid_PxM))
-    first = jax.tree.map(lambda leaf: np.asarray(leaf)[:, :, 0], sets.arrays.checks)
-    return -checked.outcomes(actor, first)
+    return -checked.first(actor, sets)
