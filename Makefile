@@ -71,7 +71,7 @@ demo: $(VENV)/.with-study  ## train and evaluate everything, then write runs/dem
 
 reproduce: $(VENV)/.with-study  ## the demo's generator by every reward over five seeds, into runs/reproduce (hours; resumes)
 	$(KEEP_MEMORY) $(BIN)/python -m experiments.benchmarks.generator --config=configs/demo.py --workdir=runs/reproduce \
-	  --split=test --seeds=0,1,2,3,4 --rows=attribution,frozen,shuffled,random,privileged,outcome,rejection,solve
+	  --split=test --seeds=0,1,2,3,4 --rows=scorer,attribution,frozen,shuffled_scorer,random,privileged,outcome,rejection,solve
 
 smoke: $(VENV)/.with-study  ## the same program at the smallest size, into runs/smoke
 	$(KEEP_MEMORY) $(QUICK_COMPILE) $(BIN)/python -m experiments.demo --config=configs/smoke.py --workdir=runs/smoke

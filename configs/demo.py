@@ -107,7 +107,7 @@ def get_config() -> ConfigDict:
     config.train.momentum = 0.8  # the share of past gradients in the direction of a step
     config.train.epsilon = 1e-8  # Adam's, where the optimiser is Adam
     config.train.scorer_rate = 5e-2  # Adam, on the scorer
-    config.train.reward = "attribution"  # of the generator; its controls: see mass_jax/mass/rewards.py
+    config.train.reward = "scorer"  # of the generator: what the scorer has learned; its controls: mass/rewards.py
     config.train.attribution_at = "uniform"  # the scorer's weights and gate, or uniform ones
     config.train.credit_scale = 0.003  # nats a weight: rewards are tanh(credit / scale); 0 for z-scores within each set
     config.train.adapters = 1  # fresh adapters that a credit is averaged over
@@ -133,9 +133,10 @@ def get_config() -> ConfigDict:
     # What is trained: each arm overrides fields of this config.
     config.arms = ConfigDict()
     config.arms.mass = {}
-    # The controls of the generator: only the scorer is trained; or the generator's reward is another one.
+    # The controls of the generator: only the scorer is trained; scorer and generator learn from permuted attributions;
+    # the generator learns from the truth.
     config.arms.mass_frozen_generator = {"train": {"generator_rate": 0.0, "attribution_weight": 0.0}}
-    config.arms.mass_shuffled_reward = {"train": {"reward": "shuffled"}}
+    config.arms.mass_shuffled_reward = {"train": {"reward": "shuffled_scorer"}}
     config.arms.mass_privileged_reward = {"train": {"reward": "privileged"}}
     # As many sampled tokens a problem as MASS takes: 12 x 11, so 27 x 5.
     config.arms.solver_grpo = {"train": {"mode": "verifier", "practice": False, "solutions": 27, "solve_weight": 1.0}}

@@ -3,7 +3,7 @@
     python -m experiments.benchmarks.generator --config=configs/demo.py --workdir=runs/generator --seeds=0,1,2,3,4
 
 Every reward of `mass.rewards` trains the same base and scorer with all else equal, once a seed. Rows of `OTHERS` train
-without a reward, or by attribution with something else changed. Rewards that compare sets have four of a problem, and a
+without a reward, or with something else changed. Rewards that compare sets have four of a problem, and a
 fourth of the problems: as many texts. Rows are measured on ``gate.problems`` problems of validation families, or with
 ``--split=test`` on all of the test families: what is written, and what the model solves as it is, adapted to its own
 practice at uniform weights, and by its scorer's. Rows are kept as they are measured; the same command goes on, and one
@@ -38,9 +38,9 @@ from mass_jax.study.views import share_of
 OTHERS: dict[str, dict[str, Any]] = {
     "frozen": {"generator_rate": 0.0, "attribution_weight": 0.0},  # the scorer alone
     "solve": {"mode": "gold", "practice": False, "solve_weight": 1.0},  # the model alone, by references: L_solve
-    "z_scores": {"credit_scale": 0.0},
-    "siblings": {"siblings": 4},
-    "adapters": {"adapters": 4},
+    "z_scores": {"reward": "attribution", "credit_scale": 0.0},
+    "siblings": {"reward": "attribution", "siblings": 4},
+    "adapters": {"reward": "attribution", "adapters": 4},
     "verifier": {"mode": "verifier"},
     "adam": {"optimizer": "adam", "generator_rate": 1e-3},
     "muon": {"optimizer": "muon", "generator_rate": 5e-3},
@@ -130,7 +130,7 @@ def over_seeds(rows: Mapping[str, Mapping[str, float]]) -> Table:
     return Table(("Row", "Seeds", *COLUMNS.values()), "lr" + "r" * len(COLUMNS), lines)
 
 
-def paired(rows: Mapping[str, Mapping[str, float]], to: str = "attribution") -> Table:
+def paired(rows: Mapping[str, Mapping[str, float]], to: str = "scorer") -> Table:
     """How far the generators of one reward are above those of each other row, seed by seed."""
     lines, groups = [], dict[str, list[tuple[Mapping[str, float], Mapping[str, float]]]]()
     for name, row in rows.items():

@@ -1,7 +1,9 @@
 """What a practice example is worth to the generator (docs/method.md, step 5): rewards by name, and their advantages.
 
-Each reward but the method's own, ``attribution``, is a control or an alternative, with all else equal. A generator that
-is to learn nothing is frozen by ``train.attribution_weight = 0``, together with the solver by ``generator_rate = 0``.
+Two are the method's own. ``attribution`` rewards a text by the outer loss of its own problem, which says little of one
+text. ``scorer`` rewards it by what the scorer has learned from the attributions of all steps before: a critic. The
+others are controls or alternatives, with all else equal. A generator that is to learn nothing is frozen by
+``train.attribution_weight = 0``, together with the solver by ``generator_rate = 0``.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,6 +17,8 @@ from mass_jax.mass.policy import group_normalize
 
 TAU_STD_FLOOR = 1e-9
 """Attributions are tiny, and their scale is the inner rate's: only a spread at rounding level counts as none."""
+LOGIT_SCALE = 1.0
+"""A text whose logit is above its set's mean by this weighs e times as much in the update, and has most of a reward."""
 
 
 class Evidence(NamedTuple):
@@ -27,6 +31,7 @@ class Evidence(NamedTuple):
       known_P: bool, whether that was judged.
       valid_PxM: bool, which examples are well formed.
       correct_PxM: bool, right and on the topic; privileged, None where the domain does not know.
+      logits_PxM: float, what the scorer says of each example.
       noise_P: of each row its own, for rewards that are drawn.
       scale: of credits, in nats; 0 for the standard deviation of each group.
     """
@@ -37,6 +42,7 @@ class Evidence(NamedTuple):
     known_P: np.ndarray
     valid_PxM: np.ndarray
     correct_PxM: np.ndarray | None
+    logits_PxM: np.ndarray
     noise_P: Sequence[np.random.Generator]
     scale: float = 0.0
 
@@ -50,6 +56,8 @@ class Reward(NamedTuple):
       credit: which one it reads, of `credit.KINDS`; None for none.
       compares_sets: whether it needs several sets of a problem.
       privileged: whether it needs a domain that knows which practice is right.
+      scored: whether it is made of what the scorer says.
+      shuffled: whether the scorer, too, learns from attributions that are permuted within each set.
     """
 
     of: Callable[[Evidence, int], np.ndarray]
@@ -57,6 +65,8 @@ class Reward(NamedTuple):
     credit: str | None = None
     compares_sets: bool = False
     privileged: bool = False
+    scored: bool = False
+    shuffled: bool = False
 
 
 def _attribution(found: Evidence, sets: int) -> np.ndarray:
@@ -73,10 +83,12 @@ def _complete(found: Evidence, sets: int) -> np.ndarray:
 
 def _shuffled(found: Evidence, sets: int) -> np.ndarray:
     """The attributions of each set, permuted among its well-formed texts."""
-    rewards = _attribution(found, sets).copy()
-    for row, valid, noise in zip(rewards, found.valid_PxM, found.noise_P, strict=True):
-        row[valid] = noise.permutation(row[valid])
-    return rewards
+    return permuted(_attribution(found, sets), found.valid_PxM, found.noise_P)
+
+
+def _scorer(found: Evidence, sets: int) -> np.ndarray:
+    """What the scorer makes of each text, against the other examples of its set."""
+    return against(found.logits_PxM, found.valid_PxM, LOGIT_SCALE)
 
 
 def _random(found: Evidence, sets: int) -> np.ndarray:
@@ -113,6 +125,8 @@ REWARDS: dict[str, Reward] = {
     "normalized": Reward(_attribution, credit=NORMALIZED),
     "leave_one_out": Reward(_attribution, credit=LEAVE_ONE_OUT),
     "complete": Reward(_complete, credit=COMPLETE),
+    "scorer": Reward(_scorer, scored=True),
+    "shuffled_scorer": Reward(_scorer, scored=True, shuffled=True),
     "outcome": Reward(_outcome, compares_sets=True),
     "rejection": Reward(_rejection, centred=False, compares_sets=True),
     "shuffled": Reward(_shuffled, credit=MARGINAL),
@@ -149,11 +163,19 @@ def advantages(
     return (worth - worth.mean(axis=-1, keepdims=True)).reshape(rewards_PxM.shape).astype(np.float32)
 
 
+def permuted(values_PxM: np.ndarray, valid_PxM: np.ndarray, noise_P: Sequence[np.random.Generator]) -> np.ndarray:
+    """The values of each set's well-formed texts in another order, which is drawn."""
+    values_PxM = np.array(values_PxM)
+    for row, valid, noise in zip(values_PxM, valid_PxM, noise_P, strict=True):
+        row[valid] = noise.permutation(row[valid])
+    return values_PxM
+
+
 def against(credit: np.ndarray, valid: np.ndarray, scale: float) -> np.ndarray:
     """Credits against the mean of their group, along the last axis; the well-formed texts' mean is 0.
 
-    Either z-scores, or tanh(credit / scale): where a model solves a problem whatever it practises, all credits are
-    nearly 0, and z-scores would give their noise as much weight as what another problem's credits say.
+    Either z-scores, or tanh(credit / scale) for a scale above 0: where a model solves a problem whatever it practises,
+    all credits are nearly 0, and z-scores would give their noise as much weight as what another problem's credits say.
     """
     if not scale:
         return group_normalize(credit, valid, TAU_STD_FLOOR)

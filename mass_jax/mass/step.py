@@ -163,6 +163,8 @@ def work(actor: Actor, config: OuterConfig, eta: Params, part: Part, keys: Keys,
             asked = texts.share(solutions.weighed)
         with timer("attribute"):
             result, credit = programs.ATTRIBUTE(actor, adapted, practice.examples, asked), None
+            if REWARDS[config.reward].shuffled:
+                result = texts.permuted(result, practised, keys.adapter, places)
             if (at := credit_at(actor, config)) is not None:
                 others = [programs.FRESH(actor, keys.adapter, number) for number in range(1, config.adapters)]
                 if config.siblings:

@@ -15,7 +15,8 @@ from mass_jax.mass.objective import Experience
 from mass_jax.mass.packing import PracticeArrays
 from mass_jax.mass.practice import PracticeSets, each_example, on_devices
 from mass_jax.mass.record import Columns
-from mass_jax.mass.rewards import REWARDS, Evidence, advantages, rewards
+from mass_jax.mass.rewards import REWARDS, Evidence, advantages, permuted, rewards
+from mass_jax.mass.scorer import Scores
 from mass_jax.mass.state import OuterConfig
 from mass_jax.parallel import hosts
 from mass_jax.tasks.base import KnowsFamily, Problem
@@ -80,10 +81,12 @@ class Texts:
         self, actor: Actor, problems: Sequence[Problem], count: int, key: Array, places_P: np.ndarray
     ) -> Weighed:
         """The problems' own solutions, and those of ``count`` others of the family of each; all weigh the same."""
-        seed = np.asarray(jax.random.key_data(key)).tolist()
-        return attribution.siblings(
-            actor, problems, count, [np.random.default_rng([*seed, place]) for place in places_P.tolist()]
-        )
+        return attribution.siblings(actor, problems, count, _noise(key, places_P))
+
+    def permuted(self, result: Attribution, practised: Practised, key: Array, places_P: np.ndarray) -> Attribution:
+        """The attributions of each set in another order, among its well-formed texts."""
+        tau, valid = hosts.local(result.tau_PxM), np.asarray(practised.sets.arrays.valid_PxM)
+        return result._replace(tau_PxM=hosts.share(permuted(tau, valid, _noise(key, places_P))))
 
     def attempts(
         self, actor: Actor, adapters: PyTree, problems: Sequence[Problem], key: Array, samples: int, places: np.ndarray
@@ -94,6 +97,12 @@ class Texts:
     def share(self, weighed: Weighed) -> Weighed:
         """Solutions on the devices."""
         return hosts.share(weighed)
+
+
+def _noise(key: Array, places_P: np.ndarray) -> list[np.random.Generator]:
+    """Of each row its own, whatever process has it."""
+    seed = np.asarray(jax.random.key_data(key)).tolist()
+    return [np.random.default_rng([*seed, place]) for place in places_P.tolist()]
 
 
 def columns(actor: Actor, config: OuterConfig, worked: Worked, step: int) -> Columns:
@@ -127,7 +136,7 @@ def columns(actor: Actor, config: OuterConfig, worked: Worked, step: int) -> Col
             config.reward,
             config.set_weight,
             config.sets,
-            _evidence(worked, found, result, credit, step, config.credit_scale),
+            _evidence(worked, found, result, scores, credit, step, config.credit_scale),
         )
         centred = REWARDS[config.reward].centred
         found = found._replace(
@@ -141,9 +150,15 @@ def columns(actor: Actor, config: OuterConfig, worked: Worked, step: int) -> Col
 
 
 def _evidence(
-    worked: Worked, found: Columns, result: Attribution, credit: np.ndarray | None, step: int, scale: float
+    worked: Worked,
+    found: Columns,
+    result: Attribution,
+    scores: Scores,
+    credit: np.ndarray | None,
+    step: int,
+    scale: float,
 ) -> Evidence:
-    """What rewards are made of; ``result`` and ``credit`` are on the host."""
+    """What rewards are made of; ``result``, ``scores`` and ``credit`` are on the host."""
     graded, places = found.adapted, worked.places_P
     assert places is not None and found.alive is not None and found.valid is not None
     return Evidence(
@@ -153,6 +168,7 @@ def _evidence(
         np.ones(len(places), bool) if graded is None else np.any(graded.judged_PxS, axis=-1),
         found.valid,
         found.correct,
+        np.asarray(scores.logits_PxM),
         [np.random.default_rng([step, place]) for place in places.tolist()],
         scale,
     )

@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 
 from mass_jax.mass import attribution, programs, step
 from mass_jax.mass.actor import Actor
-from mass_jax.mass.attribution import Solutions, Weighed
+from mass_jax.mass.attribution import Attribution, Solutions, Weighed
 from mass_jax.mass.calls import Asked
 from mass_jax.mass.generator import attempting, writing
 from mass_jax.mass.method import Method
@@ -110,6 +110,10 @@ class Shapes(Texts):
         length = max(lengths.practice, lengths.prompt + lengths.solution)
         shape = (len(problems), 1 + count)
         return self._spread(Weighed(sequences(*shape, length), struct(shape)))
+
+    def permuted(self, result: Attribution, practised: Practised, key: Array, places_P: np.ndarray) -> Attribution:
+        """Of the same shapes."""
+        return result
 
     def attempts(
         self, actor: Actor, adapters: PyTree, problems: Sequence[Problem], key: Array, samples: int, places: np.ndarray

@@ -233,7 +233,7 @@ _CONTROLS = (
         model="mass_shuffled_reward",
         recipe=WRITES,
         label="MASS, shuffled reward",
-        meaning="the generator is rewarded with attributions permuted within each set",
+        meaning="trained on attributions that are permuted within each set",
     ),
     Arm(
         name="mass_privileged_reward",

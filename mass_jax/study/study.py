@@ -109,6 +109,12 @@ def _check_arm(config: Config, name: str, domain: Domain) -> None:
             f"in config.arms.{name}: train.reward = {reward!r} needs a domain that knows which practice is right, and "
             f"task.name = {config.task.name!r} does not: choose another reward, or another domain."
         )
+    reads = scorer.feature_count(method, len(domain.task.check_names))
+    if REWARDS[reward].scored and config.train.practice and not reads:
+        raise InputError(
+            f"in config.arms.{name}: train.reward = {reward!r} is what the scorer has learned, and scorer.kind = "
+            f"{kind.name!r} learns nothing: choose another reward, or another scorer."
+        )
     if config.train.siblings and not isinstance(domain.task, KnowsFamily):
         raise InputError(
             f"in config.arms.{name}: train.siblings = {config.train.siblings} needs a domain that knows the family of "

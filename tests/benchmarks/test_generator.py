@@ -48,8 +48,8 @@ def test_tables_are_by_seed_and_over_seeds():
 def test_rewards_are_compared_seed_by_seed():
     rows = {
         "base": {"right": 36.0},
-        "attribution_0": {"right": 60.0, "scorer": 90.0},
-        "attribution_1": {"right": 62.0, "scorer": 90.0},
+        "scorer_0": {"right": 60.0, "scorer": 90.0},
+        "scorer_1": {"right": 62.0, "scorer": 90.0},
         "frozen_0": {"right": 36.0, "scorer": 85.0},
         "frozen_1": {"right": 36.0, "scorer": 87.0},
         "solve_0": {"right": 40.0},

@@ -113,7 +113,7 @@ def gain(change: Change = as_it_is) -> float:
     for i in range(CONFIG.steps):
         texts, sequences, log_probs = write(base.replace(params=params), PROMPTS, i)
         valid, zero = np.ones(log_probs.shape, bool), np.zeros(len(log_probs))
-        found = Evidence(log_probs, zero == 0, zero, zero == 0, valid, right(texts), ())
+        found = Evidence(log_probs, zero == 0, zero, zero == 0, valid, right(texts), log_probs, ())
         worth = advantages(rewards("privileged", 0.0, 1, found), valid, 1, -0.6)
         sequences, worth = change(sequences, worth)
         log_probs = log_probs if change is as_it_is else np.asarray(old(base.replace(params=params), sequences))

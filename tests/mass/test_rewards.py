@@ -23,6 +23,7 @@ def evidence(tau, **changes) -> Evidence:
         np.ones(rows, bool),
         np.ones(tau.shape, bool),
         None,
+        np.zeros(tau.shape, np.float32),
         [np.random.default_rng([0, row]) for row in range(rows)],
     )
     return found._replace(**{name: np.asarray(value) for name, value in changes.items()})
@@ -88,6 +89,15 @@ def test_shuffled_attributions_are_those_of_the_set_in_another_order():
     assert not shuffled[:, 6:].any() and np.all(np.any(shuffled != own, axis=-1))
     again = rewards("shuffled", 0.0, 1, evidence(-found.credit_PxM, valid_PxM=valid))
     np.testing.assert_array_equal(again, shuffled)  # of step and place alone
+
+
+def test_a_critic_rewards_what_the_scorer_says_whatever_the_problem_says():
+    valid, logits = np.array([[True, True, False]]), [[0.5, -0.5, 9.0]]
+    found = evidence([[1, -1, 0]], valid_PxM=valid, logits_PxM=logits, alive_P=[False])
+    for name in ("scorer", "shuffled_scorer"):
+        worth = rewards(name, 0.0, 1, found)
+        np.testing.assert_allclose(worth, [[np.tanh(0.5), -np.tanh(0.5), 0]], rtol=1e-6)
+    assert not rewards("scorer", 0.0, 1, evidence([[1, -1, 0]])).any(), "a scorer that has learned nothing has no say"
 
 
 def test_a_random_reward_is_of_no_text():

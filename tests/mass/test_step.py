@@ -62,6 +62,15 @@ def test_a_frozen_generator_stays_bitwise_while_the_scorer_learns():
     assert "grad_norm/generator" not in metrics
 
 
+def test_shuffled_attributions_teach_the_scorer_something_else_and_are_those_of_the_set():
+    found = {name: run(dataclasses.replace(tiny.OUTER, reward=name)) for name in ("scorer", "shuffled_scorer")}
+    (own, told), (shuffled, said) = found.values()
+    assert distance(own.eta["out"], shuffled.eta["out"]) > 1e-3
+    np.testing.assert_array_equal(own.eta["gate"], shuffled.eta["gate"])
+    np.testing.assert_allclose(said["attribution/std"], told["attribution/std"], rtol=1e-5)
+    assert told["grad_norm/generator"] == said["grad_norm/generator"], "no logit differs from another yet"
+
+
 def test_without_practice_only_the_solver_learns():
     before, (after, metrics) = start(SOLVER), run(SOLVER)
     assert distance(after.params, before.params) > 1e-4

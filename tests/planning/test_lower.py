@@ -38,8 +38,9 @@ def shapes(args: tuple) -> PyTree:
         (dataclasses.replace(tiny.OUTER, sets=3, set_weight=0.5, generator_rate=0.0), 1, False),
         (dataclasses.replace(tiny.OUTER, reward="complete"), 2, False),
         (dataclasses.replace(tiny.OUTER, reward="leave_one_out", adapters=2, siblings=3), 3, False),
+        (dataclasses.replace(tiny.OUTER, reward="shuffled_scorer"), 3, False),
     ],
-    ids=["gold", "verifier", "solver", "three sets", "complete credit of two halves", "siblings and two adapters"],
+    ids="gold,verifier,solver,three sets,complete credit of two halves,siblings and two adapters,scorer".split(","),
 )
 def test_what_is_lowered_is_what_a_step_calls(
     monkeypatch: pytest.MonkeyPatch, config: OuterConfig, problems: int, scan_decode: bool
