@@ -13,6 +13,7 @@ import http.client
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -47,6 +48,10 @@ FAULTS = {"10 MB": 413, "no JSON": 400, "a wrong key": 401}
 """Those that are refused, and how."""
 ASKED = ("chat", "stream", "base", "likelihood")
 """Those that are answered."""
+
+
+COUNTED = "as the server counts"
+"""What came of all until SIGTERM: no client hears the status of a request that it has left."""
 
 
 class Wanted(NamedTuple):
@@ -182,13 +187,14 @@ class Running:
         self.process.kill()
         self.process.wait()
 
-    def counted(self, name: str) -> float:
-        """One of its metrics."""
+    def counted(self, pattern: str) -> Counter[str]:
+        """Of its metrics that match, by the pattern's group."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         connection.request("GET", "/metrics", headers={"Authorization": f"Bearer {KEY}"})
         lines = connection.getresponse().read().decode().splitlines()
         connection.close()
-        return next(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
+        found = [(re.match(pattern, line), line.rpartition(" ")[2]) for line in lines]
+        return sum((Counter({match[1]: int(float(value))}) for match, value in found if match), Counter())
 
 
 def run(server: Running, asked: Sequence[Wanted], clients: int) -> dict[str, Counter[str]]:
@@ -202,8 +208,9 @@ def run(server: Running, asked: Sequence[Wanted], clients: int) -> dict[str, Cou
     threads = [threading.Thread(target=_at_the_end, args=(server.port, each, found)) for each in last[:clients]]
     for thread in threads:
         thread.start()
-    while not server.counted("mass_running") and any(thread.is_alive() for thread in threads):
+    while not server.counted("(mass_running) ") and any(thread.is_alive() for thread in threads):
         pass
+    found[COUNTED] = server.counted(r'mass_requests_total.*status="(\d+)"')
     server.process.send_signal(signal.SIGTERM)
     for thread in threads:
         thread.join()
@@ -222,6 +229,7 @@ def _at_the_end(port: int, wanted: Wanted, found: dict[str, Counter[str]]) -> No
 def wrong(found: dict[str, Counter[str]]) -> list[str]:
     """A sentence for everything that is not as it has to be."""
     right = {kind: {"right"} for kind in ASKED} | {kind: {str(status)} for kind, status in FAULTS.items()}
+    right[COUNTED] = {"200", "429", "499", *map(str, FAULTS.values())}
     right["at SIGTERM"] = {"right", "503", "refused", "status 0"}
     return [
         f"{count} of {kind}: {each}"

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -60,6 +60,7 @@ def application(adapter: MassAdapter, limits: Limits = DEFAULT, key: str | None 
             InputError: _wrong,
             HTTPException: _unknown,
             Left: _left,
+            ClientDisconnect: _left,  # in the midst of its body
             Exception: _failed,
         },
         lifespan=lifespan,

@@ -21,22 +21,23 @@ from lm_eval.tasks import TaskManager
 CHOICES = "dataset_path: json\ntest_split: test\ndoc_to_text: '{{prompt}}'\n"
 
 
-def evaluated(served: Served, model: str, path: Path) -> list[dict[str, Any]]:
-    """What the harness has heard of every row of a task, by its own client."""
+def evaluated(served: Served, model: str, path: Path, chat: bool = False) -> list[dict[str, Any]]:
+    """What the harness has heard of every row of a task, by its own client of texts or of chats."""
     manager = TaskManager(include_defaults=False)
+    own: dict[str, Any] = {} if chat else {"tokenizer_backend": "remote", "max_length": 32}
     found = lm_eval.simple_evaluate(
-        model="local-completions",
+        model="local-chat-completions" if chat else "local-completions",
         model_args={
             "model": model,
-            "base_url": f"{served.url}/v1/completions",
-            "tokenizer_backend": "remote",
-            "max_length": 32,
+            "base_url": f"{served.url}/v1/{'chat/' if chat else ''}completions",
             "max_gen_toks": 4,
+            **own,
         },
         tasks=list(manager.load(str(path))["tasks"].values()),
         task_manager=manager,
         bootstrap_iters=0,
-        batch_size=3,
+        batch_size=1 if chat else 3,
+        apply_chat_template=chat,
     )
     assert found is not None
     return sorted(found["samples"]["task"], key=lambda each: each["doc_id"])
@@ -66,9 +67,10 @@ def test_likelihoods(served: Served, adapter: MassAdapter, texts: list[str], tmp
             assert (str(greedy) == "True") == (likeliest[len(head) - 1 :].tolist() == ids[len(head) :])
 
 
-def test_answers_after_an_update(served: Served, adapter: MassAdapter, texts: list[str], tmp_path: Path):
+@pytest.mark.parametrize("chat", [False, True], ids=["text", "chat"])
+def test_answers_after_an_update(served: Served, adapter: MassAdapter, texts: list[str], tmp_path: Path, chat: bool):
     more = "output_type: generate_until\ndoc_to_target: ''\ngeneration_kwargs: {until: [never]}\n"
-    samples = evaluated(served, "tiny", write_task(tmp_path, texts[:3], more))
+    samples = evaluated(served, "tiny", write_task(tmp_path, texts[:3], more), chat)
     expected = [each.answer for each in adapter.adapt(texts[:3], Options(seed=1234))]
     words = [" ".join(answer.split()[:4]) for answer in expected]
     assert [sample["resps"][0][0] for sample in samples] == words

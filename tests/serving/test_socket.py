@@ -63,6 +63,19 @@ def test_the_work_of_who_leaves_is_stopped(small: Served, blocked: Blocked, text
     assert small.sent("/v1/chat/completions", chat(texts[2])).getresponse().status == 200, "the next is answered"
 
 
+def test_who_leaves_in_the_midst_of_a_body_is_no_fault_of_the_server(small: Served):
+    with socket.create_connection(("127.0.0.1", small.port), timeout=300) as leaving:
+        head = "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        leaving.sendall(f"{head}Content-Length: 9\r\n\r\n{{".encode())
+
+    def counted() -> list[str]:
+        (found,) = small.service.metrics.requests.collect()
+        return [each.labels["status"] for each in found.samples if each.name == "mass_requests_total"]
+
+    until(counted)
+    assert counted() == ["499"]
+
+
 def test_one_of_two_that_leaves_does_not_take_the_other_along(small: Served, blocked: Blocked, texts: list[str]):
     first = small.sent("/v1/chat/completions", chat(texts[5]))
     until(lambda: small.service.worker.running == 1)
