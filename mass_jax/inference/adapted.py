@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from mass_jax.guard.verdict import Verdict
@@ -25,6 +26,16 @@ class Phase(NamedTuple):
     name: str
     seconds: float
     tokens: int
+
+
+def as_json(practice: Practice) -> dict[str, Any]:
+    """A practice example as answers, streams and the audit hold it; `example` reads it back."""
+    return {"problem": practice.prompt, "solution": practice.solution, "well_formed": practice.well_formed}
+
+
+def example(found: Mapping[str, Any]) -> Practice:
+    """What `as_json` wrote."""
+    return Practice(found["problem"], found["solution"], found["well_formed"])
 
 
 class Used(NamedTuple):
@@ -101,13 +112,7 @@ class Adapted:
             "updated": self.updated,
             "why": self.why,
             "practice": [
-                {
-                    "problem": each.practice.prompt,
-                    "solution": each.practice.solution,
-                    "well_formed": each.practice.well_formed,
-                    "weight": _rounded(each.weight),
-                    "left_out": each.left_out,
-                }
+                as_json(each.practice) | {"weight": _rounded(each.weight), "left_out": each.left_out}
                 for each in self.practice
             ],
             "gate": _rounded(self.gate),

@@ -13,7 +13,7 @@ from mass_jax.adapt.learner import Learner
 from mass_jax.errors import InputError
 from mass_jax.guard import audit, trust_region
 from mass_jax.inference import budget, phases
-from mass_jax.inference.adapted import Adapted
+from mass_jax.inference.adapted import Adapted, as_json, example
 from mass_jax.inference.options import Options
 from mass_jax.mass import attribution
 from mass_jax.mass.practice import pack_practice
@@ -21,16 +21,12 @@ from mass_jax.mass.scorer import Scores
 from mass_jax.parallel import hosts
 from mass_jax.parallel.mesh import entered
 from mass_jax.runtime.environment import versions
-from mass_jax.tasks.base import Practice
 from mass_jax.types import PyTree
 
 
 def record(adapted: Adapted) -> dict[str, Any]:
     """What is kept of an update, or of one that was refused: all that makes it again, to the last bit."""
-    practice = [
-        {"problem": each.practice.prompt, "solution": each.practice.solution, "well_formed": each.practice.well_formed}
-        for each in adapted.practice
-    ]
+    practice = [as_json(each.practice) for each in adapted.practice]
     verdict = adapted.verdict
     return {
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -78,7 +74,7 @@ def rebuild(found: Mapping[str, Any], learner: Learner) -> PyTree:
     chosen = budget.chosen(method, options)
     assert chosen is not None  # without a limit on tokens every practice is allowed
     actor, problem = learner.actor.replace(method=chosen), learner.read(found["problem"])
-    row = [Practice(each["problem"], each["solution"], each["well_formed"]) for each in found["practice"]]
+    row = [example(each) for each in found["practice"]]
     sets = pack_practice(actor, [problem] * size, [row] * size)
     weights_PxM = np.array([found["weights"]] * size, np.float32)
     scores = Scores(np.zeros_like(weights_PxM), weights_PxM, np.array([found["gate"]] * size, np.float32))

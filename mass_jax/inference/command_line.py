@@ -25,10 +25,9 @@ from mass_jax.inference.view import View, printable
 from mass_jax.models.pretrained import peft_format
 from mass_jax.runtime import program
 from mass_jax.runtime.compilation import enable_compilation_cache
+from mass_jax.runtime.program import DONE, INTERRUPTED, LACKING
 from mass_jax.runtime.progress import Progress
 
-DONE, LACKING, INTERRUPTED = 0, 1, 130
-"""Exit statuses: all is done; something is not that was asked for; Ctrl-C. Wrong input ends with 2."""
 STDIN = "-"
 INTERRUPT = "it was interrupted"
 
@@ -39,22 +38,13 @@ def run(words: Sequence[str] | None = None) -> NoReturn:
     Args:
       words: of the command line; this process's where not given.
     """
-    try:
-        with program.sentences():
-            sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-            logging.set_verbosity(logging.WARNING)
-            sys.exit(_answer(_read(words)))
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
-    except BrokenPipeError:
-        sys.exit(LACKING)
 
+    def main() -> int:
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+        logging.set_verbosity(logging.WARNING)
+        return _answer(_read(words))
 
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong as all programs do."""
-
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}. mass-adapt --help shows the options.")
+    program.script(main)
 
 
 def _read(words: Sequence[str] | None) -> argparse.Namespace:
@@ -75,6 +65,7 @@ def _read(words: Sequence[str] | None) -> argparse.Namespace:
         raise InputError("--timing adds seconds to JSON: give --json or --file too.")
     if asked.save_adapter is not None and asked.save_adapter.exists() and not asked.save_adapter.is_dir():
         raise InputError(f"--save-adapter={asked.save_adapter} is a file: give a folder.")
+    _apart(asked)
     asked.options = Options(
         update=not asked.no_update,
         seed=asked.seed,
@@ -86,8 +77,20 @@ def _read(words: Sequence[str] | None) -> argparse.Namespace:
     return asked
 
 
+def _apart(asked: argparse.Namespace) -> None:
+    """No file is for two things: one would wait for the other's lock for ever, or write over it."""
+    taken: dict[Path, str] = {}
+    for name in ("file", "out", "audit"):
+        if (given := getattr(asked, name)) is None:
+            continue
+        path = Path(given).expanduser().resolve()
+        if path in taken:
+            raise InputError(f"--{taken[path]} and --{name} are the same file, '{given}': give another for one.")
+        taken[path] = name
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser("mass-adapt", description="Answer problems, each after an update on practice of its own.")
+    parser = program.Parser("mass-adapt", description="Answer problems, each after an update on practice of its own.")
     add = parser.add_argument
     add("problem", nargs="?", help="the problem's text, or - for a problem a line from standard input")
     add("--model", required=True, help="the directory of a run, or a model: folder, .gguf, package:name or hub id")

@@ -1,5 +1,6 @@
-"""What the command lines of all mains share: flags in, sentences out."""
+"""What the command lines of all programs share: flags or words in, sentences out."""
 
+import argparse
 import contextlib
 import errno
 import re
@@ -20,6 +21,8 @@ WAYS_OUT = {
     r"Failed to parse .* as a ConfigDict.*": "set a field of this group, as in --config.group.field=value.",
 }
 """What is wrong with a flag's value, as Python's and the flags' own readers put it, and what to give."""
+DONE, LACKING, INTERRUPTED = 0, 1, 130
+"""Exit statuses of a console script: all is done; something is not that was asked for; Ctrl-C. Wrong input: 2."""
 HELP = ("help", "helpshort", "helpfull", "h", "?")
 
 
@@ -64,6 +67,28 @@ def run(
     app.run(sentences_only, flags_parser=parse)
 
 
+class Parser(argparse.ArgumentParser):
+    """Of a console script's words; what is wrong with them is an ``InputError``, as of flags."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises it."""
+        raise InputError(f"{message}. {self.prog} --help shows the options.")
+
+
+def script(main: Callable[[], int]) -> NoReturn:
+    """Calls ``main()`` and exits with its status, or `INTERRUPTED` by Ctrl-C, or `LACKING` where nobody reads.
+
+    What a person can put right is a sentence, as in `run`.
+    """
+    try:
+        with sentences():
+            sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        sys.exit(LACKING)
+
+
 @contextlib.contextmanager
 def sentences() -> Iterator[None]:
     """Every ``InputError`` and every full disk meanwhile is printed as a sentence and ends with exit status 2."""
@@ -75,12 +100,13 @@ def sentences() -> Iterator[None]:
         if not is_of_a_full_disk(error):
             raise
         what = "A file" if error.filename is None else f"'{error.filename}'"
-        refuse(InputError(f"{what} cannot be written ({error.strerror}): make room, and start the same again."))
+        way_out = "allow larger files (ulimit -f)" if error.errno == errno.EFBIG else "make room"
+        refuse(InputError(f"{what} cannot be written ({error.strerror}): {way_out}, and start the same again."))
 
 
 def is_of_a_full_disk(error: Exception) -> bool:
-    """Whether it says that there is no room, or no more for this user."""
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    """Whether it says that there is no room, or no more for this user or process."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def refuse(error: Exception) -> NoReturn:

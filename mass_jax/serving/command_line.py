@@ -7,7 +7,6 @@ import dataclasses
 import os
 import signal
 import socket
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
@@ -18,6 +17,7 @@ from absl import logging
 
 from mass_jax.errors import InputError
 from mass_jax.inference.adapter import MassAdapter
+from mass_jax.runtime import program
 from mass_jax.runtime.compilation import enable_compilation_cache
 from mass_jax.serving.app import application
 from mass_jax.serving.door import Limits, is_loopback
@@ -29,20 +29,28 @@ LAST = 10
 """Seconds in which answers that are ready have to be taken when the server ends."""
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """Serves; returns the exit status: 0 after SIGTERM or SIGINT, 2 where something has to be put right."""
-    given = _parser().parse_args(words)
-    try:
-        key = _key(given.host, given.api_key)
-        limits = _limits(given)
-        taken = _socket(given.host, given.port)
-        enable_compilation_cache()
-        adapter = MassAdapter.load(
-            given.model, given.arm, given.batch, given.domain, given.prompts, not given.no_guard, given.audit
-        )
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
+def run(words: Sequence[str] | None = None) -> NoReturn:
+    """Serves what the command line asks for, and exits: with 0 after SIGTERM or Ctrl-C, while it loads with 130.
+
+    Args:
+      words: of the command line; this process's where not given.
+    """
+
+    def main() -> int:
+        logging.use_absl_handler()
+        return _serve(_parser().parse_args(words))
+
+    program.script(main)
+
+
+def _serve(given: argparse.Namespace) -> int:
+    key = _key(given.host, given.api_key)
+    limits = _limits(given)
+    taken = _socket(given.host, given.port)
+    enable_compilation_cache()
+    adapter = MassAdapter.load(
+        given.model, given.arm, given.batch, given.domain, given.prompts, not given.no_guard, given.audit
+    )
     name = given.name or Path(given.model).name
     app = application(dataclasses.replace(adapter, name=name), limits, key)
     # Of h11, which is Python alone; of every request a line would say who asked for what.
@@ -53,7 +61,7 @@ def main(words: Sequence[str] | None = None) -> int:
     host, port = taken.getsockname()[:2]
     print(f"{name} is served at http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
     Server(config, app.state.service.worker).run(sockets=[taken])
-    return 0
+    return program.DONE
 
 
 class Server(uvicorn.Server):
@@ -84,7 +92,7 @@ class Server(uvicorn.Server):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("mass-serve", description="Serve a model, adapted to every request, over HTTP.")
+    parser = program.Parser("mass-serve", description="Serve a model, adapted to every request, over HTTP.")
     add, most = parser.add_argument, Limits()
     add("--model", required=True, help="the directory of a run; or a model: a folder, a .gguf file, or a hub id")
     add("--arm", help="of a run, the row of its table that answers (mass)")
@@ -134,9 +142,3 @@ def _socket(host: str, port: int) -> socket.socket:
             raise InputError(f"--host={host} --port={port} cannot be listened at ({error}): give others.") from None
         stack.pop_all()
     return taken
-
-
-def run() -> NoReturn:
-    """The console script."""
-    logging.use_absl_handler()
-    sys.exit(main())

@@ -122,6 +122,8 @@ def test_without_an_update_there_is_no_adapter_to_save(command: Command, texts: 
         (["--file=x"], "--file and --out go together"),
         (["1 + 1", "--out=x"], "--file and --out go together"),
         (["--file=/nowhere", "--out=x"], "--file=/nowhere cannot be read (No such file or directory)"),
+        (["--file=x", "--out=./x"], "--file and --out are the same file, 'x': give another for one."),
+        (["--file=x", "--out=y", "--audit=z/../y"], "--out and --audit are the same file, 'z/../y'"),
         (["-", "--save-adapter=x"], "--save-adapter is for one problem"),
         (["1 + 1", "--save-adapter=README.md"], "--save-adapter=README.md is a file: give a folder"),
         (["1 + 1", "--timing"], "--timing adds seconds to JSON"),

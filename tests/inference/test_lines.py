@@ -128,9 +128,16 @@ def test_a_file_of_other_answers_is_left_alone(command: Command, given: Path):
         assert command(*words).status == 2 and out.read_bytes() == own
 
 
-@pytest.mark.parametrize("written", [0, 10])
+@pytest.mark.parametrize(
+    ("written", "code", "way_out"),
+    [
+        (0, errno.ENOSPC, "make room"),
+        (10, errno.ENOSPC, "make room"),
+        (0, errno.EFBIG, "allow larger files (ulimit -f)"),
+    ],
+)
 def test_a_full_disk_leaves_no_part_of_a_line(
-    command: Command, given: Path, written: int, monkeypatch: pytest.MonkeyPatch
+    command: Command, given: Path, written: int, code: int, way_out: str, monkeypatch: pytest.MonkeyPatch
 ):
     out, pwrite = given.with_name("answers.jsonl"), os.pwrite
 
@@ -138,13 +145,14 @@ def test_a_full_disk_leaves_no_part_of_a_line(
         if not offset:
             return pwrite(file, data, offset)
         if not written:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            raise OSError(code, os.strerror(code))
         return pwrite(file, data[:written], offset)
 
     monkeypatch.setattr(answers.os, "pwrite", fills)
     ended = command("--quiet", "--no-update", "--file", given, "--out", out)
     assert ended.status == 2
-    assert ended.err == f"'{out}' cannot be written (No space left on device): make room, and start the same again.\n"
+    said = f"'{out}' cannot be written ({os.strerror(code)}): {way_out}, and start the same again.\n"
+    assert ended.err == said
     assert len(rows(out)) == 1
 
 

@@ -9,7 +9,7 @@ import pytest
 import uvicorn
 
 from mass_jax.serving import command_line
-from mass_jax.serving.command_line import Server, main
+from mass_jax.serving.command_line import Server, run
 
 
 @pytest.fixture(autouse=True)
@@ -33,19 +33,30 @@ def nothing_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
         (["--max-body=0"], "--max-body = 0: give a number above 0"),
         (["--max-queue=-1"], "--max-queue = -1"),
         (["--max-seconds=nan"], "--max-seconds = nan"),
+        (["--port=http"], "argument --port: invalid int value: 'http'. mass-serve --help shows the options."),
     ],
 )
 def test_what_is_wrong_is_a_sentence(words: list[str], said: str, capsys: pytest.CaptureFixture[str]):
-    assert main(["--model=runs/none", *words]) == 2
-    assert said in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        run(["--model=runs/none", *words])
+    told = capsys.readouterr().err
+    assert said in told and told.count("\n") == 1
 
 
 def test_a_port_that_is_in_use_is_said(capsys: pytest.CaptureFixture[str]):
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
-        assert main(["--model=runs/none", f"--port={other.getsockname()[1]}"]) == 2
+        with pytest.raises(SystemExit, match="2"):
+            run(["--model=runs/none", f"--port={other.getsockname()[1]}"])
     assert "cannot be listened at" in capsys.readouterr().err
+
+
+def test_an_interrupt_while_it_loads_ends_it(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setattr(command_line.MassAdapter, "load", lambda *_: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(SystemExit, match="130"):
+        run(["--model=runs/none", "--port=0"])
+    assert capsys.readouterr().err == ""
 
 
 def test_the_key_of_the_environment_counts(monkeypatch: pytest.MonkeyPatch):
