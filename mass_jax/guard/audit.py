@@ -41,6 +41,18 @@ class Checked(NamedTuple):
     head: str
 
 
+def ready(path: Path) -> Path:
+    """The path of a file that can be written, which is made where it is missing.
+
+    Raises:
+      InputError: it cannot be.
+    """
+    with _sentence(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab"):
+            return path
+
+
 def append(path: Path, found: Sequence[Mapping[str, Any]]) -> None:
     """Adds a line for each record; one process at a time.
 
@@ -53,19 +65,24 @@ def append(path: Path, found: Sequence[Mapping[str, Any]]) -> None:
     """
     if not found:
         return
+    with _sentence(path), ready(path).open("a+b") as file, _alone(file):
+        n, before, torn = _last(file, path)
+        text = ""
+        for each in found:
+            line = {"n": n + 1, "before": before} | ({"torn": torn} if torn else {}) | dict(each)
+            n, before, torn = n + 1, digest(line), 0
+            text += json.dumps(line | {"hash": before}, allow_nan=False) + "\n"
+        file.write(text.encode())
+        file.flush()
+        os.fsync(file.fileno())
+        write_atomically(_head(path), json.dumps({"lines": n, "hash": before}) + "\n")
+
+
+@contextlib.contextmanager
+def _sentence(path: Path) -> Iterator[None]:
+    """What the system says of a file that cannot be written, as a sentence."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a+b") as file, _alone(file):
-            n, before, torn = _last(file, path)
-            text = ""
-            for each in found:
-                line = {"n": n + 1, "before": before} | ({"torn": torn} if torn else {}) | dict(each)
-                n, before, torn = n + 1, digest(line), 0
-                text += json.dumps(line | {"hash": before}, allow_nan=False) + "\n"
-            file.write(text.encode())
-            file.flush()
-            os.fsync(file.fileno())
-            write_atomically(_head(path), json.dumps({"lines": n, "hash": before}) + "\n")
+        yield
     except OSError as error:
         raise InputError(
             f"the audit '{path}' cannot be written ({error.strerror or error}): make room, make its folder "

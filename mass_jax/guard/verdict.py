@@ -1,5 +1,6 @@
 """What a guard says of an update."""
 
+import math
 from typing import Any, Literal, NamedTuple
 
 Outcome = Literal["accepted", "scaled", "refused"]
@@ -36,10 +37,15 @@ class Verdict(NamedTuple):
         return {
             "outcome": self.outcome,
             "reason": self.reason,
-            "norm": round(float(self.norm), 6),
-            "kl": None if self.kl is None else round(float(self.kl), 6),
+            "norm": _rounded(self.norm),
+            "kl": _rounded(self.kl),
             "scale": round(float(self.scale), 6),
             "canaries": {"base": self.canaries[0], "adapted": self.canaries[1]},
-            "fall": None if self.fall is None else round(float(self.fall), 6),
+            "fall": _rounded(self.fall),
             "checks": list(self.checks),
         }
+
+
+def _rounded(value: float | None) -> float | None:
+    """None also of what is not finite, which JSON cannot hold."""
+    return None if value is None or not math.isfinite(value) else round(float(value), 6)

@@ -11,7 +11,7 @@ import numpy as np
 
 from mass_jax.adapt.learner import Learner
 from mass_jax.errors import InputError
-from mass_jax.guard import audit
+from mass_jax.guard import audit as audit_file
 from mass_jax.guard.calibration import Calibration, fingerprint
 from mass_jax.guard.calibration import read as read_calibration
 from mass_jax.guard.guard import Guard as ModelGuard
@@ -25,14 +25,15 @@ from mass_jax.tasks.base import Problem, StatesAnswer
 
 
 class Event(NamedTuple):
-    """A phase of a batch began or ended.
+    """A phase of a batch began or ended, or is at work.
 
     Attributes:
       phase: its name, see `adapted.PHASES`.
-      shown: of every problem what the phase found, as JSON can hold it; None when it begins.
+      shown: of every problem what the phase found, as JSON can hold it; None before its end.
       seconds: that it took.
       tokens: of every problem, that were written or learned from.
       own: of every problem, whether the phase is one of its own: not where its update has ended before; empty for all.
+      written: of every problem the texts of its practice so far, while they are written; else empty.
     """
 
     phase: str
@@ -40,6 +41,7 @@ class Event(NamedTuple):
     seconds: float = 0.0
     tokens: Sequence[int] = ()
     own: Sequence[bool] = ()
+    written: Sequence[Sequence[str]] = ()
 
 
 class Done(NamedTuple):
@@ -109,13 +111,15 @@ class MassAdapter:
           audit: a file that every update is written down in.
 
         Raises:
-          InputError: there is no such run, arm or model, it cannot be used so, or the calibration is of another one.
+          InputError: there is no such run, arm or model, it cannot be used so, the calibration is of another one, or
+            the audit cannot be written.
         """
         if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
             raise InputError(f"batch = {batch!r}: give a whole number of at least 1.")
 
+        path = None if audit is None else audit_file.ready(Path(audit))  # before much is read
+
         def of(learner: Learner, name: str, calibration: Calibration | None) -> MassAdapter:
-            path = None if audit is None else Path(audit)
             return cls(
                 dataclasses.replace(learner, batch=batch), name, ModelGuard(calibration) if guard else None, path
             )
@@ -190,12 +194,22 @@ class MassAdapter:
             raise InputError(f"{count} problems have {len(options)} options: give one for all, or one for each.")
         if len({dataclasses.replace(one, seed=0) for one in options}) > 1:
             raise InputError("options of one call differ in more than their seeds: make a call for each.")
+        for one in options[:1]:
+            self.check(one)
+
+    def check(self, options: Options) -> None:
+        """Looks whether problems can be answered by the options, which is also asked before any is.
+
+        Raises:
+          InputError: they do not fit the model.
+        """
         task = self.learner.actor.task
-        if options and options[0].votes > 1 and not isinstance(task, StatesAnswer):
+        if options.votes > 1 and not isinstance(task, StatesAnswer):
             raise InputError(
-                f"votes = {options[0].votes}: solutions of {type(task).__name__} have no answers that can be counted. "
+                f"votes = {options.votes}: solutions of {type(task).__name__} have no answers that can be counted. "
                 "Leave it at 1."
             )
+        self._allowed(options)
 
     def _batch(self, problems: Sequence[Problem], options: Sequence[Options], watch: Watch) -> list[Adapted]:
         """Answers of one batch, which is filled up with its first problem."""
@@ -203,7 +217,12 @@ class MassAdapter:
         rest = learner.batch - count
         seeds = np.array([one.seed for one in options] + [options[0].seed] * rest, np.int32)
         why, actor = self._allowed(options[0])
-        batch = Batch(learner, actor, self.guard, [*problems, *[problems[0]] * rest], seeds, options[0])
+
+        def hear(texts: list[list[str]]) -> None:
+            watch(Event("write", own=own[:count], written=texts[:count]))
+
+        filled = [*problems, *[problems[0]] * rest]
+        batch = Batch(learner, actor, self.guard, filled, seeds, options[0], hear)
         clock = budget.Clock(options[0].seconds, self.known.setdefault(_compiled(batch), {}))
         found, done = Found([why] * learner.batch, []), list[Done]()
         steps: dict[str, phases.Phase] = {"answer_before": phases.answer_before} | phases.UPDATE
@@ -220,7 +239,7 @@ class MassAdapter:
             watch(Event(name, told.shown[:count], seconds, told.tokens_P[:count].tolist(), own[:count]))
         adapted = [self._adapted(batch, found, done, i) for i in range(count)]
         if self.audit is not None:
-            audit.append(self.audit, [audited.record(each) for each in adapted if each.practice])
+            audit_file.append(self.audit, [audited.record(each) for each in adapted if each.practice])
         return adapted
 
     def _allowed(self, options: Options) -> tuple[str, Any]:

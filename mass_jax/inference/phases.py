@@ -16,14 +16,16 @@ from mass_jax.adapt.run import Ready, solve
 from mass_jax.adapt.unadapted import SAMPLED_AT, most_frequent
 from mass_jax.adapt.weights import Unweighed, weighed
 from mass_jax.guard.verdict import Verdict
+from mass_jax.inference.adapted import as_json
 from mass_jax.inference.options import Options
 from mass_jax.mass import attribution
 from mass_jax.mass.actor import Actor
+from mass_jax.mass.generator import Told as Hears
 from mass_jax.mass.generator import complete, solving, write_practice
 from mass_jax.mass.practice import PracticeSets
 from mass_jax.mass.scorer import Scores
 from mass_jax.parallel import hosts
-from mass_jax.tasks.base import Practice, Problem, StatesAnswer
+from mass_jax.tasks.base import Problem, StatesAnswer
 from mass_jax.types import PyTree
 
 KEY = 0
@@ -59,6 +61,7 @@ class Batch(NamedTuple):
       problems: P problems.
       seeds_P: int32, of each.
       options: of all.
+      told: hears practice while it is written, [P][M] texts.
     """
 
     learner: Learner
@@ -67,6 +70,7 @@ class Batch(NamedTuple):
     problems: Sequence[Problem]
     seeds_P: np.ndarray
     options: Options
+    told: Hears
 
 
 class Voted(NamedTuple):
@@ -129,9 +133,11 @@ def answer_before(batch: Batch, found: Found) -> Told:
 
 def write(batch: Batch, found: Found) -> Told:
     """The model's own practice."""
-    sets, _ = write_practice(batch.actor, batch.problems, jax.random.key(KEY), batch.seeds_P)
+    sets, _ = write_practice(batch.actor, batch.problems, jax.random.key(KEY), batch.seeds_P, batch.told)
     tokens_P = np.asarray(sets.arrays.written.target).sum(axis=(1, 2))
-    return Told(found._replace(sets=sets), [{"practice": _shown(row)} for row in sets.texts], tokens_P)
+    return Told(
+        found._replace(sets=sets), [{"practice": [as_json(each) for each in row]} for row in sets.texts], tokens_P
+    )
 
 
 def weigh(batch: Batch, found: Found) -> Told:
@@ -218,7 +224,3 @@ def _answers(batch: Batch, adapters: PyTree) -> tuple[list[Voted], np.ndarray]:
 def _tokens(actor: Actor, texts: Sequence[Sequence[str]]) -> np.ndarray:
     """How many tokens every problem's texts have, int [P]."""
     return np.array([sum(len(actor.tokenizer.encode(text)) for text in row) for row in texts], int)
-
-
-def _shown(examples: Sequence[Practice]) -> list[dict[str, str]]:
-    return [{"problem": example.prompt, "solution": example.solution} for example in examples]

@@ -1,5 +1,6 @@
 """How one problem is answered, for whoever watches: each phase as it ends, with its seconds and tokens."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -49,7 +50,7 @@ class View:
     def __call__(self, event: Event) -> None:
         """Shows a phase that begins or has ended."""
         if event.shown is None:
-            self._status.update(f"{TITLES[event.phase]} ...")
+            self._status.update(Text("\n".join([f"{TITLES[event.phase]} ...", *self._ends(event)])))
             self._status.start()
             return
         self._status.stop()
@@ -60,6 +61,12 @@ class View:
         self._console.print(Text(heading, style="bold"), soft_wrap=True)
         for line in lines(event.shown[0]):
             self._console.print(line, soft_wrap=True)
+
+    def _ends(self, event: Event) -> Iterator[str]:
+        """Of every text that is being written the end, in one line."""
+        room = max(self._console.width - len(INDENT) - 1, 1)
+        for number, text in enumerate(event.written[0] if event.written else (), start=1):
+            yield f"{number:>3}. {printable(' '.join(text.split()))[-room:]}"
 
 
 def lines(shown: dict[str, Any]) -> Iterator[Text]:
@@ -77,14 +84,16 @@ def lines(shown: dict[str, Any]) -> Iterator[Text]:
         guard = shown["guard"]
         said = f": {guard['reason']}" if guard["reason"] else ""
         far = "" if guard["kl"] is None else f", KL {guard['kl']:.3g} nats a token"
-        yield _indented(f"{guard['outcome']}{said} (norm {guard['norm']:.3g}{far})")
+        norm = "not finite" if guard["norm"] is None else f"{guard['norm']:.3g}"
+        yield _indented(f"{guard['outcome']}{said} (norm {norm}{far})")
 
 
 def _weights(shown: dict[str, Any]) -> Iterator[Text]:
     """A bar an example, and the gate."""
-    heaviest = max(shown["weights"], default=0.0) or 1.0
+    heaviest = max(filter(math.isfinite, shown["weights"]), default=0.0) or 1.0
     for number, (weight, why) in enumerate(zip(shown["weights"], shown["left_out"], strict=True), start=1):
-        bar = f"{'█' * round(BAR * weight / heaviest):<{BAR}}"
+        filled = round(BAR * weight / heaviest) if math.isfinite(weight) else 0
+        bar = f"{'█' * filled:<{BAR}}"
         said = f" ({printable(why)})" if why else ""
         yield Text.assemble((f"{number:>3}. ", "cyan"), (bar, "green"), f" {weight:.2f}{said}")
     if shown["gate"] != 1:

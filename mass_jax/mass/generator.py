@@ -1,7 +1,7 @@
 """The generator (docs/method.md, step 1): the model reads a problem and writes M practice examples, each on its own."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,8 +11,10 @@ from mass_jax.mass.packing import join, pack_prompts
 from mass_jax.mass.practice import PracticeSets, fitting, pack_practice
 from mass_jax.models.sampling import Prompts, SamplingSpec, sample
 from mass_jax.tasks.base import Problem
-from mass_jax.types import Array, PyTree, Sequences
+from mass_jax.types import AnyArray, Array, PyTree, Sequences
 
+Told = Callable[[list[list[str]]], None]
+"""Hears the texts that are being written, P lists of S, each as far as it is."""
 ATTEMPTED_AT = 1.0
 """The temperature of solutions that are sampled to learn from them."""
 
@@ -65,14 +67,18 @@ def complete(
     read = Prompts(tokens, lengths, identities_P)
     raw = sample(actor.method.model, actor.params, adapters, read, key, spec, adapter_per_problem=adapters is not None)
 
-    def text(tokens_T: np.ndarray, mask_T: np.ndarray) -> str:
-        written = tokenizer.decode(tokens_T[mask_T])
-        return written[: min((place for stop in stops if (place := written.find(stop)) >= 0), default=None)]
-
     written, mask = np.asarray(raw.tokens_PxSxT), np.asarray(raw.mask_PxSxT)
-    texts = [[text(*row) for row in zip(*rows, strict=True)] for rows in zip(written, mask, strict=True)]
+    texts = [_texts(actor, *rows) for rows in zip(written, mask, strict=True)]
     log_probs = np.asarray(raw.log_probs_PxSxT).sum(axis=-1)
     return Completions(texts, join(tokens, lengths, written, mask), log_probs)
+
+
+def _texts(actor: Actor, tokens_SxT: AnyArray, mask_SxT: AnyArray) -> list[str]:
+    """Completions, each up to its first stop string."""
+    rows = zip(np.asarray(tokens_SxT), np.asarray(mask_SxT), strict=True)
+    written = [actor.tokenizer.decode(tokens_T[mask_T]) for tokens_T, mask_T in rows]
+    stops = actor.domain.stops
+    return [text[: min((at for stop in stops if (at := text.find(stop)) >= 0), default=None)] for text in written]
 
 
 def writing(actor: Actor) -> SamplingSpec:
@@ -97,15 +103,33 @@ def _spec(actor: Actor, samples: int, max_new_tokens: int, temperature: float, t
 
 
 def write_practice(
-    actor: Actor, problems: Sequence[Problem], key: Array, identities_P: np.ndarray | None = None
+    actor: Actor,
+    problems: Sequence[Problem],
+    key: Array,
+    identities_P: np.ndarray | None = None,
+    told: Told | None = None,
 ) -> tuple[PracticeSets, np.ndarray]:
-    """Write M practice examples for every problem with the un-adapted model.
+    """Write M practice examples for every problem with the un-adapted model, all side by side.
+
+    Args:
+      actor: the model.
+      problems: P problems.
+      key: PRNG key.
+      identities_P: see `Prompts`.
+      told: is told now and then how far the texts are.
 
     Returns:
       The practice, and the log-probability of each text when it was sampled, float [P, M].
     """
+
+    def hear(tokens_BxT: AnyArray, mask_BxT: AnyArray) -> None:
+        assert told is not None
+        each, samples = _texts(actor, tokens_BxT, mask_BxT), spec.samples
+        told([each[start : start + samples] for start in range(0, len(each), samples)])
+
+    spec = writing(actor)
     prompts = [actor.task.synthesis_prompt(problem) for problem in problems]
-    found = complete(actor, None, prompts, key, writing(actor), identities_P)
+    found = complete(actor, None, prompts, key, dataclasses.replace(spec, told=hear if told else None), identities_P)
     texts = [
         [fitting(actor, problem, actor.task.parse(problem, text)) for text in row]
         for problem, row in zip(problems, found.texts, strict=True)

@@ -23,7 +23,7 @@ from mass_jax.parallel import hosts, partition
 from mass_jax.types import AnyArray, Array, Params, PyTree
 
 STOP_EVERY = 16
-"""Tokens between two looks at the text where a stop string may end it."""
+"""Tokens between two looks at the text, where a stop string may end it or somebody is told of it."""
 LEAST_TEMPERATURE = 1e-3
 """Of those above 0; scores over a smaller one leave no room in float32 for the noise that is added to them."""
 
@@ -41,6 +41,7 @@ class SamplingSpec:
       pad_id: fills what follows the stop.
       stops: whether a completion, given as token ids, has reached a stop string. It is cut after the token that
         completed it.
+      told: is told every `STOP_EVERY` tokens, but for the last ones, what is written: tokens and their mask [P · S, T].
 
     Raises:
       ValueError: a number is out of its range.
@@ -53,6 +54,7 @@ class SamplingSpec:
     stop_ids: tuple[int, ...] = ()
     pad_id: int = 0
     stops: Callable[[Sequence[int]], bool] | None = None
+    told: Callable[[AnyArray, AnyArray], None] | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.top_p <= 1:
@@ -75,8 +77,8 @@ class SamplingSpec:
         return Draw(self.temperature, self.top_p) if self.temperature else OWN
 
     def static(self) -> "SamplingSpec":
-        """What of it a program is compiled for: neither the temperature, an array there, nor the stop strings."""
-        return dataclasses.replace(self, temperature=0.0, stops=None)
+        """What of it a program is compiled for: neither the temperature, an array there, nor what is on the host."""
+        return dataclasses.replace(self, temperature=0.0, stops=None, told=None)
 
 
 class Prompts(NamedTuple):
@@ -172,13 +174,15 @@ def sample(
     settings = (config, params, adapter, hosts.put(np.float32(spec.temperature)))
     static, stops, new = spec.static(), spec.stops, spec.max_new_tokens
     state = prefill(*settings, hosts.share(prompts), hosts.put(key), static)
-    every = new if stops is None else STOP_EVERY
+    every = new if stops is None and spec.told is None else STOP_EVERY
     for limit in range(every, new + every, every):
         state = decode(*settings, hosts.put(np.int32(min(limit, new))), state, static)
         if stops is not None:
             state, finished = _cut(state, stops, limit - every, spec.pad_id)
             if finished:
                 break
+        if spec.told is not None and limit < new:
+            spec.told(*hosts.local((state.out.tokens_PxSxT, state.out.mask_PxSxT)))
     # Rows are problem by problem: row p · S + s is sample s of problem p.
     return jax.tree.map(lambda leaf: leaf.reshape(problems, spec.samples, -1), hosts.local(state.out))
 

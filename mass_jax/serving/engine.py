@@ -39,8 +39,9 @@ def asked(adapter: MassAdapter, text: str, options: Options) -> Adapt:
     """What a request asks for.
 
     Raises:
-      InputError: the domain cannot read the problem, or it is too long.
+      InputError: the domain cannot read the problem, it is too long, or the options do not fit the model.
     """
+    adapter.check(options)
     problem, actor = adapter.learner.read(text), adapter.learner.actor
     prompts = actor.task.solve_prompt(problem.prompt), actor.task.synthesis_prompt(problem)
     lengths = [len(encode_prompt(actor.tokenizer, prompt)) for prompt in prompts]

@@ -59,8 +59,11 @@ class Form(NamedTuple):
         return body | ({} if mass is None else {"mass": mass if len(choices) == 1 else [c.mass for c in choices]})
 
     def phase(self, event: Event, practice: bool) -> dict[str, Any]:
-        """A piece without text, which says that a phase began or ended."""
-        told: dict[str, Any] = {"phase": event.phase, "state": "begun" if event.shown is None else "done"}
+        """A piece without text, which says that a phase began, is at work or has ended."""
+        state = "done" if event.shown is not None else "at work" if event.written else "begun"
+        told: dict[str, Any] = {"phase": event.phase, "state": state}
+        if event.written and practice:
+            told["written"] = list(event.written[0])
         if event.shown is not None:
             shown = {k: v for k, v in event.shown[0].items() if practice or k not in PRACTICE}
             told |= {"seconds": round(event.seconds, 4), "tokens": sum(event.tokens)} | shown

@@ -7,7 +7,6 @@ from typing import Any, Protocol
 
 from absl import logging
 
-from mass_jax.errors import InputError
 from mass_jax.inference.adapter import Event, Watch
 from mass_jax.serving.refusal import Refusal
 
@@ -162,9 +161,7 @@ class Worker:
             results = self._answer([job.asked for job in jobs], watch)
         except Abandoned:
             return
-        except InputError as error:  # of their options, which are equal
-            results = [Refusal(400, str(error))] * len(jobs)
-        except Exception:  # noqa: BLE001 (the next batch may go well)
+        except Exception:  # noqa: BLE001 (the next batch may go well; what is asked was looked at before it was queued)
             logging.exception("A batch of %d requests has failed.", len(jobs))
             results = [Refusal(500, "the server has failed at this request; its log says why.")] * len(jobs)
         for job, result in zip(jobs, results, strict=True):
@@ -174,5 +171,5 @@ class Worker:
 def _own(event: Event, i: int) -> Event:
     """Of an event what concerns one of its problems."""
     if event.shown is None:
-        return event
+        return event._replace(written=event.written[i : i + 1])
     return event._replace(shown=[event.shown[i]], tokens=event.tokens[i : i + 1])

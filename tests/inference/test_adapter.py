@@ -16,6 +16,7 @@ from mass_jax.inference import budget
 from mass_jax.inference.adapted import PHASES
 from mass_jax.inference.adapter import Event, MassAdapter
 from mass_jax.inference.options import Options
+from mass_jax.models import sampling
 from mass_jax.types import PyTree
 from tests.inference.conftest import RUN
 
@@ -57,6 +58,22 @@ def test_everything_is_told_in_its_order(adapter: MassAdapter, texts: list[str])
     assert [each.name for each in found[0].phases] == list(PHASES)
     assert found[0].tokens == sum(each.tokens for each in found[0].phases)
     assert found[0].seconds == sum(each.seconds for each in found[0].phases) > 0
+
+
+def test_practice_is_told_while_it_is_written(adapter: MassAdapter, texts: list[str], monkeypatch: pytest.MonkeyPatch):
+    told: list[Event] = []
+    expected = adapter.adapt(texts[0], Options(seed=3), told.append)
+    assert [event for event in told if event.written] == [], "these are no longer than what is told of at once"
+    monkeypatch.setattr(sampling, "STOP_EVERY", 4)
+    assert plain(adapter.adapt(texts[0], Options(seed=3), told.append)) == plain(expected)
+    rows = [event.written for event in told if event.written]
+    assert len(rows) == 3, "14 tokens: after 4, 8 and 12"
+    assert [len(row) for row in rows] == [1, 1, 1] and [len(row[0]) for row in rows] == [len(expected.practice)] * 3
+    for earlier, later in zip(rows, rows[1:], strict=False):
+        assert all(long.startswith(short) for short, long in zip(earlier[0], later[0], strict=True))
+    assert rows[0] != rows[-1]
+    for text, used in zip(rows[-1][0], expected.practice, strict=True):
+        assert not used.practice.well_formed or used.practice.prompt.split()[0] in text
 
 
 def test_what_is_counted_is_within_what_was_foretold(adapter: MassAdapter, texts: list[str]):
@@ -161,6 +178,8 @@ def test_what_cannot_be_answered_is_a_sentence(adapter: MassAdapter, texts: list
         MassAdapter.load(RUN, "self_consistency")
     with pytest.raises(InputError, match="batch = 0: give a whole number"):
         MassAdapter.load(RUN, batch=0)
+    with pytest.raises(InputError, match="the audit '.*run' cannot be written .Is a directory.: make room"):
+        MassAdapter.load(RUN, audit=RUN)
 
 
 class Picky(Halving):

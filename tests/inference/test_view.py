@@ -1,13 +1,15 @@
 """What is shown of one problem, with a terminal and without."""
 
 import io
+import json
 import re
 
 import pytest
 from rich.console import Console
 
+from mass_jax.guard.verdict import Verdict
 from mass_jax.inference.adapter import Event
-from mass_jax.inference.view import View, printable
+from mass_jax.inference.view import BAR, View, printable
 
 GUARD = {"outcome": "scaled", "reason": "too far", "norm": 1.5, "kl": 0.25, "scale": 0.5, "canaries": {}}
 EVENTS = [
@@ -58,6 +60,27 @@ def test_without_a_guard_nothing_is_said_of_it():
     assert console.file.getvalue() == ""
     View(console)(Event("guard", [{"guard": GUARD | {"kl": None, "reason": ""}}], 0.0, [0]))
     assert console.file.getvalue() == "guard (0.0 s)\n     scaled (norm 1.5)\n"
+
+
+def test_practice_is_shown_while_it_is_written():
+    console = Console(file=io.StringIO(), force_terminal=True, width=20, color_system=None)
+    with View(console) as view:
+        view(Event("write", written=[["Tom has 3 boxes\nof 12 eggs", "\x1b[2J"]]))
+    assert "practice ...\n  1. xes of 12 eggs\n  2. \N{REPLACEMENT CHARACTER}[2J" in console.file.getvalue()
+
+
+def test_what_is_not_finite_is_shown_as_such():
+    console, nan = Console(file=io.StringIO(), width=60), float("nan")
+    view = View(console)
+    view(Event("weigh", [{"weights": [nan, 2.0, float("inf")], "gate": nan, "left_out": [""] * 3}], 0.0, [0]))
+    view(Event("adapt", [{"losses": [nan]}], 0.0, [0]))
+    overflown = Verdict("refused", "too far", float("inf"), nan, 0.0, (0, 0), nan).as_json()
+    assert json.dumps(overflown, allow_nan=False)
+    view(Event("guard", [{"guard": overflown}], 0.0, [0]))
+    _, first, second, third, gate, _, losses, _, guard = console.file.getvalue().splitlines()
+    assert [each.split()[-1] for each in (first, second, third)] == ["nan", "2.00", "inf"]
+    assert [each.count("█") for each in (first, second, third)] == [0, BAR, 0]
+    assert "times nan" in gate and "inner loss nan" in losses and "refused: too far (norm not finite)" in guard
 
 
 def test_what_a_terminal_would_obey_is_replaced():

@@ -8,8 +8,9 @@ import pytest
 
 from mass_jax.errors import InputError
 from mass_jax.inference.adapter import Event, Watch
+from mass_jax.serving import replies
 from mass_jax.serving.refusal import Refusal
-from mass_jax.serving.worker import Job, Worker
+from mass_jax.serving.worker import Job, Worker, _own
 from tests.serving.conftest import until
 
 
@@ -33,8 +34,8 @@ class Bench:
         self.batches.append([row.number for row in rows])
         self.entered.release()
         assert self.may.acquire(timeout=60)
-        if rows[0].together == "bad":
-            raise InputError("options that do not fit")
+        if rows[0].together == "unaudited":
+            raise InputError("the audit cannot be written")
         if rows[0].together == "broken":
             raise KeyError("not of a person's making")
         try:
@@ -116,13 +117,13 @@ def test_a_batch_stops_at_its_next_phase_when_all_are_gone(leaving: int):
 
 
 def test_one_that_fails_does_not_end_the_others(bench: Bench):
-    bench.submit(("bad", 0), ("broken", 1), ("a", 2))
+    bench.submit(("unaudited", 0), ("broken", 1), ("a", 2))
     bench.may.release(3)
     for _ in range(3):
         assert bench.entered.acquire(timeout=60)
     bench.end()
-    assert [bench.told[i][-1].status for i in range(2)] == [400, 500] and bench.told[2][-1] == 20
-    assert str(bench.told[0][-1]) == "options that do not fit" and "KeyError" not in str(bench.told[1][-1])
+    assert [bench.told[i][-1].status for i in range(2)] == [500, 500] and bench.told[2][-1] == 20
+    assert all("its log says why" in str(bench.told[i][-1]) for i in range(2)), "and nobody else hears of its files"
 
 
 def test_when_it_closes_what_runs_is_finished_and_the_rest_refused(bench: Bench):
@@ -148,3 +149,11 @@ def test_a_listener_is_told_in_the_order_of_things(bench: Bench):
     bench.may.release()
     until(lambda: len(bench.told[4]) == 2)
     assert isinstance(bench.told[4][0], Event) and bench.told[4][1] == 40 and not job.gone
+
+
+def test_each_hears_of_its_own_texts_and_only_if_it_asked_for_them():
+    event = _own(Event("write", written=[["1 + 1"], ["2 + 2"]]), 1)
+    form = replies.form(True, "tiny")
+    assert form.phase(event, True)["mass"] == {"phase": "write", "state": "at work", "written": ["2 + 2"]}
+    assert form.phase(event, False)["mass"] == {"phase": "write", "state": "at work"}
+    assert form.phase(Event("write"), True)["mass"] == {"phase": "write", "state": "begun"}
