@@ -85,6 +85,7 @@ CASES = {
     ("benchmarks.sampling", "--batches=0"): (2, "--batches"),
     ("benchmarks.sampling", "--model=/nowhere", "--workdir={tmp}"): (2, "there is no model at '/nowhere'"),
     ("benchmarks.fuzz", "--count=0"): (2, "--count=0", "positive"),
+    ("benchmarks.jails", "--workers=0"): (2, "--workers=0", "positive"),
     ("benchmarks.peers", "--sze=small"): (2, "Unknown command line flag 'sze'"),
 }
 SHARED = ("experiments.benchmarks.problems", "mass_jax.reporting.estimators", "mass_jax.study.evaluate")

@@ -7,7 +7,8 @@ says why.
 
 The workers (`worker.py`) are programs of their own rather than forks of this process: a fork of a process that runs JAX
 can deadlock, and `multiprocessing` would import the main module, JAX and all, into each of them. They bound time and
-memory and no more: they run as you, with your files and your network.
+memory and no more: they run as you, with your files and your network. A program that has to run what others wrote does
+that in jails (`jail.py`), and is itself a judge that only watches.
 """
 
 import atexit
@@ -38,7 +39,7 @@ _PATIENCE = 10.0
 
 
 class Program(Protocol):
-    """A module that workers run. They load its file by itself, so it imports what it needs and not this package."""
+    """A module that workers run. They load its file by itself: it imports what it needs, and little of this package."""
 
     __file__: str | None
     prepare: Callable[[], None]

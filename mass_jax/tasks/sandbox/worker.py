@@ -11,6 +11,7 @@ import contextlib
 import json
 import logging
 import os
+import pathlib
 import resource
 import runpy
 import signal
@@ -29,6 +30,7 @@ def main(program: str) -> None:
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
     with contextlib.suppress(ValueError, OSError):  # macOS knows the limit and refuses to set it
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY if hard < 0 else min(MEMORY, hard), hard))
+    sys.path.append(str(pathlib.Path(__file__).resolve().parents[3]))  # where this package lies, for a program of it
     names = runpy.run_path(program)
     names["prepare"]()
     os.write(results, b"true\n")
