@@ -7,6 +7,7 @@ program passed, or left a process, an open file or a file.
 """
 
 import collections
+import glob
 import os
 import sys
 import tempfile
@@ -65,10 +66,10 @@ def below(pid: int) -> list[int]:
 
 
 def left() -> collections.Counter[str]:
-    """Processes below this one, their open files, and what lies in the folder for temporary files."""
+    """Processes below this one, their open files, and what lies where the programs try to write."""
     processes = below(os.getpid())
     descriptors = sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in processes)
-    files = len(os.listdir(tempfile.gettempdir()))
+    files = len(os.listdir("/")) + len(os.listdir(".")) + len(glob.glob(f"{tempfile.gettempdir()}/outside*"))
     return collections.Counter(processes=len(processes), descriptors=descriptors, files=files)
 
 
