@@ -8,11 +8,13 @@ from mass_jax.tasks.candidates.domain import Candidates
 from mass_jax.tasks.domain import DomainConfig
 from mass_jax.tasks.mathematics.domain import Mathematics
 from mass_jax.tasks.operators.domain import Operators
+from mass_jax.tasks.programs.domain import Programs
 
 DOMAINS: dict[str, type[DomainConfig]] = {
     "arithmetic": Arithmetic,
     "candidates": Candidates,
     "operators": Operators,
+    "programs": Programs,
     "mathematics": Mathematics,
 }
 Declared = TypeVar("Declared", bound=DomainConfig)

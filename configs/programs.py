@@ -1,0 +1,42 @@
+"""MASS on hidden programs: which two operations made the runs that a problem shows (docs/code.md).
+
+python -m experiments.demo --config=configs/programs.py --workdir=runs/programs
+
+Hardware: 2 CPU cores. Time and accuracies of the whole program are not measured yet.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import arithmetic
+
+
+def get_config() -> ConfigDict:
+    """The settings of hidden rules, for longer texts and fewer families."""
+    config = arithmetic.get_config()
+    config.task.name = "programs"
+    config.task.rules = 160
+    config.task.validation_families = 24
+    config.task.test_families = 40
+    config.task.validation_problems = 240
+    config.task.test_problems = 400
+
+    config.model.context = 40
+
+    config.pretrain.steps = 3_000  # at most
+    config.pretrain.until = 0.6
+    config.pretrain.average = 0.02
+    config.pretrain.decay_steps = 0
+    config.pretrain.tables = 1
+
+    config.lengths.prompt = 15
+    config.lengths.solution = 8
+    config.lengths.synthesis = 23
+    config.lengths.practice = 24
+    config.lengths.check = 22
+    config.lengths.short_document = 23
+    config.lengths.long_document = 37
+
+    # As many sampled tokens a problem as MASS takes at most: 12 x 23 written and 2 x 8 x 8 solving, so 50 x 8.
+    config.arms.solver_grpo.train.solutions = 50
+    config.evaluate.batch = 100
+    return config

@@ -1,0 +1,161 @@
+"""Hidden programs as a `Task`: what a solution or practice says of a program is verified by running it."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from mass_jax.tasks.arithmetic.documents import ANSWER, SOLVE, SYNTHESISE, answer_of
+from mass_jax.tasks.base import MALFORMED, Check, Practice, Problem, Verdict
+from mass_jax.tasks.programs import documents
+from mass_jax.tasks.programs.documents import ASKS, GIVEN, QUERIES, Run, read_runs, stated
+from mass_jax.tasks.programs.rules import OPERATIONS, STEPS, STRINGS, Rule, run
+
+
+@dataclasses.dataclass(frozen=True)
+class ProgramsTask:
+    """Which program made the runs; see `rules.py` and `documents.py`.
+
+    Attributes:
+      rules: the program of every family, by its index.
+    """
+
+    rules: tuple[Rule, ...]
+
+    check_names: ClassVar[tuple[str, ...]] = (
+        "first facts | practice",
+        "last facts | practice",
+        "answer | program",
+        "program | facts",
+    )
+
+    def problem(self, prompt: str) -> Problem:
+        """A problem of which only the prompt is known.
+
+        Raises:
+          ValueError: it is not of the form.
+        """
+        shown, _, queries = prompt.partition(ASKS)
+        runs, asked = read_runs(shown), queries.split(" ")
+        if runs is None or len(runs) not in GIVEN or len(asked) != QUERIES or not {*asked} <= {*STRINGS}:
+            raise ValueError(
+                f"a problem shows {min(GIVEN)} to {max(GIVEN)} runs and asks for {QUERIES} outputs, such as "
+                "'abc> bca dab> abd bbd> bdb ? cab ddc'"
+            )
+        return Problem(prompt, "", documents.facts(prompt), -1, -1)
+
+    def solve_prompt(self, prompt: str, shown: Sequence[Practice] = ()) -> str:
+        """The problem, then the mark after which a solution is expected; ``shown`` before it, on words of its own."""
+        return " ".join([*(f"{e.prompt}{SOLVE} {e.solution}" for e in shown), prompt + SOLVE])
+
+    def synthesis_prompt(self, problem: Problem) -> str:
+        """The problem, then the mark after which a practice example is expected."""
+        return problem.prompt + SYNTHESISE
+
+    def written(self, problem: Problem, practice: Practice) -> str:
+        """``prompt : solution``."""
+        return f"{practice.prompt}{SOLVE} {practice.solution}"
+
+    def parse(self, problem: Problem, text: str) -> Practice:
+        """Read ``runs ? queries : program = runs``; anything else is malformed.
+
+        Only the form is judged, and that the solution answers what was asked. A program that does not do what is said
+        of it is the scorer's business.
+        """
+        prompt, solved, solution = text.partition(f"{SOLVE} ")
+        given, asked, queries = prompt.partition(ASKS)
+        if not (solved and asked) or _program(solution) is None:
+            return MALFORMED
+        runs, answers = read_runs(given), read_runs(answer_of(solution))
+        if runs is None or answers is None or len(runs) not in GIVEN or len(answers) != QUERIES:
+            return MALFORMED
+        return Practice(prompt, solution, True) if queries.split(" ") == [x for x, _ in answers] else MALFORMED
+
+    def grade(self, problems: Sequence[Problem], texts: Sequence[str]) -> list[Verdict]:
+        """What the hidden program makes of the inputs that were asked, after ``=``; the program named is not judged."""
+        return [self._grade(problem, text) for problem, text in zip(problems, texts, strict=True)]
+
+    def _grade(self, problem: Problem, text: str) -> Verdict:
+        answer, reference = answer_of(text), answer_of(problem.solution)
+        if answer == reference:
+            return Verdict(True, "equal to the reference")
+        runs = read_runs(answer)
+        if runs is None or len(runs) != QUERIES:
+            return Verdict(False, f"expected {QUERIES} runs after '=', read {answer!r}")
+        program = _program(text)
+        named = f"; {' '.join(program)} would give {_rerun(program, runs)}" if program else ""
+        return Verdict(False, f"{answer} differs from {reference}{named}")
+
+    def answer_of(self, problem: Problem, text: str) -> str:
+        """The runs after the last ``=``."""
+        return answer_of(text)
+
+    def read_off(self, problem: Problem, practice: Practice) -> str:
+        """The solve prompt up to the practice's program: what follows runs it."""
+        return f"{self.solve_prompt(problem.prompt)} {practice.solution.rpartition(ANSWER)[0]}{ANSWER}"
+
+    def checks(self, problem: Problem, practice: Practice) -> tuple[Check, ...]:
+        """Does the practice predict the runs that the problem shows, and does the model stand by what it wrote?"""
+        steps, _, answer = practice.solution.partition(f"{ANSWER} ")
+        facts = problem.facts
+        queries = practice.prompt.partition(ASKS)[2]
+
+        def predict(asked: tuple[str, ...], shown: str) -> Check:
+            inputs = " ".join(documents.inputs(asked))
+            return Check(f"{answer} {shown}{ASKS}{inputs}{SOLVE} {steps}{ANSWER}", " ".join(asked))
+
+        return (
+            predict(facts[:QUERIES], facts[-1]),
+            predict(facts[-QUERIES:], facts[0]),
+            Check(f"{practice.prompt}{SOLVE} {steps}{ANSWER}", answer),
+            Check(f"{' '.join(facts)}{ASKS}{queries}{SOLVE}", steps),
+        )
+
+    def is_correct(self, problem: Problem, practice: Practice) -> bool:
+        """Every run of it is the hidden program's, and the program that it names, when it is run, makes them."""
+        if not self.is_on_family(problem, practice):
+            return False
+        runs = read_runs(answer_of(practice.solution)) or []
+        shown = read_runs(practice.prompt.partition(ASKS)[0]) or []
+        program = _program(practice.solution)
+        return (
+            program is not None and self._holds(problem, runs) and _rerun(program, runs + shown) == stated(runs + shown)
+        )
+
+    def is_on_family(self, problem: Problem, practice: Practice) -> bool:
+        """Every run that the practice shows as given is the hidden program's."""
+        return practice.well_formed and self._holds(problem, read_runs(practice.prompt.partition(ASKS)[0]) or [])
+
+    def leaks(self, problem: Problem, practice: Practice) -> bool:
+        """An input that the problem asks about occurs as one in the practice."""
+        answered = documents.inputs(answer_of(practice.solution).split()[::2])
+        said = {*documents.inputs(documents.facts(practice.prompt)), *documents.asked(practice.prompt), *answered}
+        return not said.isdisjoint(documents.asked(problem.prompt))
+
+    def gold_practice(
+        self, problem: Problem, count: int, rng: np.random.Generator, strict: bool
+    ) -> tuple[Practice, ...]:
+        """Random problems of the hidden program, never with the problem's own prompt; see `KnowsFamily`."""
+        exclude = documents.asked(problem.prompt) if strict else frozenset()
+        written: list[Practice] = []
+        while len(written) < count:
+            practice = documents.draw_practice(self.rules[problem.family], STRINGS, rng, exclude)
+            if practice.prompt != problem.prompt:
+                written.append(practice)
+        return tuple(written)
+
+    def _holds(self, problem: Problem, runs: Sequence[Run]) -> bool:
+        rule = self.rules[problem.family]
+        return bool(runs) and all(rule(text) == output for text, output in runs)
+
+
+def _program(solution: str) -> tuple[str, ...] | None:
+    """The program that a solution names before ``=``, or None if it names none."""
+    steps = tuple(solution.partition(ANSWER)[0].split(" "))
+    return steps if len(steps) == STEPS and {*steps} <= OPERATIONS.keys() and ANSWER in solution else None
+
+
+def _rerun(program: Sequence[str], runs: Sequence[Run]) -> str:
+    """The same inputs with the outputs of a program."""
+    return stated((text, run(program, text)) for text, _ in runs)
