@@ -13,7 +13,6 @@ from statistics import NormalDist
 from typing import TypedDict
 
 import numpy as np
-import scipy.stats
 from numpy.typing import ArrayLike, NDArray
 
 _Z95 = NormalDist().inv_cdf(0.975)
@@ -115,6 +114,8 @@ def mean_interval(values: ArrayLike) -> tuple[float, list[float] | None]:
     mean = float(found.mean())
     if found.size < 2:
         return mean, None
+    import scipy.stats  # takes as long as JAX, and who answers problems needs none of it
+
     half = float(scipy.stats.t.ppf(0.975, found.size - 1) * scipy.stats.sem(found))
     return mean, [mean - half, mean + half]
 
@@ -233,6 +234,8 @@ def _bootstrap_interval(
     count = len(sums)
     if count < 2:
         return None
+    import scipy.stats  # as above
+
     drawn = np.random.default_rng(seed).integers(count, size=(resamples, count), dtype=np.int32)
     means = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
     tail = NormalDist().cdf(-np.sqrt(count / (count - 1)) * scipy.stats.t.ppf(0.975, count - 1))
