@@ -116,7 +116,12 @@ def test_one_file_is_enough(path: Path):
 @pytest.mark.parametrize(
     ("plugin", "names", "name", "said"),
     [
-        ("domain", DOMAINS, "sums", "task.name = 'sums' is not one of arithmetic, candidates, operators, mathematics"),
+        (
+            "domain",
+            DOMAINS,
+            "sums",
+            "task.name = 'sums' is not one of arithmetic, candidates, operators, programs, mathematics, code",
+        ),
         ("variety", SCORERS, "variety", "scorer.kind = 'variety' is not one of uniform, linear, verification"),
         ("estimator", ESTIMATORS, "clipped", "metagrad.name = 'clipped' is not one of adjoint"),
     ],

@@ -5,6 +5,7 @@ from typing import TypeVar, get_args
 from mass_jax.errors import InputError
 from mass_jax.tasks.arithmetic.domain import Arithmetic
 from mass_jax.tasks.candidates.domain import Candidates
+from mass_jax.tasks.code.domain import Code
 from mass_jax.tasks.domain import DomainConfig
 from mass_jax.tasks.mathematics.domain import Mathematics
 from mass_jax.tasks.operators.domain import Operators
@@ -16,6 +17,7 @@ DOMAINS: dict[str, type[DomainConfig]] = {
     "operators": Operators,
     "programs": Programs,
     "mathematics": Mathematics,
+    "code": Code,
 }
 Declared = TypeVar("Declared", bound=DomainConfig)
 

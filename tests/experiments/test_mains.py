@@ -89,6 +89,7 @@ CASES = {
     ("benchmarks.wordings", "--help"): (0, "--prompts", "--config"),
     ("benchmarks.wordings", *DEMO): (2, "asks a pretrained model problems of mathematics: give a config of one."),
     ("benchmarks.fuzz", "--count=0"): (2, "--count=0", "positive"),
+    ("benchmarks.code_grading",): (2, "there is nothing to grade: give --mbpp, --human_eval or both."),
     ("benchmarks.jails", "--workers=0"): (2, "--workers=0", "positive"),
     ("benchmarks.peers", "--sze=small"): (2, "Unknown command line flag 'sze'"),
 }

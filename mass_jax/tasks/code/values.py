@@ -1,7 +1,7 @@
 """Values between two processes that do not trust each other: plain data, and names for all else. JSON, one line each.
 
-A number, text or container arrives as a copy; of an object only a number arrives, which its owner can look up. What is
-read here comes from code that nobody has read: it can be wrong, and nothing else.
+A number, text, container or built-in type arrives as a copy; of an object only a number, which its owner can look up.
+What is read here comes from code that nobody has read: it can be wrong, and nothing else.
 """
 
 import json
@@ -12,6 +12,9 @@ from typing import Any
 LONGEST = 8 << 20
 """Bytes of a line."""
 _SMALL = 1 << 53
+_TYPES: dict[str, type] = {
+    kind.__name__: kind for kind in (bool, int, float, complex, str, bytes, list, tuple, dict, set, frozenset)
+}
 
 
 class ProtocolError(Exception):
@@ -76,6 +79,8 @@ def pack(value: Any, name: Callable[[Any], Any]) -> Any:
     """
     if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, type) and value in _TYPES.values():
+        return {"type": value.__name__}
     for kind, packed in _PLAIN:
         if isinstance(value, kind):
             return packed(value, lambda each: pack(each, name))
@@ -119,6 +124,8 @@ def _unpack(packed: Any, known: Callable[[Any], Any]) -> Any:
     ((kind, content),) = packed.items()
     if kind == "object":
         return known(content)
+    if kind == "type":
+        return _TYPES[content]
     if kind == "int":
         return int(content, 16)
     if kind == "bytes":
