@@ -232,7 +232,7 @@ def test_an_unknown_task_or_model_is_a_sentence(config: ConfigDict, tmp_path: Pa
     with config.unlocked():
         config.task.name = "poetry"
     with (
-        pytest.raises(InputError, match="task.name = 'poetry' is not one of arithmetic, candidates, operators, mathem"),
+        pytest.raises(InputError, match="task.name = 'poetry' is not one of arithmetic, candidates, operators, progr"),
         open_study(read(config), tmp_path / "a"),
     ):
         pass
