@@ -40,7 +40,7 @@ KEEP_BYTECODE = $(if $(PYTHONDONTWRITEBYTECODE),PYTHONDONTWRITEBYTECODE= PYTHONP
 TEST_ENV = $(KEEP_BYTECODE) $(KEEP_MEMORY) JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 JAX_PLATFORMS=cpu XLA_FLAGS="--xla_cpu_multi_thread_eigen=false $(QUICK)" OMP_NUM_THREADS=1 MPLBACKEND=Agg
 PYTEST := -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup demo reproduce smoke demo-llm reproduce-llm estimators estimators-gpt2 plan pod-local hyper-cleaning exactness bench-sampling bench-adapt bench-cost attack parity fuzz peers report docs test test-fast test-lower wheel lint format typecheck tensorboard clean distclean
+.PHONY: help setup demo reproduce smoke demo-llm reproduce-llm estimators estimators-gpt2 plan pod-local hyper-cleaning exactness bench-sampling bench-adapt bench-cost bench-sessions attack parity fuzz peers report docs test test-fast test-lower wheel lint format typecheck tensorboard clean distclean
 
 help:  ## show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1|/' | \
@@ -126,6 +126,10 @@ bench-cost: $(VENV)/.with-study  ## what an update of the demo's model costs and
 
 parity: $(VENV)/.with-study,parity $(VENV)/.qwen  ## Qwen2.5-Coder-0.5B against transformers on the same file, into runs/pretrained
 	$(BIN)/python -m experiments.benchmarks.pretrained --workdir=runs/pretrained
+
+bench-sessions: $(VENV)/.with-study  ## what sessions of the demo's model gain and forget, into runs/sessions (hours; resumes)
+	$(BIN)/python -m experiments.calibrate_guard --workdir=runs/demo
+	$(KEEP_MEMORY) $(BIN)/python -m experiments.benchmarks.sessions --run=runs/demo --workdir=runs/sessions
 
 fuzz: $(VENV)/.with-study  ## read 10,000 damaged model files; those that end in no sentence go to runs/fuzz
 	$(BIN)/python -m experiments.benchmarks.fuzz --seed=0 --count=10000 --workdir=runs/fuzz

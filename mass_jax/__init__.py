@@ -13,6 +13,8 @@ What you import from here:
     MassAdapter answers a problem after an update on practice of its own, within a budget, and tells all of it
     Options     of one answer: seed, votes, practice, budget
     Adapted     what came of it
+    Session     problems in a row, each of which may leave something to the next
+    Policy      what it leaves: nothing, the adapter with a decay, and practice to be repeated
     load        a trained arm of a run, read and nothing else
     Learner     what it returns: a model, its scorer, and what it does before it answers
     Answer      of one problem: text, practice, weights
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     from mass_jax.inference.adapted import Adapted
     from mass_jax.inference.adapter import MassAdapter
     from mass_jax.inference.options import Options
+    from mass_jax.inference.sessions.policy import Policy
+    from mass_jax.inference.sessions.session import Session
     from mass_jax.study.load import load
     from mass_jax.study.study import open_study
     from mass_jax.tasks.base import Problem
@@ -47,8 +51,10 @@ __all__ = [
     "Learner",
     "MassAdapter",
     "Options",
+    "Policy",
     "Problem",
     "Recipe",
+    "Session",
     "load",
     "open_study",
 ]
@@ -60,8 +66,10 @@ _HOMES = {
     "Learner": "adapt.learner",
     "MassAdapter": "inference.adapter",
     "Options": "inference.options",
+    "Policy": "inference.sessions.policy",
     "Problem": "tasks.base",
     "Recipe": "adapt.run",
+    "Session": "inference.sessions.session",
     "load": "study.load",
     "open_study": "study.study",
 }

@@ -1,6 +1,7 @@
 """Runs modules, each in a fork of this process: what they share, named on the command line, is imported once.
 
-Reads lines of JSON, ``[module, words, working directory, folder for its output]``, and answers with its exit status.
+Reads lines of JSON, ``[module, words, working directory, folder for its input and output]``, and answers with its exit
+status.
 """
 
 import importlib
@@ -33,6 +34,7 @@ for line in sys.stdin:
     module, words, directory, folder = json.loads(line)
     if (child := os.fork()) == 0:
         os.chdir(directory)
+        sys.stdin = open(f"{folder}/in", encoding="utf-8")  # noqa: SIM115 (the process ends)
         for descriptor, name in ((1, "out"), (2, "err")):
             os.dup2(os.open(f"{folder}/{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
         status = run(module, words)

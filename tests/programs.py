@@ -38,7 +38,7 @@ class Forks:
     """Runs modules as programs, one after another, without the seconds in which each would import its libraries."""
 
     def __init__(self, folder: Path, *shared: str):
-        """``folder`` is for what they print; ``shared`` are modules that are imported once."""
+        """``folder`` is for what they read and print; ``shared`` are modules that are imported once."""
         self._folder = folder
         self._process = subprocess.Popen(
             command("program_forks", *shared),
@@ -49,8 +49,9 @@ class Forks:
             text=True,
         )
 
-    def run(self, module: str, *words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-        """What `subprocess.run` would return of ``python -m module words``."""
+    def run(self, module: str, *words: str, cwd: Path = ROOT, given: str = "") -> subprocess.CompletedProcess[str]:
+        """What `subprocess.run` would return of ``python -m module words``, which reads what is ``given``."""
+        (self._folder / "in").write_text(given)
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write(json.dumps([module, words, str(cwd), str(self._folder)]) + "\n")
         self._process.stdin.flush()

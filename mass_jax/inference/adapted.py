@@ -104,8 +104,7 @@ class Adapted:
         Args:
           timing: with seconds, which no seed repeats.
         """
-        phases = [{"name": each.name, "seconds": round(each.seconds, 4), "tokens": each.tokens} for each in self.phases]
-        return {
+        found = {
             "problem": self.problem,
             "answer": self.answer,
             "answer_before": self.answer_before,
@@ -119,12 +118,23 @@ class Adapted:
             "losses": [_rounded(loss) for loss in self.losses],
             "guard": None if self.verdict is None else self.verdict.as_json(),
             "votes": self.votes,
-            "phases": phases if timing else [{k: v for k, v in each.items() if k != "seconds"} for each in phases],
+            "phases": [each._asdict() | {"seconds": round(each.seconds, 4)} for each in self.phases],
             "tokens": self.tokens,
             "seed": self.seed,
             "model": self.model,
             "versions": versions(),
-        } | ({"seconds": round(self.seconds, 4)} if timing else {})
+            "seconds": round(self.seconds, 4),
+        }
+        return found if timing else untimed(found)
+
+
+def untimed(found: Mapping[str, Any]) -> dict[str, Any]:
+    """What `Adapted.as_json` says, without seconds."""
+
+    def without(values: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in values.items() if name != "seconds"}
+
+    return without(found) | {"phases": [without(phase) for phase in found["phases"]]}
 
 
 def _rounded(value: float | None) -> float | None:

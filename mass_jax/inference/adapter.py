@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, overload
 
@@ -75,6 +75,7 @@ class MassAdapter:
       guard: on updates; None for none.
       audit: the file that is told of every update, see `mass_jax.guard.audit`; None for none.
       known: seconds of the phases of an earlier batch, by what was compiled for it.
+      update: the phases of an update, in their order.
     """
 
     learner: Learner
@@ -82,6 +83,9 @@ class MassAdapter:
     guard: Guard | None = None
     audit: Path | None = None
     known: dict[Any, dict[str, float]] = dataclasses.field(default_factory=dict, repr=False, compare=False)
+    update: Mapping[str, phases.Phase] = dataclasses.field(
+        default_factory=lambda: phases.UPDATE, repr=False, compare=False
+    )
 
     @classmethod
     def load(
@@ -225,7 +229,7 @@ class MassAdapter:
         batch = Batch(learner, actor, self.guard, filled, seeds, options[0], hear)
         clock = budget.Clock(options[0].seconds, self.known.setdefault(_compiled(batch), {}))
         found, done = Found([why] * learner.batch, []), list[Done]()
-        steps: dict[str, phases.Phase] = {"answer_before": phases.answer_before} | phases.UPDATE
+        steps: dict[str, phases.Phase] = {"answer_before": phases.answer_before, **self.update}
         for i, (name, phase) in enumerate(steps.items()):
             if i and not all(found.why) and (short := clock.short_of(list(steps)[i:])):
                 found = found._replace(why=[why or short for why in found.why])

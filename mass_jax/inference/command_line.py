@@ -6,7 +6,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -21,6 +21,8 @@ from mass_jax.inference.adapted import Adapted, Phase
 from mass_jax.inference.adapter import Event, MassAdapter
 from mass_jax.inference.answers import Answers, request
 from mass_jax.inference.options import Options
+from mass_jax.inference.sessions.policy import Policy
+from mass_jax.inference.sessions.session import Session
 from mass_jax.inference.view import View, printable
 from mass_jax.models.pretrained import peft_format
 from mass_jax.runtime import program
@@ -30,6 +32,7 @@ from mass_jax.runtime.progress import Progress
 
 STDIN = "-"
 INTERRUPT = "it was interrupted"
+Answering = MassAdapter | Session
 
 
 def run(words: Sequence[str] | None = None) -> NoReturn:
@@ -66,6 +69,11 @@ def _read(words: Sequence[str] | None) -> argparse.Namespace:
     if asked.save_adapter is not None and asked.save_adapter.exists() and not asked.save_adapter.is_dir():
         raise InputError(f"--save-adapter={asked.save_adapter} is a file: give a folder.")
     _apart(asked)
+    if asked.session is None and (asked.carry is not None or asked.replay is not None):
+        raise InputError("--carry and --replay say what a session keeps: give --session a folder.")
+    if asked.session is not None and asked.batch != 1:
+        raise InputError(f"--batch={asked.batch}: a session's problems are answered one after another; leave it out.")
+    asked.policy = _policy(asked)
     asked.options = Options(
         update=not asked.no_update,
         seed=asked.seed,
@@ -111,8 +119,18 @@ def _parser() -> argparse.ArgumentParser:
     add("--save-adapter", type=Path, metavar="DIR", help="write the update there, as PEFT reads it")
     add("--no-guard", action="store_true", help="use all practice and every update, as the model's tables do")
     add("--audit", metavar="FILE", help="write every update down there")
+    add("--session", metavar="DIR", help="go on with the session in this folder, or begin one there")
+    add("--carry", type=float, metavar="DECAY", help="of a session: the part of the update that is carried on")
+    add("--replay", type=_whole, metavar="EXAMPLES", help="of a session: examples that are kept and practised again")
     add("--quiet", action="store_true", help="show no progress")
     return parser
+
+
+def _policy(asked: argparse.Namespace) -> Policy | None:
+    """Of the session; None where nothing is said of it."""
+    if asked.carry is None and asked.replay is None:
+        return None
+    return Policy(asked.carry or 0.0, asked.replay or 0)
 
 
 def _whole(text: str) -> int:
@@ -151,6 +169,14 @@ def _answer(asked: argparse.Namespace) -> int:
         guard=not asked.no_guard,
         audit=asked.audit,
     )
+    if asked.session is None:
+        return _all(adapter, raw, asked)
+    with Session(adapter, asked.policy, asked.session) as session:
+        return _all(session, raw, asked)
+
+
+def _all(adapter: Answering, raw: Sequence[bytes] | None, asked: argparse.Namespace) -> int:
+    """What is asked for: the lines of a file, those of standard input, or one problem."""
     if raw is not None:
         return _file(adapter, raw, asked)
     if asked.problem == STDIN:
@@ -158,7 +184,7 @@ def _answer(asked: argparse.Namespace) -> int:
     return _one(adapter, asked)
 
 
-def _one(adapter: MassAdapter, asked: argparse.Namespace) -> int:
+def _one(adapter: Answering, asked: argparse.Namespace) -> int:
     """One problem, whose work is shown."""
     ended = list[Event]()
     status = DONE
@@ -180,7 +206,7 @@ def _one(adapter: MassAdapter, asked: argparse.Namespace) -> int:
     return _save(adapter, found, asked.save_adapter)
 
 
-def _interrupted(adapter: MassAdapter, asked: argparse.Namespace, ended: Sequence[Event]) -> Adapted:
+def _interrupted(adapter: Answering, asked: argparse.Namespace, ended: Sequence[Event]) -> Adapted:
     """What is known of a problem when only these phases have ended: the base's answer."""
     assert ended[0].shown is not None
     before = ended[0].shown[0]["answer_before"]
@@ -221,7 +247,7 @@ def _print(text: str) -> None:
         raise OSError(error.errno, error.strerror, "standard output") from None
 
 
-def _save(adapter: MassAdapter, found: Adapted, folder: Path) -> int:
+def _save(adapter: Answering, found: Adapted, folder: Path) -> int:
     if found.adapter is None:
         print(f"'{folder}' is not written: there is no update, for {found.why}.", file=sys.stderr)
         return LACKING
@@ -232,7 +258,7 @@ def _save(adapter: MassAdapter, found: Adapted, folder: Path) -> int:
     return DONE
 
 
-def _stream(adapter: MassAdapter, asked: argparse.Namespace) -> int:
+def _stream(adapter: Answering, asked: argparse.Namespace) -> int:
     """Problems of standard input, each answered when as many are there as are answered at once."""
     given = (lines.of_text(adapter, raw.rstrip(b"\r\n"), asked.options) for raw in sys.stdin.buffer)
     status = DONE
@@ -247,16 +273,15 @@ def _stream(adapter: MassAdapter, asked: argparse.Namespace) -> int:
     return status
 
 
-def _file(adapter: MassAdapter, raw: Sequence[bytes], asked: argparse.Namespace) -> int:
+def _file(adapter: Answering, raw: Sequence[bytes], asked: argparse.Namespace) -> int:
     """The lines of a file, those that are not answered yet."""
     requests = list(map(partial(request, made_with=_made_with(adapter, asked)), raw))
     console = Console(stderr=True, quiet=asked.quiet)
     with Answers(asked.out, requests) as answers:
-        given = (lines.of_json(adapter, line, asked.options) for line in raw[answers.done :])
         try:
             with Progress(len(raw), start=answers.done, label="answer", show=["errors"], console=console) as progress:
-                for each in lines.answered(adapter, given):
-                    answers.append(each.as_json(asked.timing))
+                for found in _rest(adapter, raw, requests, answers.done, asked):
+                    answers.append(found)
                     progress.update(answers.done, {"errors": answers.errors})
         except KeyboardInterrupt:
             done = f"{answers.done} of {len(raw)} lines are in '{asked.out}'"
@@ -265,6 +290,18 @@ def _file(adapter: MassAdapter, raw: Sequence[bytes], asked: argparse.Namespace)
         if answers.errors:
             print(f'{answers.errors} of {len(raw)} lines have no answer: see their "error".', file=sys.stderr)
         return LACKING if answers.errors else DONE
+
+
+def _rest(
+    adapter: Answering, raw: Sequence[bytes], requests: Sequence[str], done: int, asked: argparse.Namespace
+) -> Iterator[dict[str, Any]]:
+    """What the output says of the lines that are not answered yet."""
+    given = (lines.of_json(adapter, line, asked.options) for line in raw[done:])
+    if isinstance(adapter, Session):
+        tickets = [f"{asked.out.resolve()}:{number}:{requests[number]}" for number in range(done, len(raw))]
+        yield from lines.in_session(adapter, given, tickets, asked.timing)
+    else:
+        yield from (each.as_json(asked.timing) for each in lines.answered(adapter, given))
 
 
 def _lines(path: Path) -> list[bytes]:
@@ -277,9 +314,11 @@ def _lines(path: Path) -> list[bytes]:
     return [line.removesuffix(b"\r") for line in ([*whole, last] if last else whole)]
 
 
-def _made_with(adapter: MassAdapter, asked: argparse.Namespace) -> dict[str, Any]:
+def _made_with(adapter: Answering, asked: argparse.Namespace) -> dict[str, Any]:
     """What beside a line decides its answer."""
     own = Path(asked.prompts or "").expanduser()
     prompts = own.read_text(encoding="utf-8") if own.is_file() else asked.prompts
-    given = {"model": adapter.name, "domain": asked.domain, "prompts": prompts, "timing": asked.timing}
+    given: dict[str, Any] = {"model": adapter.name, "domain": asked.domain, "prompts": prompts, "timing": asked.timing}
+    if isinstance(adapter, Session):
+        given["session"] = dataclasses.asdict(adapter.state.policy)
     return given | {"guard": not asked.no_guard} | dataclasses.asdict(asked.options)

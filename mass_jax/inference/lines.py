@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 from mass_jax import records
 from mass_jax.errors import InputError
-from mass_jax.inference.adapted import Adapted
+from mass_jax.inference.adapted import Adapted, untimed
 from mass_jax.inference.adapter import MassAdapter
 from mass_jax.inference.options import Options
+from mass_jax.inference.sessions.session import Session
 from mass_jax.tasks.base import Problem
 
 GIVEN = frozenset(("problem", "seed"))
@@ -50,7 +51,7 @@ class Answered(NamedTuple):
         return self.line.further | self.adapted.as_json(timing)
 
 
-def of_text(adapter: MassAdapter, raw: bytes, options: Options) -> Line:
+def of_text(adapter: MassAdapter | Session, raw: bytes, options: Options) -> Line:
     """A line that is a problem."""
     try:
         return Line(adapter.learner.read(raw.decode("utf-8-sig")), options, {}, "")
@@ -58,7 +59,7 @@ def of_text(adapter: MassAdapter, raw: bytes, options: Options) -> Line:
         return Line(None, options, {}, str(error))
 
 
-def of_json(adapter: MassAdapter, raw: bytes, options: Options) -> Line:
+def of_json(adapter: MassAdapter | Session, raw: bytes, options: Options) -> Line:
     """A line that is an object with a ``problem``, and where it likes with a ``seed``."""
     further: dict[str, Any] = {}
     try:
@@ -85,7 +86,7 @@ def _object(raw: bytes) -> dict[str, Any]:
     return found
 
 
-def answered(adapter: MassAdapter, lines: Iterable[Line]) -> Iterator[Answered]:
+def answered(adapter: MassAdapter | Session, lines: Iterable[Line]) -> Iterator[Answered]:
     """Every line with its answer, in their order. As many are read ahead as are answered at once."""
     waiting = list[Line]()
     for line in lines:
@@ -96,7 +97,23 @@ def answered(adapter: MassAdapter, lines: Iterable[Line]) -> Iterator[Answered]:
     yield from _at_once(adapter, waiting)
 
 
-def _at_once(adapter: MassAdapter, lines: list[Line]) -> Iterator[Answered]:
+def in_session(
+    session: Session, lines: Iterable[Line], tickets: Iterable[str], timing: bool
+) -> Iterator[dict[str, Any]]:
+    """What the output says of every line that a session answers, one after another.
+
+    What it has answered already, and could not hand over before it was killed, is not answered again.
+    """
+    for line, ticket in zip(lines, tickets, strict=True):
+        if line.problem is None:
+            yield Answered(line, None).as_json(timing)
+        elif (known := session.answered(ticket)) is not None:
+            yield line.further | (known if timing else untimed(known))
+        else:
+            yield Answered(line, session.adapt(line.problem, line.options, ticket=ticket)).as_json(timing)
+
+
+def _at_once(adapter: MassAdapter | Session, lines: list[Line]) -> Iterator[Answered]:
     able = [(line.problem, line.options) for line in lines if line.problem is not None]
     found = iter(adapter.adapt([problem for problem, _ in able], [options for _, options in able]))
     for line in lines:

@@ -26,7 +26,7 @@ from mass_jax.mass.practice import PracticeSets
 from mass_jax.mass.scorer import Scores
 from mass_jax.parallel import hosts
 from mass_jax.tasks.base import Problem, StatesAnswer
-from mass_jax.types import PyTree
+from mass_jax.types import PyTree, Sequences
 
 KEY = 0
 """Of all draws; what a problem gets depends on its own seed beside it, and on nothing else in the batch."""
@@ -165,10 +165,28 @@ def weigh(batch: Batch, found: Found) -> Told:
 
 def adapt(batch: Batch, found: Found) -> Told:
     """The inner steps."""
-    assert found.sets is not None
-    examples, method = found.sets.arrays.examples, batch.actor.method.inner
-    fresh = attribution.fresh_adapter(batch.actor, jax.random.key(KEY))
-    adapters, losses = attribution.adapt_and_tell(batch.actor, fresh, *hosts.share((found.scores, examples)))
+    assert found.sets is not None and found.scores is not None
+    fresh = fresh_adapter(batch.actor)
+    return learned(batch.actor, found._replace(fresh=fresh), fresh, found.scores, found.sets.arrays.examples)
+
+
+def fresh_adapter(actor: Actor) -> PyTree:
+    """The adapter that changes nothing, at which updates begin."""
+    return attribution.fresh_adapter(actor, jax.random.key(KEY))
+
+
+def learned(actor: Actor, found: Found, start: PyTree, scores: Scores, examples: Sequences) -> Told:
+    """The inner steps of all problems on these examples, from one adapter.
+
+    Args:
+      actor: its method has as many examples.
+      found: so far, with the fresh adapter.
+      start: where the steps begin.
+      scores: weights [P, M] and gates, on the host.
+      examples: [P, M, T], on the host.
+    """
+    method = actor.method.inner
+    adapters, losses = attribution.adapt_and_tell(actor, start, *hosts.share((scores, examples)))
     losses_PxK = hosts.local(losses)
     shown = [{"losses": row.tolist()} for row in losses_PxK]
     # A target ends its sequence: behind it there is padding alone.
@@ -176,7 +194,7 @@ def adapt(batch: Batch, found: Found) -> Told:
     ends = target.shape[-1] - target[..., ::-1].argmax(axis=-1)
     tokens_P = np.where(target.any(axis=-1), ends, 0).sum(axis=-1)
     passes = method.steps if method.schedule == "same" else 1
-    return Told(found._replace(fresh=fresh, adapters=adapters, losses_PxK=losses_PxK), shown, tokens_P * passes)
+    return Told(found._replace(adapters=adapters, losses_PxK=losses_PxK), shown, tokens_P * passes)
 
 
 def guard(batch: Batch, found: Found) -> Told:

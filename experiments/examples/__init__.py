@@ -1,0 +1,1 @@
+"""Programs that show what a part of the package is for."""
