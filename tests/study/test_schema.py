@@ -62,6 +62,13 @@ SOUND = {
     "mathematics: task.test_problems": {"0"},
     "mathematics: task.prompts": {"empty"},
     "mathematics: task.shots": COUNT_OR_NONE,
+    "code: task.execute": set(),
+    "code: task.seconds": COUNT,
+    "code: task.source": {"text"},  # whether the file is there is seen where it is read
+    "code: task.test": {"text"},
+    "code: task.train_problems": COUNT_OR_NONE,
+    "code: task.validation_problems": COUNT_OR_NONE,
+    "code: task.test_problems": {"0"},
     "model.width": COUNT,
     "model.layers": COUNT,
     "model.heads": set(),  # kv_heads divides it
