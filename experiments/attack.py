@@ -45,7 +45,7 @@ if __name__ == "__main__":
     flags.DEFINE_string("workdir", "runs/demo", "A run whose arm is trained, and whose guard is calibrated.")
     flags.DEFINE_string("arm", "mass", "The row of its table that is attacked.")
     flags.DEFINE_string("out", "runs/attack", "Where results.json goes.")
-    flags.DEFINE_integer("problems", 40, "Whose updates are attacked.", lower_bound=2)
+    flags.DEFINE_integer("problems", 100, "Whose updates are attacked.", lower_bound=2)
     flags.DEFINE_integer("held", 16, "Others, that measure the harm beside.", lower_bound=1)
     flags.DEFINE_integer("seed", 0, "Of what is drawn.", lower_bound=0)
     program.define_names("attacks", None, attacked.ATTACKS, "Attacks; all where not given.")

@@ -59,11 +59,15 @@ def calibrate(adapter: MassAdapter, problems: Sequence[Problem], updates: int = 
     verdicts = [each.verdict for _, each in pairs if each.verdict is not None]
     if len(verdicts) < LEAST:
         raise InputError(f"{len(verdicts)} of {len(benign)} problems led to an update: {LEAST} are needed. Give more.")
-    return dataclasses.replace(free, thresholds=limits(verdicts, _surprises(adapter, pairs)))
+    graded = learner.actor.task.grade([problem for problem, _ in pairs], [each.answer for _, each in pairs])
+    good = [pair for pair, verdict in zip(pairs, graded, strict=True) if verdict.correct]
+    if not good:
+        raise InputError(f"of {len(pairs)} updates none answers right: there is nothing to calibrate a guard by.")
+    return dataclasses.replace(free, thresholds=limits(verdicts, _surprises(adapter, good)))
 
 
 def _surprises(adapter: MassAdapter, pairs: Sequence[tuple[Problem, Adapted]]) -> list[float]:
-    """Of the examples that count more than on average: what is wrong is there, and mostly weighs little."""
+    """Of the examples that count more than on average, in updates that answer right: mostly these are right, too."""
     learner = adapter.learner
     rows = [[used.practice for used in each.practice] for _, each in pairs]
     with entered(learner.mesh):

@@ -17,6 +17,7 @@ from mass_jax.guard.guard import NOT_FINITE, Guard, same
 from mass_jax.guard.thresholds import Thresholds
 from mass_jax.guard.verdict import ALWAYS, CHECKS, Verdict
 from mass_jax.inference import audited, phases
+from mass_jax.inference import calibrate as calibrate_module
 from mass_jax.inference.adapter import MassAdapter
 from mass_jax.inference.calibrate import calibrate
 from mass_jax.inference.options import Options
@@ -234,13 +235,19 @@ def test_a_guard_is_calibrated_on_problems_that_the_base_solves(
     answers = adapter.adapt(problems, Options(update=False))
     own = [dataclasses.replace(p, solution=each.answer) for p, each in zip(problems, answers, strict=True)]
     monkeypatch.setattr("mass_jax.inference.calibrate.ANCHORS", 2)
+    surprises, asked = calibrate_module._surprises, []
+    monkeypatch.setattr(calibrate_module, "_surprises", lambda *args: asked.extend(args[1]) or surprises(*args))
     found = calibrate(adapter, own)
+    assert asked and all(problem.solution == each.answer for problem, each in asked), "only what is right is gone by"
     assert found.anchors == tuple(own[:2]) and len(found.canaries) == len(found.likelihoods) >= 4
     assert 0 < found.thresholds.norm < 2 and found.thresholds.kl > 0 and 0 < found.thresholds.lost <= 1
     with pytest.raises(InputError, match="are too few to calibrate a guard on"):
         calibrate(adapter, own[:6])
     with pytest.raises(InputError, match="the un-adapted model solves 0"):
         calibrate(adapter, [dataclasses.replace(problem, solution="") for problem in own])
+    half = 2 + (len(own) - 2) // 2  # behind anchors and canaries
+    with pytest.raises(InputError, match="of . updates none answers right"):
+        calibrate(adapter, own[:half] + [dataclasses.replace(problem, solution="") for problem in own[half:]])
 
 
 def test_practice_that_does_not_go_with_what_the_problem_shows_is_left_out(
