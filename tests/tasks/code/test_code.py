@@ -35,7 +35,7 @@ HUMAN_EVAL = {
 
 @pytest.fixture(scope="module")
 def task() -> Iterator[CodeTask]:
-    with Runner(workers=1) as runner:
+    with Runner(workers=1, anyhow=True) as runner:
         yield CodeTask(runner)
 
 
@@ -95,7 +95,7 @@ BAD = {
 
 
 def test_what_is_no_solution_is_a_verdict_with_a_reason(square: data.Programming):
-    with Runner(workers=1, limits=Limits(seconds=1)) as runner:
+    with Runner(workers=1, limits=Limits(seconds=1), anyhow=True) as runner:
         for verdict, (text, reason) in zip(
             CodeTask(runner).grade([square] * len(BAD), [*BAD]), BAD.items(), strict=True
         ):

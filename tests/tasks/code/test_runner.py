@@ -14,7 +14,7 @@ TWO = Suite(("assert f(2) == 4", "assert f(3) == 9"), ("f",))
 
 @pytest.fixture(scope="module")
 def own() -> Iterator[Runner]:
-    with Runner(workers=1, limits=jail.Limits(seconds=1)) as shared:
+    with Runner(workers=1, limits=jail.Limits(seconds=1), anyhow=True) as shared:
         yield shared
 
 

@@ -39,7 +39,7 @@ def held(request) -> Iterator[Jail]:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         patch.setenv("SECRET", "of the parent")
         with without(*taken):
-            server = stack.enter_context(Jail(judge.ROLES))
+            server = stack.enter_context(Jail(judge.ROLES, anyhow=True))
         needs(server, {*WALLS} - {*taken})
         patch.setattr(judge, "_jail", lambda: server)
         yield server
@@ -123,7 +123,7 @@ def test_hostile_programs_in_a_row_leave_nothing_behind(held: Jail):
 
 
 def test_with_its_judge_the_server_ends_and_all_that_it_started():
-    with Jail(judge.ROLES) as server:
+    with Jail(judge.ROLES, anyhow=True) as server:
         needs(server, ["namespaces"])
         guard = server._process.pid
         (inside,) = children(guard)
