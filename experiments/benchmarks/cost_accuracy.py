@@ -22,7 +22,7 @@ from absl import flags
 from experiments.benchmarks.kept import held, keep
 from mass_jax.inference.adapted import Adapted
 from mass_jax.inference.adapter import MassAdapter
-from mass_jax.inference.options import Options
+from mass_jax.inference.options import MOST_VOTES, Options
 from mass_jax.mass.actor import Actor
 from mass_jax.mass.generator import complete, solving
 from mass_jax.reporting import stats
@@ -35,7 +35,7 @@ from mass_jax.tasks.base import Problem, StatesAnswer
 
 EXAMPLES = (1, 2, 4, 6, 12, 24)
 STEPS = (1, 2, 4)
-VOTES = (3, 9, 27, 81)
+VOTES = (3, 9, 27, MOST_VOTES)
 COLUMNS = ("Way", "Tokens a problem", "Seconds a problem", "Accuracy, %", "95 % interval", "Nothing cheaper equals it")
 
 
