@@ -8,7 +8,6 @@ The same command continues a run that was stopped; what is finished is not done 
 from pathlib import Path
 
 from mass_jax.errors import InputError
-from mass_jax.mass.state import for_answers
 from mass_jax.parallel import hosts
 from mass_jax.reporting.report import summary, write_report
 from mass_jax.runtime.clock import Clock
@@ -36,7 +35,7 @@ def main(config: Config, workdir: Path) -> None:
                 opened(study)
             for name in config.arms:
                 clock.phase(f"train/{name}")
-                states[name] = for_answers(train_arm(study, name))
+                states[name] = train_arm(study, name)
             clock.phase("evaluate")
             write_results(study, states)
         clock.phase("report")

@@ -134,7 +134,7 @@ def main(config: Config, workdir: Path) -> None:
     merged, problems = arm_config(config, values.arm), values.problems or config.train.problems
     method = setup.make_method(merged)
     outer = setup.make_outer(merged.train)
-    model = CostModel(method, Chips(*map(int, values.mesh.split("x"))))
+    model = CostModel(method, Chips(*map(int, values.mesh.split("x"))), outer.outer)
     ways = model.chips.ways * outer.parts
     if problems % ways:
         raise InputError(

@@ -20,7 +20,6 @@ from absl import flags
 
 from experiments.benchmarks.kept import held, interval_figure, keep, mean_figure
 from mass_jax.mass.rewards import REWARDS
-from mass_jax.mass.state import for_answers
 from mass_jax.reporting.table import Table, to_markdown
 from mass_jax.runtime import program
 from mass_jax.runtime.compilation import enable_compilation_cache
@@ -72,7 +71,7 @@ ORACLE = ARMS["oracle_gold_family"]
 
 def measured(study: Study, name: str, split: str) -> dict[str, dict[str, float]]:
     """What a model writes and solves, in per cent; it is trained where it has to be. With the base comes the oracle."""
-    state = base_state(study) if name == "base" else for_answers(train_arm(study, name))
+    state = base_state(study) if name == "base" else train_arm(study, name)
     problems = study.splits.test if split == "test" else study.splits.validation[: study.config.gate.problems]
     evaluator = Evaluator(study, {name: state}, problems, study.config.seed + 2)
     found = decomposition(evaluator)[name]

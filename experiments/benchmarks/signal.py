@@ -29,7 +29,7 @@ from mass_jax.mass.packing import PracticeArrays
 from mass_jax.mass.practice import PracticeSets, each_example, on_devices
 from mass_jax.mass.record import within_sets
 from mass_jax.mass.rewards import against
-from mass_jax.mass.state import Trained, for_answers
+from mass_jax.mass.state import Trained
 from mass_jax.parallel import hosts
 from mass_jax.reporting.table import Table, to_markdown
 from mass_jax.runtime import program
@@ -180,7 +180,7 @@ def main(config: Config, workdir: Path) -> None:
     if name not in config.arms:
         raise InputError(f"--arm={name}: the config has the arms {', '.join(config.arms)}: choose one of them.")
     with open_study(config, workdir) as study:
-        states = {"Base": untrained(study), "Trained": for_answers(train_arm(study, name))}
+        states = {"Base": untrained(study), "Trained": train_arm(study, name)}
         found = {model: [measured(study, state, seed) for seed in seeds] for model, state in states.items()}
     keep(workdir / "signal.table.json", credits=table(found))
     print(to_markdown(table(found)))

@@ -5,7 +5,7 @@ import jax
 from mass_jax.mass import inner
 from mass_jax.mass.actor import Actor
 from mass_jax.mass.attribution import Adapted, Weighed
-from mass_jax.mass.calls import FORWARD, GRADIENT, HESSIAN, TANGENT, TRAIN, Asked, Call, Kind
+from mass_jax.mass.calls import BASE, FORWARD, GRADIENT, HESSIAN, TANGENT, TRAIN, TRAIN_OUTER, Asked, Call, Kind
 from mass_jax.mass.credit import COMPLETE, LEAVE_ONE_OUT, MARGINAL, NORMALIZED, PATH_POINTS, CreditAt
 from mass_jax.mass.method import Method
 from mass_jax.mass.objective import UpdateData
@@ -103,9 +103,9 @@ def generator(
     actor: Actor, config: OuterConfig, opt_state: OptState, base: Params, data: UpdateData, limit: Array
 ) -> Asked:
     """Of `update.update_model`."""
-    count = config.microbatches
+    count, gradient = config.microbatches, TRAIN if config.outer is None else TRAIN_OUTER
 
-    def train(sequences: Sequences, kind: Kind = TRAIN, parts: int = count) -> Call:
+    def train(sequences: Sequences, kind: Kind = gradient, parts: int = count) -> Call:
         rows, length = flat(sequences)
         return Call(kind, rows // parts, length - 1, times=parts)
 
@@ -114,7 +114,7 @@ def generator(
         sequences = sampled.batch.sequences
         if i == 0:  # in halves, and with its distance from the base
             parts = halving(config, sampled)[1]
-            calls += [train(sequences, kind, parts) for kind in (TRAIN, FORWARD)]
+            calls += [train(sequences, kind, parts) for kind in (gradient, BASE)]
         else:
             calls.append(train(sequences))
     if data.solve is not None:
@@ -122,9 +122,11 @@ def generator(
     if config.replay_weight:
         calls.append(train(data.documents))
     if config.kl_weight:
-        calls += [train(data.documents), train(data.documents, FORWARD)]
-    kept = sum(leaf.size for leaf in jax.tree.leaves(opt_state))
-    return Asked(tuple(calls), copies=2 + kept / sum(leaf.size for leaf in jax.tree.leaves(actor.params)))
+        calls += [train(data.documents), train(data.documents, BASE)]
+    trained, kept = (sum(leaf.size for leaf in jax.tree.leaves(tree)) for tree in (actor.params, opt_state))
+    if config.outer is None:
+        return Asked(tuple(calls), copies=2 + kept / trained)
+    return Asked(tuple(calls), outer=1 + kept / trained)
 
 
 def _inner_run(method: Method, estimator: Adjoint, examples: Sequences) -> Call:

@@ -16,6 +16,8 @@ class Kind(NamedTuple):
         twice each way into and out of its halves, and twice into the halves that are recomputed.
       alive: forward passes' worth of activations at once.
       trains: whether the model's own gradient is computed, and summed over the chips that have other problems.
+      outer: products with an outer adapter beyond those with the matrices, among which they are counted: 1 where its
+        own gradient is computed, and summed likewise; -1 where the base is read without it.
     """
 
     matrices: int
@@ -26,6 +28,7 @@ class Kind(NamedTuple):
     stream: int
     alive: int
     trains: bool = False
+    outer: int = 0
 
 
 FORWARD = Kind(1, 1, 1, (0, 0, 0), (1, 1), 4, 1)
@@ -33,6 +36,10 @@ GRADIENT = Kind(2, 3, 3, (1, 1, 1), (1, 2), 10, 2)
 """By the adapter."""
 TRAIN = Kind(3, 3, 0, (1, 1, 0), (1, 2), 10, 2, trains=True)
 """By the model's own parameters."""
+TRAIN_OUTER = Kind(2, 3, 0, (1, 1, 0), (1, 2), 10, 2, outer=1)
+"""By the outer adapter."""
+BASE = FORWARD._replace(outer=-1)
+"""A forward pass of the base."""
 HESSIAN = Kind(4, 9, 8, (2, 3, 3), (1, 2), 20, 4)
 """A Hessian-vector product: what the gradient by the adapter takes, and its derivative along a direction."""
 TANGENT = Kind(2, 3, 3, (0, 0, 0), (1, 1), 8, 2)
@@ -74,6 +81,7 @@ class Asked(NamedTuple):
     Attributes:
       calls: of the model.
       copies: of the parameters among its arguments; of the optimiser's state as many as it is worth.
+      outer: the same of an outer adapter, where there is one.
       adapters: how many adapters' worth of bytes lie among its arguments.
       cached: sequences whose keys and values lie among its arguments, and slots of each.
     """
@@ -82,3 +90,4 @@ class Asked(NamedTuple):
     copies: float = 1
     adapters: int = 0
     cached: tuple[int, int] = (0, 0)
+    outer: float = 1

@@ -4,18 +4,18 @@ import math
 from typing import Annotated, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh, NamedSharding
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from mass_jax.fields import FORBID, Count, CountOrNone, Flag, Number, Positive, Text, Weight, one_of
-from mass_jax.mass import scorer
+from mass_jax.mass import scorer, theta
 from mass_jax.mass.actor import Actor
 from mass_jax.mass.optimizers import OPTIMIZERS, Settings
 from mass_jax.mass.rewards import REWARDS
 from mass_jax.models import sharding
+from mass_jax.models.lora import LoraConfig
 from mass_jax.parallel.partition import P
 from mass_jax.types import Array, OptState, Params
 
@@ -63,6 +63,9 @@ class OuterConfig:
       adapters: fresh adapters, over inner runs from which the generator's credit is averaged.
       siblings: other problems of the same family, whose solutions join the outer loss of the generator's credit
         (gold); they need a domain that knows the family.
+      lora_rank: of an outer adapter that is trained in place of the model's parameters, and lies below the inner ones;
+        0 to train all parameters.
+      lora_targets: a regular expression for the names of the projections that it adapts.
     """
 
     steps: Count
@@ -92,6 +95,8 @@ class OuterConfig:
     text_kl_weight: Weight = 0.0
     adapters: Count = 1
     siblings: CountOrNone = 0
+    lora_rank: CountOrNone = 0
+    lora_targets: Text = LoraConfig.targets
 
     def __post_init__(self) -> None:
         if self.set_weight and self.sets < 2:
@@ -120,12 +125,17 @@ class OuterConfig:
                 "turn practice on, or give a rate above 0."
             )
 
+    @property
+    def outer(self) -> LoraConfig | None:
+        """The outer adapter; None where all parameters are trained."""
+        return LoraConfig(self.lora_rank, self.lora_targets) if self.lora_rank else None
+
 
 class TrainState(NamedTuple):
     """Everything that training changes.
 
     Attributes:
-      params: theta, generator and solver.
+      params: what is trained of theta, generator and solver; see `theta.compose`.
       opt_state: its optimiser's.
       eta: the scorer.
       eta_opt_state: its optimiser's.
@@ -184,13 +194,13 @@ def init_state(actor: Actor, config: OuterConfig, checks: int, key: Array) -> Tr
     """Training starts from a pretrained actor and a scorer, of ``checks`` checks, that gives every example weight 1."""
     scorer_key, key = jax.random.split(key)
     eta = scorer.init(actor.method.scorer, scorer.feature_count(actor.method, checks), scorer_key)
-    params = jax.tree.map(jnp.copy, actor.params)  # theta is donated to its updates, the base is not
-    return TrainState(params, model_optimizer(config).init(actor.params), eta, scorer_optimizer(config).init(eta), key)
+    params = theta.start(config.outer, actor.params, jax.random.fold_in(scorer_key, 1))
+    return TrainState(params, model_optimizer(config).init(params), eta, scorer_optimizer(config).init(eta), key)
 
 
-def for_answers(state: TrainState) -> Trained:
-    """What answers need of the state."""
-    return Trained(state.params, state.eta)
+def for_answers(config: OuterConfig, base: Params, state: TrainState | Trained) -> Trained:
+    """What answers need of the state, of which the parameters may be an adapter of ``base``."""
+    return Trained(theta.compose(config.outer, base, state.params), state.eta)
 
 
 def shardings(mesh: Mesh, state: TrainState) -> TrainState:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from mass_jax.mass import attribution, programs, update
+from mass_jax.mass import attribution, programs, theta, update
 from mass_jax.mass.actor import Actor
 from mass_jax.mass.credit import MARGINAL, CreditAt
 from mass_jax.mass.objective import UpdateData
@@ -78,7 +78,7 @@ def outer_step(
     """One step of meta-training.
 
     Args:
-      base: the pretrained actor, for the KL; what is trained has the state's parameters.
+      base: the pretrained actor, for the KL; what is trained are the state's parameters, or an adapter of the base's.
       config: what is optimised.
       state: as `init_state` or the previous step returned it.
       step: its number; the only source of fresh randomness.
@@ -94,7 +94,7 @@ def outer_step(
     """
     keys = _keys(state.key, hosts.put(np.uint32(step)))
     limits = hosts.put(jax.tree.map(np.float32, hooks.limits))
-    actor, texts = base.replace(params=state.params), Texts()
+    actor, texts = base.replace(params=theta.compose(config.outer, base.params, state.params)), Texts()
     everyone = hosts.whole_count(len(problems))
     places = hosts.rows(everyone).astype(np.int32)
     gradients, gathered, sampled = [], [], []

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from mass_jax.mass import objective, scorer
+from mass_jax.mass import objective, scorer, theta
 from mass_jax.mass.actor import Actor
 from mass_jax.mass.attribution import Attribution
 from mass_jax.mass.objective import Experience, Sampled, UpdateData
@@ -48,14 +48,23 @@ def model_gradient(actor: Actor, config: OuterConfig, base: Params, data: Update
     It is added up from ``config.microbatches`` parts. The policy gradient, of practice where there is any, is that of
     two halves of the problems: the cosine between them tells how much of it is signal. The anchors' norm is told
     beside that of the whole: near the base the KL is steep, and soon has the larger part of a step.
+
+    Args:
+      actor: what is trained, in the place of its parameters; see `theta.compose`.
+      config: what is optimised.
+      base: the pretrained parameters.
+      data: what is read.
     """
     params, count = actor.params, config.microbatches
     tokens = jnp.sum(jnp.asarray(data.documents.target)[:, 1:]) / count
     sampled = data.sampled(actor, config)
     metrics: Metrics = {}
 
+    def composed(trained: Params) -> Actor:
+        return actor.replace(params=theta.compose(config.outer, base, trained))
+
     def solve_loss(params: Params, read: tuple[list[Experience], Sequences | None]) -> tuple[Array, Metrics]:
-        moved, loss, told = actor.replace(params=params), jnp.zeros(()), Metrics()
+        moved, loss, told = composed(params), jnp.zeros(()), Metrics()
         for other, batch in zip(sampled[1:], read[0], strict=True):
             loss += objective.policy_loss(moved, config, other._replace(batch=batch))
         if read[1] is not None:
@@ -64,7 +73,7 @@ def model_gradient(actor: Actor, config: OuterConfig, base: Params, data: Update
         return loss, told
 
     def anchors(params: Params, documents: Sequences) -> tuple[Array, Metrics]:
-        return objective.anchors(actor.replace(params=params), config, base, documents, tokens)
+        return objective.anchors(composed(params), config, base, documents, tokens)
 
     holding, told = _added_up(anchors, params, data.documents, count)
     metrics |= told | {Metric.NORM_ANCHORS: optax.tree.norm(holding)}
@@ -78,7 +87,7 @@ def model_gradient(actor: Actor, config: OuterConfig, base: Params, data: Update
 
         def policy_loss(params: Params, batch: Experience) -> tuple[Array, Metrics]:
             part, apart = objective.anchored(actor, config, base, first._replace(batch=batch))
-            return objective.policy_loss(actor.replace(params=params), config, part), {Metric.KL_GENERATOR: apart}
+            return objective.policy_loss(composed(params), config, part), {Metric.KL_GENERATOR: apart}
 
         found = [_added_up(policy_loss, params, half, parts // number) for half in _halves(first, number)]
         metrics |= jax.tree.map(lambda *values: sum(values) / number, *(told for _, told in found))
@@ -158,7 +167,8 @@ def update_model(
 ) -> tuple[Params, OptState, Metrics]:
     """One step of the model's optimiser, if its gradient's norm is within ``limit``.
 
-    The actor's parameters and the optimiser's state are donated. Also returns the loss's parts, the gradient's norm
+    The other arguments are those of `model_gradient`; the actor's parameters and the optimiser's state are donated.
+    Also returns the loss's parts, the gradient's norm
     and whether the step was skipped.
     """
     gradient, parts = model_gradient(actor, config, base, data)

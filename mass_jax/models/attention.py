@@ -100,7 +100,10 @@ def normalize(x: Array, scale: Array, eps: float, plus_one: bool) -> Array:
 
 
 class Linear(nn.Module):
-    """y = x W (+ bias), plus (x A) B where an adapter gives A and B (LoRA, Hu et al. 2021, arXiv 2106.09685, eq. 3)."""
+    """y = x W (+ bias), plus (x A) B of each adapter (LoRA, Hu et al. 2021, arXiv 2106.09685, eq. 3).
+
+    One may be part of the parameters, see `lora.attach`, and another on top of it.
+    """
 
     features: int
     bias: bool = False
@@ -119,9 +122,11 @@ class Linear(nn.Module):
         y = x_NxD @ kernel
         if self.bias:
             y = y + self.param("bias", nn.initializers.zeros, (self.features,)).astype(x.dtype)
-        if lora is not None:
+        for adapter in (self.get_variable("params", "lora"), lora):
+            if adapter is None:
+                continue
             # Two thin products, never W + A B: the merged matrix would be one full weight a problem.
-            a, b = (lora[name].astype(x.dtype) for name in ("a", "b"))
+            a, b = (adapter[name].astype(x.dtype) for name in ("a", "b"))
             # For one adapter [B · T, D_in] @ [D_in, R]; for P of them [P, (B / P) · T, D_in] @ [P, D_in, R].
             x_by_adapter = x_NxD if a.ndim == 2 else x.reshape(a.shape[0], -1, x.shape[-1])
             y = y + ((x_by_adapter @ a) @ b).reshape(y.shape)

@@ -19,9 +19,17 @@ RULES: Rules = (
     (r"layers/(q|k|v)_proj/bias", P(None, TENSOR)),
     (r"layers/(o|down)_proj/kernel", P(None, TENSOR, FSDP)),
     (r"layers/\w+_norm/scale", P()),
+    (r"(q|k|v|gate|up)_proj/(lora/)?a", P(None, FSDP)),
+    (r"(q|k|v|gate|up)_proj/(lora/)?b", P(None, None, TENSOR)),
+    (r"(o|down)_proj/(lora/)?a", P(None, TENSOR)),
+    (r"(o|down)_proj/(lora/)?b", P(None, None, FSDP)),
     (r"(count|ns_coeffs)", P()),
 )
-"""Of the parameters, and of what an optimiser keeps for each of them: a pattern for the end of a path, and its spec."""
+"""Of the parameters, and of what an optimiser keeps for each of them: a pattern for the end of a path, and its spec.
+
+Of an outer adapter (`lora.attach`), by itself or among the parameters, each factor is split as the side of the matrix
+that it stands for.
+"""
 
 ADAPTER_RULES: Rules = (
     (r"\w+_proj/a", P(PROBLEMS, None, TENSOR)),

@@ -30,11 +30,13 @@ from mass_jax.mass.calls import Asked, Call
 from mass_jax.mass.method import Method
 from mass_jax.mass.state import OuterConfig
 from mass_jax.models import lora
+from mass_jax.models.lora import LoraConfig
 from mass_jax.models.pretrained import folder
 from mass_jax.parallel.partition import AXES
 from mass_jax.planning import lower
 from mass_jax.planning.chips import peak_flops
 from mass_jax.quantities import Metric
+from mass_jax.types import Params
 
 
 class Program(NamedTuple):
@@ -97,17 +99,19 @@ class CostModel:
     Args:
       method: the method.
       chips: the mesh.
+      outer: the outer adapter that is trained, or None.
 
     Attributes:
       matrices: of a layer, by name, their two dimensions.
       layer: N.
       tables: elements of the embedding and the output matrix.
       adapter: A.
+      outer: elements of the outer adapter; 0 without.
       parameter_bytes: of one element.
       activation_bytes: of one element.
     """
 
-    def __init__(self, method: Method, chips: Chips):
+    def __init__(self, method: Method, chips: Chips, outer: LoraConfig | None = None):
         self.model, self.chips = method.model, chips
         shapes = folder.shapes_of(self.model)
         self.matrices: dict[str, tuple[int, int]] = {
@@ -115,13 +119,19 @@ class CostModel:
             for name, leaf in shapes["layers"].items()
             if isinstance(leaf, dict) and "kernel" in leaf
         }
-        adapter = jax.eval_shape(lambda: lora.init(method.lora, shapes, jax.random.key(0)))
-        sizes = {name: (leaf["a"].size, leaf["b"].size) for name, leaf in adapter.items()}
-        self.layer, self.adapter = sum(map(math.prod, self.matrices.values())), sum(map(sum, sizes.values()))
+        sizes, outer_sizes = _sizes(method.lora, shapes), _sizes(outer, shapes)
+        self.layer = sum(map(math.prod, self.matrices.values()))
+        self.adapter, self.outer = (sum(map(sum, each.values())) for each in (sizes, outer_sizes))
+        # Of the outer adapter a factor is split as the side of the matrix that it stands for.
+        rows = sum(sizes[name in ("o_proj", "down_proj")] for name, sizes in outer_sizes.items())
+        self._outer_over = {"fsdp": rows, "tensor": self.outer - rows}
         # Nothing reads the output of these again, but a norm.
         last = () if self.model.post_norms else ("o_proj", "down_proj")
         self._layer_again = self.layer - sum(math.prod(self.matrices[name]) for name in last)
         self._adapter_again = self.adapter - sum(sizes[name][1] for name in last if name in sizes)
+        # Nor x A, but where the gradient by B is asked for.
+        unread = [outer_sizes[name] for name in last if name in outer_sizes]
+        self._outer_again, self._outer_read = self.outer - sum(map(sum, unread)), sum(a for a, _ in unread)
         self.tables = self.model.vocab_size * self.model.width * (1 if self.model.tie_embeddings else 2)
         self.parameter_bytes = jnp.dtype(self.model.param_dtype).itemsize
         self.activation_bytes = jnp.dtype(self.model.dtype or self.model.param_dtype).itemsize
@@ -129,9 +139,11 @@ class CostModel:
     def flops(self, call: Call) -> float:
         """Of all chips: two for each multiply-add of a product of matrices."""
         m, kind = self.model, call.kind
-        a_pass = (m.layers * self.layer, self._attention(call), self.adapter * call.adapted)
-        again = (m.layers * self._layer_again, self._attention(call), self._adapter_again * call.adapted)
+        a_pass = (m.layers * self.layer + self.outer, self._attention(call), self.adapter * call.adapted)
+        layers_again = m.layers * self._layer_again + self._outer_again
+        again = (layers_again, self._attention(call), self._adapter_again * call.adapted)
         products = sum(map(operator.mul, kind[:3], a_pass)) + m.remat * sum(map(operator.mul, kind.again, again))
+        products += kind.outer * self.outer + m.remat * (kind.outer > 0) * self._outer_read
         alive, chunks = self._logits(call)
         logits = m.vocab_size * m.width * (kind.matrices + kind.again[0] * (chunks > 1))
         return 2 * call.times * call.at_once * call.sequences * (call.length * products + alive * chunks * logits)
@@ -147,10 +159,11 @@ class CostModel:
             gathered += passed * (self.chips.fsdp > 1)
             streamed += layers * call.kind.stream * self.stream_bytes(call) * (self.chips.tensor > 1)
             summed += layers * call.kind.trains * self.layer_bytes * (self.chips.ways > 1)
+            summed += call.times * (call.kind.outer > 0) * self.outer_bytes(1) * (self.chips.ways > 1)
             read += passed + call.times * cache
             temporary = max(temporary, self.temporary(call))
         adapters = asked.adapters / (self.chips.ways * self.chips.tensor) * self.adapter * self.parameter_bytes
-        arguments = asked.copies * self.parameters + adapters + cache
+        arguments = asked.copies * self.parameters + asked.outer * self.outer_bytes(self.chips.fsdp) + adapters + cache
         return Price(flops, gathered, streamed, summed, read, arguments, temporary)
 
     @property
@@ -163,6 +176,11 @@ class CostModel:
         """Bytes of all parameters on one chip."""
         elements = self.model.layers * self.layer + self.tables
         return elements * self.parameter_bytes / (self.chips.fsdp * self.chips.tensor)
+
+    def outer_bytes(self, fsdp: int) -> float:
+        """Bytes of the outer adapter on one chip, which is float32 at least; split as many ways over ``fsdp``."""
+        elements = self._outer_over["fsdp"] / fsdp + self._outer_over["tensor"] / self.chips.tensor
+        return elements * max(4, self.parameter_bytes)
 
     def stream_bytes(self, call: Call) -> float:
         """Bytes of the residual stream of what a chip reads at once."""
@@ -206,6 +224,14 @@ class CostModel:
         return (length, 1) if each >= length else (each, math.ceil(length / each))
 
 
+def _sizes(config: LoraConfig | None, shapes: Params) -> dict[str, tuple[int, int]]:
+    """Elements of both factors of an adapter, by projection; of none, none."""
+    if config is None:
+        return {}
+    adapter = jax.eval_shape(lambda: lora.init(config, shapes, jax.random.key(0)))
+    return {name: (leaf["a"].size, leaf["b"].size) for name, leaf in adapter.items()}
+
+
 def programs(
     method: Method, config: OuterConfig, checks: int, problems: int, documents: tuple[int, int], chips: Chips
 ) -> list[Program]:
@@ -240,7 +266,7 @@ def work(method: Method, config: OuterConfig, checks: int, problems: int, docume
     Arguments are those of `programs`.
     """
     method = dataclasses.replace(method, model=dataclasses.replace(method.model, remat=False, remat_keeps=()))
-    model = CostModel(method, Chips())
+    model = CostModel(method, Chips(), config.outer)
     try:
         found = programs(method, config, checks, problems, documents, Chips())
     except ValueError:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from mass_jax.mass import attribution, programs, step
+from mass_jax.mass import attribution, programs, step, theta
 from mass_jax.mass.actor import Actor
 from mass_jax.mass.attribution import Attribution, Solutions, Weighed
 from mass_jax.mass.calls import Asked
@@ -180,8 +180,9 @@ def lower(
             recorder.phase = phase
             yield
 
-        actor = Actor(recorder.placed(base, sharding.specs), method)
-        opt_state = recorder.placed(state.opt_state, sharding.specs)
+        base = recorder.placed(base, sharding.specs)
+        trained, opt_state = (recorder.placed(tree, sharding.specs) for tree in (state.params, state.opt_state))
+        actor = Actor(theta.compose(config.outer, base, trained), method)
         eta = recorder.placed(state.eta, P())
         count = problems // config.parts
         part = Part([NOBODY] * count, np.arange(count), problems)
@@ -189,8 +190,9 @@ def lower(
         worked = step.work(actor, config, eta, part, keys, Shapes(recorder, checks), Hooks(timer))
         if config.generator_rate:
             data = _update_data(actor, config, worked, problems, recorder, documents)
-            programs.GENERATOR(actor, config, opt_state, actor.params, data, struct(()))
-    resting = (actor.params, opt_state)  # of the model that is trained, a phase reads one copy
+            programs.GENERATOR(actor.replace(params=trained), config, opt_state, base, data, struct(()))
+    # Where all is trained a phase reads one of two copies; an adapter lies on the base, which it reads too.
+    resting = (base if config.outer is None else (), opt_state)
     found: dict[str, Planned] = {}
     for name, program, args in recorder.calls:
         once = name == programs.GENERATOR.name

@@ -64,11 +64,12 @@ def _of_the_model(config: Config) -> Iterator[str]:
     if [size for _, size in config.mesh].count(-1) > 1:
         sizes = ", ".join(f"mesh.{axis} = {size}" for axis, size in config.mesh)
         yield f"{sizes}: only one can be -1, for the devices that the others leave; give the sizes of the others."
-    try:
-        if not any(re.fullmatch(config.lora.targets, name) for name in PROJECTIONS):
-            yield f"lora.targets = {config.lora.targets!r} matches none of {', '.join(PROJECTIONS)}."
-    except re.error as error:
-        yield f"lora.targets = {config.lora.targets!r} is no regular expression ({error}): try '.*_proj'."
+    for name, targets in (("lora.targets", config.lora.targets), ("train.lora_targets", config.train.lora_targets)):
+        try:
+            if not any(re.fullmatch(targets, projection) for projection in PROJECTIONS):
+                yield f"{name} = {targets!r} matches none of {', '.join(PROJECTIONS)}."
+        except re.error as error:
+            yield f"{name} = {targets!r} is no regular expression ({error}): try '.*_proj'."
 
 
 def _of_the_method(config: Config) -> Iterator[str]:

@@ -14,13 +14,12 @@ from jax.sharding import Mesh
 from mass_jax import records
 from mass_jax.adapt.learner import Learner
 from mass_jax.errors import InputError
-from mass_jax.mass.state import Trained
 from mass_jax.models import sharding
 from mass_jax.models.pretrained import folder, source
 from mass_jax.parallel import mesh as meshes
 from mass_jax.runtime.workdir import CONFIG_FILE, check_workdir
 from mass_jax.study import earlier, plugins, setup
-from mass_jax.study.config import from_json
+from mass_jax.study.config import arm_config, from_json
 from mass_jax.study.evaluate import base_state
 from mass_jax.study.pretrain import load_base
 from mass_jax.study.schema import Config, Pretrained
@@ -35,6 +34,7 @@ from mass_jax.study.study import (
 )
 from mass_jax.tasks.base import Problem
 from mass_jax.tasks.domain import Splits
+from mass_jax.types import Params
 
 
 def load(workdir: str | os.PathLike[str], arm: str = "mass", pool: Sequence[Problem] = ()) -> Learner:
@@ -69,7 +69,9 @@ def load(workdir: str | os.PathLike[str], arm: str = "mass", pool: Sequence[Prob
     mesh = make_mesh(config, method.model)
     with meshes.entered(mesh):
         study = Study(config, workdir, domain, method, Splits((), pool, (), ()), folder.shapes_of(method.model))
-        state = _base(study, mesh) if row.model == "base" else load_arm(study, row.model)
+        if row.model == "base" or arm_config(config, row.model).train.outer:
+            study = study._replace(base=_base(study, mesh))
+        state = base_state(study) if row.model == "base" else load_arm(study, row.model)
         learner = make_learner(study, row.model, state, row.recipe, jax.random.key(config.seed + 1))
     return dataclasses.replace(learner, mesh=mesh)
 
@@ -122,13 +124,11 @@ def run_config(config: Config, workdir: Path) -> Config:
     return own
 
 
-def _base(study: Study, mesh: Mesh | None) -> Trained:
-    """The pretrained model, only read."""
+def _base(study: Study, mesh: Mesh | None) -> Params:
+    """The pretrained parameters, only read."""
     config, model = study.config, study.method.model
     check_base(config, study.workdir)
     if isinstance(config.model, Pretrained):
         places = None if mesh is None else sharding.shardings(mesh, study.base)
-        base = source.load_params(config.model.source, model, sharding=places)
-    else:
-        base = load_base(config, model, base_folder(config, study.workdir))
-    return base_state(study._replace(base=base))
+        return source.load_params(config.model.source, model, sharding=places)
+    return load_base(config, model, base_folder(config, study.workdir))

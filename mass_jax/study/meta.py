@@ -12,17 +12,18 @@ import grain
 import jax
 from absl import logging
 
-from mass_jax import metagrad
+from mass_jax import metagrad, records
 from mass_jax.mass.actor import Actor
 from mass_jax.mass.record import Record
-from mass_jax.mass.state import Trained, TrainState, for_answers, init_state, shardings
+from mass_jax.mass.state import OuterConfig, Trained, TrainState, for_answers, init_state, shardings
 from mass_jax.mass.step import Hooks, Timer, outer_step
 from mass_jax.parallel import hosts, mesh
 from mass_jax.parallel.preemption import Notice, Preempted
 from mass_jax.planning import cost
 from mass_jax.quantities import Metric
-from mass_jax.runtime import profiling
-from mass_jax.runtime.checkpoint import Checkpointer
+from mass_jax.runtime import array_tree, profiling
+from mass_jax.runtime.checkpoint import Checkpointer, CheckpointError
+from mass_jax.runtime.checksum import checksums
 from mass_jax.runtime.compilation import programs_compiled
 from mass_jax.runtime.guard import check_finite
 from mass_jax.runtime.metrics import MetricsWriter, PhaseTimer, peak_bytes
@@ -52,6 +53,7 @@ class Training:
       documents: the stream of documents.
       watch: which gradients are followed.
       first: how many steps were done when this process began.
+      base: a fingerprint of the base that an adapter belongs to; None where all parameters are trained.
       well_formed: the share of the newest step's practice that could be read; 0 before this process's first.
     """
 
@@ -61,6 +63,7 @@ class Training:
     documents: grain.DatasetIterator
     watch: Watch
     first: int
+    base: str | None = None
     well_formed: float = 0.0
 
     def position(self) -> dict[str, Any]:
@@ -75,7 +78,8 @@ class Training:
           CheckpointError: it cannot be written.
         """
         check_finite(self.step, "save", state=self.state)
-        checkpointer.save(self.step, self.state, data=position, extra={"watch": self.watch.state()})
+        extra = {"watch": self.watch.state()} | ({} if self.base is None else {"base": self.base})
+        checkpointer.save(self.step, self.state, data=position, extra=extra)
         programs_compiled()  # what a save compiles is not a step's
 
 
@@ -92,6 +96,7 @@ def meta_train(
 
     Resume restores, in this order: parameters, optimiser states, scorer and PRNG key; the positions of the problem and
     document streams; what the watch knows; the metrics file, cut back to the restored step. Steps then repeat bitwise.
+    Of an outer adapter (``train.lora_rank``) checkpoints hold the adapter, and what tells its base from others.
 
     Args:
       train: the arm's ``config.train``.
@@ -104,7 +109,8 @@ def meta_train(
 
     Raises:
       NonFiniteError: too many steps in a row were skipped, and the state is saved; or it is not finite, and is not.
-      CheckpointError: the newest checkpoint was saved with another ``owner``, or none can be read or written.
+      CheckpointError: the newest checkpoint was saved with another ``owner``, or holds an adapter of another base; or
+        none can be read or written.
       Preempted: SIGTERM or Ctrl-C came; the state is saved as it was before the step that it came in.
     """
     batches = pipeline.problem_batches(problems, batch_size=train.problems, seed=seed)
@@ -152,14 +158,35 @@ def _resumed(
     """The training as its newest checkpoint has it, both streams put in their places; or before its first step."""
     start = _start(train, seed, base)
     spikes = (train.spike_factor, train.spike_window, train.spike_patience)
+    identity = _identity(train, base.params)
     if checkpointer.latest_step() is None:
         state = mesh.placed(start, base.params, shardings=shardings)
-        return Training(0, state, problems, documents, Watch(*spikes), first=0)
+        return Training(0, state, problems, documents, Watch(*spikes), first=0, base=identity)
     restored = checkpointer.restore(mesh.template(start, base.params, shardings=shardings))
+    _check_base(restored.extra, identity, workdir=checkpointer.directory)
     problems.set_state(restored.data["problems"])
     documents.set_state(restored.data["documents"])
     watch = Watch(*spikes, restored.extra["watch"])
-    return Training(restored.step, restored.state, problems, documents, watch, first=restored.step)
+    return Training(restored.step, restored.state, problems, documents, watch, first=restored.step, base=identity)
+
+
+def _identity(train: OuterConfig, base: Params) -> str | None:
+    """What tells a base from others, where an adapter is trained on it; it reads all of the base."""
+    return None if train.outer is None else records.checksum(checksums(array_tree.encode(base)))
+
+
+def _check_base(extra: Mapping[str, Any], identity: str | None, workdir: Any) -> None:
+    """Looks whether a checkpoint's adapter belongs to the base at hand.
+
+    Raises:
+      CheckpointError: it does not.
+    """
+    if extra.get("base") != identity:
+        raise CheckpointError(
+            f"The checkpoints in '{workdir}' hold an adapter of another base: that one's weights have the fingerprint "
+            f"{extra.get('base')}, those at hand {identity}. Put the base back that it was trained on (model.source, "
+            "or the folder base/ beside the run), or give another --workdir to train anew."
+        )
 
 
 def _advance(at: Training, base: Actor, train: Train, timer: Timer, workdir: Path) -> Record:
@@ -214,14 +241,18 @@ def load_trained(
 ) -> Trained:
     """What answers need of an arm's newest state, only read; the arguments are those of `meta_train`.
 
-    All else stays on disk, and may be of another optimiser or an earlier version.
+    All else stays on disk, and may be of another optimiser or an earlier version. Of ``base`` the parameters may be
+    shapes, unless what is trained is an adapter of them.
 
     Raises:
-      CheckpointError: there is none, it cannot be read, or it was saved with another ``owner``.
+      CheckpointError: there is none, it cannot be read, it was saved with another ``owner``, or it is of another base.
     """
     with Checkpointer(workdir / "checkpoints", config=owner) as checkpointer:
-        template = for_answers(mesh.template(_start(train, seed, base), base.params, shardings=shardings))
-        return checkpointer.restore(template, checkpointer.latest_step(), parts=Trained._fields).state
+        template = mesh.template(_start(train, seed, base), base.params, shardings=shardings)
+        trained = Trained(template.params, template.eta)
+        restored = checkpointer.restore(trained, checkpointer.latest_step(), parts=Trained._fields)
+        _check_base(restored.extra, _identity(train, base.params), checkpointer.directory)
+        return for_answers(train, base.params, restored.state)
 
 
 def _start(train: Train, seed: int, base: Actor) -> Callable[[Params], TrainState]:

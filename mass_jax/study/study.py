@@ -22,7 +22,7 @@ from mass_jax.mass.actor import Actor
 from mass_jax.mass.method import Method
 from mass_jax.mass.rewards import REWARDS
 from mass_jax.mass.scorers.registry import SCORERS
-from mass_jax.mass.state import Trained, TrainState
+from mass_jax.mass.state import Trained, for_answers
 from mass_jax.models import decoder, sharding
 from mass_jax.models.config import ModelConfig
 from mass_jax.models.pretrained import folder, source
@@ -348,12 +348,12 @@ def load_arm(study: Study, name: str) -> Trained:
     return load_trained(config.train, config.seed, base, study.workdir / name, owner=config.given)
 
 
-def train_arm(study: Study, name: str) -> TrainState:
-    """Meta-train one arm, or finish its training; its files are in ``<workdir>/<name>``."""
+def train_arm(study: Study, name: str) -> Trained:
+    """Meta-train one arm, or finish its training, as it answers; its files are in ``<workdir>/<name>``."""
     config = arm_config(study.config, name)
     if hosts.first() and (own := overrides(study.config, name)):
         print(f"{name}: {', '.join(f'{field} = {value!r}' for field, value in own.items())}", file=sys.stderr)
-    return meta_train(
+    state = meta_train(
         config.train,
         config.seed,
         study.actor.replace(method=setup.make_method(config, study.domain)),
@@ -362,3 +362,4 @@ def train_arm(study: Study, name: str) -> TrainState:
         study.workdir / name,
         owner=config.given,
     )
+    return for_answers(config.train, study.base, state)

@@ -21,6 +21,8 @@ CASES = {
     ("demo", "--help", DEMO[0]): (0, "--config.train.steps=50 ", "outer steps", "--config.arms.mass.train.mode='verif"),
     ("evaluate", "-h", "--config=configs/smoke.py"): (0, "--config.train.steps=3 ", "outer steps", "answered at once"),
     ("gate", "--help"): (0, "--config", "--workdir"),
+    ("export", "--help"): (0, "--workdir", "--[no]merged: The whole model, not the adapter"),
+    ("export", "--workdir={tmp}/none", "--out={tmp}/out"): (2, "there is no run in", "Give the workdir of a run."),
     ("benchmarks.plan_pod", "--helpfull"): (0, "--topology", "--config"),
     ("benchmarks.cost_model", "--help"): (0, "--chip", "--config"),
     ("benchmarks.estimators", "--help"): (0, "--sizes"),

@@ -47,6 +47,7 @@ params = models.make_params(model, seed=1)
 other = jax.tree.map(lambda leaf: 1.01 * np.asarray(leaf), params)
 adapter = models.make_adapter(params, seed=2, rank=method.lora.rank, targets=method.lora.targets)
 problems, documents = tiny.make_problems(8), tiny.replay_documents(8)
+outer = models.make_adapter(params, seed=4, rank=2)
 practice = tiny.make_practice(problems).arrays
 asked = tiny.make_solutions(problems)
 eta = tiny.make_eta(method)
@@ -60,19 +61,19 @@ def differentiate(place):
         shards = {str(shard.index) for shard in leaf.addressable_shards}
         assert len(shards) == leaf.sharding.num_devices, "an adapter is not split as far as it could be"
     result = attribution.attribute(actor, adapted, practice.examples, asked)
-    opt_state = jax.jit(model_optimizer(config).init)(base)
     experience = Experience(asked.sequences, np.full(asked.coefficients.shape, -3.0), asked.coefficients)
-    updated, opt_state, parts = update.update_model(
-        actor,
-        config,
-        opt_state,
-        moved,
-        UpdateData(experience, None, None, documents),
-        np.inf,
-    )
+
+    def stepped(config, trained):
+        opt_state = jax.jit(model_optimizer(config).init)(trained)
+        data = UpdateData(experience, None, None, documents)
+        return update.update_model(actor.replace(params=trained), config, opt_state, moved, data, np.inf)
+
+    # Of an outer adapter, whose base stays.
+    own = stepped(dataclasses.replace(config, lora_rank=2), place(tiny.float64(outer))) if scan else ()
+    updated, opt_state, parts = stepped(config, base)
     leaves = jax.tree.leaves(updated["layers"])
     split = max(len({str(shard.index) for shard in leaf.addressable_shards}) for leaf in leaves)
-    return split, jax.device_get((adapted.run.params, adapted.scores, result, updated, opt_state, parts))
+    return split, jax.device_get((adapted.run.params, adapted.scores, result, updated, opt_state, parts, own))
 
 
 def answer(place):

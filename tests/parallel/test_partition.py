@@ -30,6 +30,10 @@ def shapes(config: ModelConfig = ALL):
     return jax.eval_shape(lambda key: decoder.init(config, key), jax.random.key(0))
 
 
+def fresh_adapter():
+    return jax.eval_shape(lambda p, key: lora.init(LoraConfig(), p, key), shapes(), jax.random.key(0))
+
+
 def test_every_parameter_of_every_family_and_its_optimiser_state_has_one_rule():
     state = jax.eval_shape(optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-3)).init, shapes())
     for tree in (shapes(), state, {"params": shapes()}):
@@ -38,7 +42,7 @@ def test_every_parameter_of_every_family_and_its_optimiser_state_has_one_rule():
         leaves = zip(jax.tree.leaves(found, is_leaf=lambda x: isinstance(x, P)), jax.tree.leaves(tree), strict=True)
         assert all(len(spec) <= leaf.ndim for spec, leaf in leaves)
     assert sharding.specs(state)[1][0].mu["layers"]["q_proj"]["kernel"] == P(None, "fsdp", "tensor")
-    adapter = jax.eval_shape(lambda p, key: lora.init(LoraConfig(), p, key), shapes(), jax.random.key(0))
+    adapter = fresh_adapter()
     run = {
         "kept": jax.tree.map(lambda leaf: jax.numpy.zeros((4, 3, *leaf.shape)), adapter),
         "losses": jax.numpy.zeros(4),
@@ -48,8 +52,19 @@ def test_every_parameter_of_every_family_and_its_optimiser_state_has_one_rule():
     assert specs["kept"]["down_proj"]["a"] == P(PROBLEMS, None, None, "tensor") and specs["losses"] == P(PROBLEMS)
 
 
+def test_an_outer_adapter_is_split_as_its_matrix_is_wherever_it_lies():
+    adapter = fresh_adapter()
+    state = jax.eval_shape(optax.adam(1e-3).init, adapter)
+    attached = sharding.specs(lora.attach(shapes(), adapter))["layers"]
+    for found in (sharding.specs(adapter), sharding.specs(state)[0].nu, {n: attached[n]["lora"] for n in adapter}):
+        assert found["q_proj"] == {"a": P(None, "fsdp"), "b": P(None, None, "tensor")}
+        assert found["down_proj"] == {"a": P(None, "tensor"), "b": P(None, None, "fsdp")}
+    assert attached["q_proj"]["kernel"] == P(None, "fsdp", "tensor"), "W, A and B: inputs and outputs alike"
+    assert attached["down_proj"]["kernel"] == P(None, "tensor", "fsdp")
+
+
 def test_no_rule_is_dead():
-    state = jax.eval_shape(optax.adam(1e-3).init, shapes())
+    state = jax.eval_shape(optax.adam(1e-3).init, lora.attach(shapes(), fresh_adapter()))
     used = {str(spec) for spec in jax.tree.leaves(sharding.specs(state), is_leaf=lambda x: isinstance(x, P))}
     assert used == {str(spec) for _, spec in sharding.RULES}
 

@@ -77,9 +77,16 @@ def _is_arrays(arg: Any) -> bool:
     return bool(leaves) and all(hasattr(leaf, "shape") for leaf in leaves)
 
 
-@pytest.mark.parametrize(("method", "config"), [(METHOD, VERIFIER), (OTHER, GOLD)], ids=["remat", "no remat"])
+OUTER = dataclasses.replace(VERIFIER, lora_rank=9, lora_targets="(q|gate|down)_proj")
+
+
+@pytest.mark.parametrize(
+    ("method", "config"),
+    [(METHOD, VERIFIER), (OTHER, GOLD), (METHOD, OUTER)],
+    ids=["remat", "no remat", "outer adapter"],
+)
 def test_flops_are_those_of_the_traced_programs(method: Method, config: OuterConfig):
-    model = CostModel(method, Chips())
+    model = CostModel(method, Chips(), config.outer)
     for program in planned(method, config):
         function, arrays = arrays_only(program)
         found = traced.count_flops(traced.trace(function, *arrays)[0]).matmul

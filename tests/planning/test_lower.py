@@ -39,8 +39,9 @@ def shapes(args: tuple) -> PyTree:
         (dataclasses.replace(tiny.OUTER, reward="complete"), 2, False),
         (dataclasses.replace(tiny.OUTER, reward="leave_one_out", adapters=2, siblings=3), 3, False),
         (dataclasses.replace(tiny.OUTER, reward="shuffled_scorer"), 3, False),
+        (dataclasses.replace(VERIFIER, lora_rank=2), 3, True),
     ],
-    ids="gold,verifier,solver,three sets,complete credit of two halves,siblings and two adapters,scorer".split(","),
+    ids="gold,verifier,solver,three sets,complete credit of two halves,two adapters,scorer,outer adapter".split(","),
 )
 def test_what_is_lowered_is_what_a_step_calls(
     monkeypatch: pytest.MonkeyPatch, config: OuterConfig, problems: int, scan_decode: bool

@@ -14,7 +14,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from mass_jax.models import decoder
+from mass_jax.models import decoder, lora
 from mass_jax.models.config import ModelConfig
 from mass_jax.models.pretrained import families
 from mass_jax.models.pretrained.errors import PretrainedError
@@ -186,8 +186,13 @@ def write(folder: str | os.PathLike[str], config: ModelConfig, params: Params) -
       params: unsharded, or sharded over this process's devices.
 
     Raises:
-      PretrainedError: the folder holds a model in shards, which would stay beside this one.
+      PretrainedError: the folder holds a model in shards, which would stay beside this one; or an adapter is part of
+        the parameters, for which the layout has no place.
     """
+    if lora.detach(params)[1] is not None:
+        raise PretrainedError(
+            "an adapter is part of the parameters: merge it into them (peft_format.merge), or save it by itself."
+        )
     if (Path(folder) / INDEX).exists():
         raise PretrainedError(f"{folder} holds a model in shards ({INDEX}): write to another folder.")
     tensors: dict[str, np.ndarray] = {}

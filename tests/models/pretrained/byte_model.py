@@ -24,8 +24,8 @@ def make_tokenizer() -> BpeTokenizer:
     return BpeTokenizer(tokenizer, Settings(0, None, 1, [], None, names), eos_id=1)
 
 
-def write(path: Path, context: int = 512) -> None:
+def write(path: Path, context: int = 512, seed: int = 0) -> None:
     """Tokenizer, config and weights, in Hugging Face's layout."""
     make_tokenizer().save(path)
     config = ModelConfig(258, width=16, layers=2, heads=2, kv_heads=1, head_dim=8, mlp_width=24, context=context)
-    folder.write(path, config, decoder.init(config, jax.random.key(0)))
+    folder.write(path, config, decoder.init(config, jax.random.key(seed)))

@@ -93,6 +93,8 @@ def test_merged_is_adapted(base: tuple[Path, Any, Params], tmp_path: Path):
     merged = peft_format.merge(params, adapter)
     expected = double_logits(config, params, adapter)
     assert_close(double_logits(config, merged), expected)
+    with pytest.raises(PretrainedError, match="an adapter is part of the parameters: merge it into them"):
+        folder.write(tmp_path / "merged", config, lora.attach(params, adapter))
     folder.write(tmp_path / "merged", config, merged)
     assert_close(their_logits(open_base(tmp_path / "merged").double(), IDS), expected)
 
