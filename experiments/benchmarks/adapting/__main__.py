@@ -40,30 +40,39 @@ CLOSE = 1e-3
 
 
 def main() -> None:
-    """Measures, prints the table, writes it and results.json."""
+    """Measures the batches that are not measured yet, and keeps results.json and the table after every one."""
     options = flags.FLAGS
     size = Size(**{name: getattr(options, name) for name in ("examples", "steps")})
     enable_compilation_cache()
     workdir = Path(options.workdir)
     workdir.mkdir(parents=True, exist_ok=True)
-    held(workdir / "results.json", ("system", "batch"))  # what is another program's is not overwritten
+    path, asked = workdir / "results.json", {"size": size._asdict(), "model": options.model}
+    results = held(path, ("system", "batch", "seconds")) or {"rows": [], "peak_mib": {}} | asked
+    if any(results.get(name) != value for name, value in asked.items()):
+        raise InputError(f"'{path}' is of another size or model: give another --workdir, or move the file away.")
+
+    def kept() -> None:
+        write_atomically(path, json.dumps(results, indent=2) + "\n")
+        keep(workdir / "table.json", rows=table(results["rows"], results["peak_mib"]))
+
     ours = Ours(options.model, size)
     batches, vocabulary = list(map(int, options.batches)), ours.actor.method.model.vocab_size
     with tempfile.TemporaryDirectory() as home:
-        theirs, rows = _theirs(ours, Path(home), size), []
+        theirs = _theirs(ours, Path(home), size)
         for batch in batches:
+            if any(row["batch"] == batch for row in results["rows"]):
+                continue
             work = make_work(size, batch, vocabulary)
             check_same(ours, theirs, work)
             systems = dict(zip(SYSTEMS, (partial(ours.run, work), partial(theirs.run, work)), strict=True))
             seconds = interleaved(systems, options.rounds, f"batch {batch}")
-            rows += [{"system": name, "batch": batch, "seconds": times} for name, times in seconds.items()]
-        alone = zip(SYSTEMS, ("ours", "theirs"), (options.model, home), strict=True)
+            results["rows"] += [{"system": name, "batch": batch, "seconds": times} for name, times in seconds.items()]
+            kept()
         most = (str(max(batches)), str(vocabulary), json.dumps(size._asdict()))
-        peak = {system: _peak(module, where, *most) for system, module, where in alone}
-    results = {"rows": rows, "peak_mib": peak, "size": size._asdict(), "model": options.model}
-    write_atomically(workdir / "results.json", json.dumps(results, indent=2) + "\n")
-    keep(workdir / "table.json", rows=table(rows, peak))
-    print(to_markdown(table(rows, peak)))
+        for system, module, where in zip(SYSTEMS, ("ours", "theirs"), (options.model, home), strict=True):
+            results["peak_mib"][system] = _peak(module, where, *most)
+    kept()
+    print(to_markdown(table(results["rows"], results["peak_mib"])))
 
 
 def table(rows: list[dict[str, Any]], peak: dict[str, float]) -> Table:
@@ -73,7 +82,8 @@ def table(rows: list[dict[str, Any]], peak: dict[str, float]) -> Table:
     for (system, batch), seconds in median.items():
         ratio = seconds / median[SYSTEMS[1], batch]
         limit = f"{LIMITS[batch]}" if system == SYSTEMS[0] and batch in LIMITS else "–"
-        numbers = (f"{seconds:.2f}", f"{batch / seconds:.2f}", f"{ratio:.2f}", limit, f"{peak[system]:.0f}")
+        most = f"{peak[system]:.0f}" if system in peak else "–"
+        numbers = (f"{seconds:.2f}", f"{batch / seconds:.2f}", f"{ratio:.2f}", limit, most)
         cells.append((str(batch), system, *numbers))
     columns = ("Problems", "System", "Seconds", "Problems a second", "Of theirs", "Limit", "Peak MiB")
     return Table(columns, "rlrrrrr", cells)
