@@ -41,8 +41,10 @@ def get_config() -> ConfigDict:
     config.train.optimizer = "adam"
     config.train.generator_rate = 3e-4  # small, for here no reward teaches a generator: docs/domain.md
     config.train.momentum = 0.9
+    config.train.reward = "attribution"
     config.train.attribution_at = "scorer"
     config.train.credit_scale = 0.0
+    config.train.text_kl_weight = 0.0
     config.train.attribution_weight = 1.0
     config.train.malformed_reward = -0.6
     config.train.solve_weight = 0.1

@@ -7,13 +7,14 @@ Hardware: 2 CPU cores. Time and accuracies of the whole program are not measured
 
 from ml_collections import ConfigDict
 
-from configs import arithmetic
+from configs import demo
 
 
 def get_config() -> ConfigDict:
-    """The settings of hidden rules, for longer texts and fewer families."""
-    config = arithmetic.get_config()
+    """The demo's settings, for longer texts and fewer families."""
+    config = demo.get_config()
     config.task.name = "programs"
+    config.task.rules_seed = 0
     config.task.rules = 160
     config.task.validation_families = 24
     config.task.test_families = 40
@@ -24,9 +25,6 @@ def get_config() -> ConfigDict:
 
     config.pretrain.steps = 3_000  # at most
     config.pretrain.until = 0.6
-    config.pretrain.average = 0.02
-    config.pretrain.decay_steps = 0
-    config.pretrain.tables = 1
 
     config.lengths.prompt = 15
     config.lengths.solution = 8
@@ -36,7 +34,7 @@ def get_config() -> ConfigDict:
     config.lengths.short_document = 23
     config.lengths.long_document = 37
 
-    # As many sampled tokens a problem as MASS takes at most: 12 x 23 written and 2 x 8 x 8 solving, so 50 x 8.
-    config.arms.solver_grpo.train.solutions = 50
+    # As many sampled tokens a problem as MASS takes: 12 x 23, so 34 x 8.
+    config.arms.solver_grpo.train.solutions = 34
     config.evaluate.batch = 100
     return config
