@@ -2,7 +2,8 @@
 
     python -m experiments.demo --config=configs/smollm2_135m_lora.py --workdir=runs/smollm2_135m_lora
 
-Hardware: 2 CPU cores and 16 GiB. Not measured: rates are those that were tuned for all parameters.
+Hardware: 2 CPU cores and 16 GiB. Not measured beyond two steps (docs/models.md): rates are those that were tuned for
+all parameters.
 """
 
 from ml_collections import ConfigDict
