@@ -15,7 +15,7 @@ from experiments.benchmarks.attacks import measure
 from mass_jax.errors import InputError
 from mass_jax.guard import attacked
 from mass_jax.guard.attacks import Setting
-from mass_jax.guard.guard import Guard
+from mass_jax.guard.guard import Guard, calibrated
 from mass_jax.inference.adapter import MassAdapter
 from mass_jax.runtime import program
 from mass_jax.runtime.compilation import enable_compilation_cache
@@ -28,16 +28,12 @@ def main() -> None:
     run = Path(values.workdir)
     enable_compilation_cache()
     adapter = MassAdapter.load(run, values.arm, values.problems)
-    if not isinstance(adapter.guard, Guard) or adapter.guard.calibration is None:
-        raise InputError(
-            f"the arm {values.arm!r} of '{run}' has no calibrated guard: python -m experiments.calibrate_guard "
-            f"--workdir={run} --arm={values.arm} makes one."
-        )
+    guard = Guard(calibrated(adapter.guard, run, values.arm))
     problems = read_config(run).task.load("test")
     if len(problems) < values.problems + values.held:
         raise InputError(f"the run has {len(problems)} test problems: give smaller --problems and --held.")
     problems, held = problems[: values.problems], problems[values.problems : values.problems + values.held]
-    setting = Setting(adapter.learner, adapter.guard, problems, held, values.seed)
+    setting = Setting(adapter.learner, guard, problems, held, values.seed)
     measure(setting, {"run": str(run), "arm": values.arm, "seed": values.seed}, Path(values.out), values.attacks or ())
 
 

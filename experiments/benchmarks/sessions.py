@@ -23,7 +23,7 @@ from experiments.benchmarks.kept import held, interval_figure, keep, mean_figure
 from mass_jax.errors import InputError
 from mass_jax.guard import canaries, trust_region
 from mass_jax.guard.calibration import Calibration
-from mass_jax.guard.guard import Guard
+from mass_jax.guard.guard import calibrated
 from mass_jax.inference import phases
 from mass_jax.inference.adapter import MassAdapter
 from mass_jax.inference.options import Options
@@ -223,15 +223,11 @@ def main() -> None:
     rows = held(path, KEYS, rows=None) or []
     enable_compilation_cache()
     adapter, task = MassAdapter.load(run, options.arm), read_config(run).task
-    if not isinstance(adapter.guard, Guard) or adapter.guard.calibration is None:
-        raise InputError(
-            f"the arm {options.arm!r} of '{run}' has no calibrated guard: python -m experiments.calibrate_guard "
-            f"--workdir={run} --arm={options.arm} makes one."
-        )
+    calibration = calibrated(adapter.guard, run, options.arm)
     if not isinstance(task, Drawn):
         raise InputError(f"streams are drawn from families, and the domain of '{run}' has none: name another run.")
     for seed in range(options.seeds):
-        for stream in streams(task, adapter.guard.calibration, options.length, options.many, seed):
+        for stream in streams(task, calibration, options.length, options.many, seed):
             for policy in POLICIES:
                 row = {"policy": policy, "stream": stream.name, "seed": seed, "length": len(stream.problems)}
                 if any(row.items() <= each.items() for each in rows) or (policy, stream.name) == ("reset", MANY):

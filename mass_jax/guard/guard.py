@@ -2,11 +2,13 @@
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
+from mass_jax.errors import InputError
 from mass_jax.guard import agreement, canaries, filters, trust_region
-from mass_jax.guard.calibration import Calibration
+from mass_jax.guard.calibration import COMMAND, Calibration
 from mass_jax.guard.trust_region import Anchors
 from mass_jax.guard.verdict import ALWAYS, CHECKS, Verdict
 from mass_jax.mass import attribution
@@ -66,6 +68,24 @@ class Guard:
         ]
         used_P = np.array([verdict.outcome != "refused" for verdict in verdicts], np.float32)
         return trust_region.scaled(fresh, adapters, hosts.share(used_P)), verdicts
+
+
+def calibrated(guard: object, run: Path, arm: str) -> Calibration:
+    """What a guard knows of its model.
+
+    Args:
+      guard: of a loaded arm.
+      run: its directory, as the sentence names it.
+      arm: its name.
+
+    Raises:
+      InputError: it has no calibration.
+    """
+    if not isinstance(guard, Guard) or guard.calibration is None:
+        raise InputError(
+            f"the arm {arm!r} of '{run}' has no calibrated guard: {COMMAND.format(run=run, arm=arm)} makes one."
+        )
+    return guard.calibration
 
 
 def _within(

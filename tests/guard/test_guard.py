@@ -13,7 +13,7 @@ import pytest
 from mass_jax.errors import InputError
 from mass_jax.guard import agreement, audit, calibration, canaries, trust_region
 from mass_jax.guard.calibration import Calibration, limits
-from mass_jax.guard.guard import NOT_FINITE, Guard, same
+from mass_jax.guard.guard import NOT_FINITE, Guard, calibrated, same
 from mass_jax.guard.thresholds import Thresholds
 from mass_jax.guard.verdict import ALWAYS, CHECKS, Verdict
 from mass_jax.inference import audited, phases
@@ -227,6 +227,19 @@ def test_a_calibration_is_kept_and_held_to_its_model(tmp_path: Path, free: Calib
     (tmp_path / calibration.FILE).write_text(text.replace('"difficulty": ', '"difficulty": 1'))
     with pytest.raises(InputError, match="its checksum does not fit its content"):
         calibration.read(tmp_path, "mass", "model")
+
+
+@pytest.mark.parametrize("guard", [None, Guard()])
+def test_a_guard_without_a_calibration_is_refused_with_the_command_that_makes_one(
+    guard: Guard | None, free: Calibration
+):
+    assert calibrated(Guard(free), Path("runs/a"), "mass") is free
+    with pytest.raises(InputError) as told:
+        calibrated(guard, Path("runs/a"), "mass")
+    assert str(told.value) == (
+        "the arm 'mass' of 'runs/a' has no calibrated guard: "
+        "python -m experiments.calibrate_guard --workdir=runs/a --arm=mass makes one."
+    )
 
 
 def test_a_guard_is_calibrated_on_problems_that_the_base_solves(
