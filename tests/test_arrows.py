@@ -1,7 +1,11 @@
-"""The arrows point one way: experiments → study → adapt → mass → {metagrad, models, tasks} → parallel → types."""
+"""The arrows point one way: experiments → study → adapt → mass → {metagrad, models, tasks} → parallel → types.
+
+A domain of `tasks` imports nothing of another one.
+"""
 
 import ast
 import graphlib
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,6 +67,9 @@ ARROWS: dict[str, set[str]] = {
         "inference",
     },  # for type checkers; at run time when a name is first used
 }
+
+KIN = {"mass_jax.tasks.candidates": "mass_jax.tasks.arithmetic.rules"}
+"""What a domain may have of another one: these two are about the same rules."""
 
 
 def part_of(module: str) -> str | None:
@@ -138,6 +145,23 @@ def cycle(files: dict[str, File]) -> list[str]:
     return []
 
 
+def of_another_domain(files: dict[str, File]) -> list[str]:
+    """A sentence for everything that a domain imports of another one, beside `KIN`."""
+    domains = {name.removesuffix(".domain") for name in files if re.fullmatch(r"mass_jax\.tasks\.\w+\.domain", name)}
+
+    def domain_of(name: str) -> str | None:
+        folder = ".".join(name.split(".")[:3])
+        return folder if folder in domains else None
+
+    return [
+        f"{module} imports {name} of another domain: what domains share lies beside them in mass_jax/tasks."
+        for module, file in files.items()
+        if (own := domain_of(module)) is not None
+        for name in sorted(imported_modules(file.source, module, file.is_package, members=True) - {KIN.get(own)})
+        if domain_of(name) not in (own, None) and not name.startswith(f"{KIN.get(own)}.")
+    ]
+
+
 def test_arrows_hold():
     found = [
         sentence
@@ -149,6 +173,27 @@ def test_arrows_hold():
 
 def test_no_two_files_import_each_other():
     assert (ring := cycle(project_files())) == [], " imports ".join(reversed(ring))
+
+
+def test_a_domain_imports_nothing_of_another():
+    found = of_another_domain(project_files())
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    ("domain", "source", "count"),
+    [
+        ("programs", "from mass_jax.tasks.arithmetic.rules import Rule", 1),
+        ("programs", "from mass_jax.tasks import arithmetic, worked", 1),
+        ("candidates", "from ..arithmetic import documents, rules", 1),
+        ("candidates", "from mass_jax.tasks.arithmetic.rules import Rule\nfrom mass_jax.tasks.worked import ANSWER", 0),
+        ("arithmetic", "from mass_jax.tasks.arithmetic import documents", 0),
+    ],
+)
+def test_what_is_of_another_domain_is_found(domain: str, source: str, count: int):
+    files = {f"mass_jax.tasks.{name}.domain": File("", False) for name in ("arithmetic", "candidates", "programs")}
+    files[f"mass_jax.tasks.{domain}.task"] = File(source, False)
+    assert len(of_another_domain(files)) == count
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,13 @@
 import pytest
 
 from mass_jax.tasks import procedural
-from mass_jax.tasks.arithmetic import documents
-from mass_jax.tasks.arithmetic.builder import SPLITS, MassArithmetic
+from mass_jax.tasks.arithmetic import documents, rules
+from mass_jax.tasks.arithmetic.builder import ArithmeticConfig, MassArithmetic
 from mass_jax.tasks.arithmetic.rules import make_rules
 from mass_jax.tasks.procedural import HELD_OUT, draw_splits, load
 from tests.tasks.helpers import SMALL, small_config, small_splits
 
+SPLITS = ArithmeticConfig.splits
 TINY = dict(pretrain_problems=60, train_problems=15, validation_problems=5, test_problems=12)
 
 
@@ -91,7 +92,7 @@ def test_two_configurations_never_share_a_name():
 
 @pytest.mark.parametrize(
     ("module", "name", "value"),
-    [(documents, "GIVEN", (3, 4)), (documents, "ANSWER", " equals"), (documents, "MODULUS", 10)],
+    [(documents, "GIVEN", (3, 4)), (rules, "ANSWER", " equals"), (documents, "MODULUS", 10)],
 )
 def test_other_texts_have_another_name(module, name, value, monkeypatch):
     before = small_config().name

@@ -7,8 +7,8 @@ import pytest
 
 from mass_jax.models.tokenizer import WordTokenizer
 from mass_jax.tasks.arithmetic import documents
-from mass_jax.tasks.arithmetic.documents import KINDS
 from mass_jax.tasks.arithmetic.rules import GIVEN, PAIRS
+from mass_jax.tasks.worked import KINDS
 from tests.tasks.helpers import PROBLEM, RULE, small_splits, small_task
 
 

@@ -1,8 +1,4 @@
-"""The domain's data on disk: a TFDS builder (array_record files, no TensorFlow) and what it draws.
-
-`pretrain` is about all rules, so no prompt of `validation` or `test` is in it (nor in `train`), whatever the order of
-its pairs and queries.
-"""
+"""The domain's data on disk: a TFDS builder (array_record files, no TensorFlow) and what it draws."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -15,8 +11,7 @@ from mass_jax.tasks import procedural
 from mass_jax.tasks.arithmetic import documents
 from mass_jax.tasks.arithmetic.rules import Rule, make_rules
 from mass_jax.tasks.base import Problem
-
-SPLITS = ("pretrain", *procedural.ProceduralConfig.splits)
+from mass_jax.tasks.worked import WorkedConfig
 
 
 class MassArithmetic(procedural.ProceduralBuilder):
@@ -27,21 +22,14 @@ class MassArithmetic(procedural.ProceduralBuilder):
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
-class ArithmeticConfig(procedural.ProceduralConfig):
-    """See `procedural.ProceduralConfig`.
+class ArithmeticConfig(WorkedConfig):
+    """See `worked.WorkedConfig`."""
 
-    Attributes:
-      pretrain_problems: problems of all rules, around which pretraining documents are drawn.
-    """
-
-    splits: ClassVar[tuple[str, ...]] = SPLITS
     builder: ClassVar[type[procedural.ProceduralBuilder]] = MassArithmetic
-    most_per_family: ClassVar[int] = 200  # a rule has some thousands of each difficulty
 
     rules: int = 200
     validation_families: int = 40
     test_families: int = 40
-    pretrain_problems: int = 20_000
     train_problems: int = 4_000
     validation_problems: int = 400
     test_problems: int = 400

@@ -10,43 +10,18 @@ writes another one with its solution: some of the same pairs, other queries. A t
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar
 
 import numpy as np
 
-from mass_jax.tasks.arithmetic.rules import GIVEN, MODULUS, PAIRS, QUERIES, Rule
+from mass_jax.tasks.arithmetic.rules import GIVEN, MODULUS, PAIRS, QUERIES, Rule, pose
 from mass_jax.tasks.base import Practice, Problem
-
-T = TypeVar("T")
-
-SOLVE, ANSWER, SYNTHESISE = " :", " =", " ;"
-KINDS = ("solve", "synthesise", "table")
-INPUTS = frozenset(map(str, range(MODULUS)))
-
-
-def shuffled(items: Iterable[T], rng: np.random.Generator) -> list[T]:
-    """A random order."""
-    items = list(items)  # a dozen of them at most: five times faster than `rng.permutation`
-    keys = rng.random(len(items)).tolist()
-    return [items[i] for i in sorted(range(len(items)), key=keys.__getitem__)]
-
-
-def choice(options: Sequence[T], rng: np.random.Generator) -> T:
-    """One of them, each as likely as the others."""
-    return options[int(rng.random() * len(options))]
-
-
-def pose(rule: Rule, given: Iterable[int], queries: Iterable[int]) -> tuple[str, str]:
-    """Prompt and solution."""
-    pairs, queries = rule.pairs, list(queries)
-    prompt = f"{' '.join([pairs[x] for x in given])} ? {' '.join(map(str, queries))}"
-    return prompt, f"{rule.name}{ANSWER} {' '.join([pairs[x] for x in queries])}"
+from mass_jax.tasks.worked import ASKS, SOLVE, SYNTHESISE, choice, shuffled, solved, writer
 
 
 def canonical(prompt: str) -> str:
     """The prompt with its pairs and its queries sorted: two prompts of the same content have the same one."""
-    given, _, queries = prompt.partition(" ? ")
-    return f"{' '.join(sorted(given.split()))} ? {' '.join(sorted(queries.split()))}"
+    given, _, queries = prompt.partition(ASKS)
+    return f"{' '.join(sorted(given.split()))}{ASKS}{' '.join(sorted(queries.split()))}"
 
 
 def draw_problem(rule: Rule, family: int, rng: np.random.Generator) -> Problem:
@@ -54,33 +29,13 @@ def draw_problem(rule: Rule, family: int, rng: np.random.Generator) -> Problem:
     difficulty = choice(range(len(GIVEN)), rng)
     count = GIVEN[len(GIVEN) - 1 - difficulty]
     xs = shuffled(range(MODULUS), rng)[: count + QUERIES]
-    prompt, solution = pose(rule, xs[:count], xs[count:])
-    return Problem(prompt, solution, facts(prompt), difficulty, family)
+    posed = pose(rule, xs[:count], xs[count:])
+    return Problem(posed.prompt, posed.solution, facts(posed.prompt), difficulty, family)
 
 
 def facts(prompt: str) -> tuple[str, ...]:
     """The pairs that a prompt shows."""
-    return tuple(prompt.partition(" ? ")[0].split())
-
-
-def read_pairs(text: str) -> list[tuple[int, int]] | None:
-    """The pairs of ``8>5 1>4``, or None if a word is not one."""
-    # A word is looked up, never converted: int() would accept the digits of other scripts, and refuse very long ones.
-    pairs = [PAIRS.get(word) for word in text.split(" ")]
-    known = [pair for pair in pairs if pair is not None]
-    return known if len(known) == len(pairs) else None
-
-
-def poses(text: str, shown: Sequence[int]) -> bool:
-    """Whether a text is ``8>1 1>7 6>0 ? 3 9``, with as many pairs as one of ``shown``."""
-    given, _, queries = text.partition(" ? ")
-    pairs, inputs = read_pairs(given), queries.split(" ")
-    return pairs is not None and len(pairs) in shown and len(inputs) == QUERIES and INPUTS.issuperset(inputs)
-
-
-def answer_of(solution: str) -> str:
-    """What stands after the last ``=``; all of the text where there is none."""
-    return solution.rpartition(f"{ANSWER} ")[2].strip()
+    return tuple(prompt.partition(ASKS)[0].split())
 
 
 def draw_practice(problem: Problem, rule: Rule, rng: np.random.Generator) -> Practice:
@@ -88,14 +43,14 @@ def draw_practice(problem: Problem, rule: Rule, rng: np.random.Generator) -> Pra
     given = shuffled([PAIRS[fact][0] for fact in problem.facts], rng)
     given = given[: choice([count for count in GIVEN if count <= len(given)], rng)]
     queries = [x for x in shuffled(range(MODULUS), rng) if x not in given][:QUERIES]
-    return Practice(*pose(rule, given, queries), True)
+    return pose(rule, given, queries)
 
 
 def draw_gold_practice(rule: Rule, rng: np.random.Generator, exclude: frozenset[int]) -> Practice:
     """A random problem of a rule with its solution; the inputs of ``exclude`` (at most four) occur nowhere in it."""
     xs = [x for x in shuffled(range(MODULUS), rng) if x not in exclude]
     count = choice(GIVEN, rng)
-    return Practice(*pose(rule, xs[:count], xs[count : count + QUERIES]), True)
+    return pose(rule, xs[:count], xs[count : count + QUERIES])
 
 
 def draw_document(
@@ -107,7 +62,7 @@ def draw_document(
       problem: a problem of the pretraining split.
       rule: its rule.
       rng: source of randomness.
-      kind: one of `KINDS`.
+      kind: one of `worked.KINDS`.
       held_out: canonical prompts of the problems that no document may pose, neither as its own problem nor as practice.
     """
     if kind == "table":
@@ -115,15 +70,15 @@ def draw_document(
     given = shuffled([PAIRS[fact][0] for fact in problem.facts], rng)
     while True:
         queries = [x for x in shuffled(range(MODULUS), rng) if x not in given][:QUERIES]
-        prompt, solution = pose(rule, given, queries)
-        if canonical(prompt) not in held_out:
+        posed = pose(rule, given, queries)
+        if canonical(posed.prompt) not in held_out:
             break
     if kind == "solve":
-        return f"{prompt}{SOLVE} {solution}"
+        return solved(posed)
     practice = draw_practice(problem, rule, rng)
     while canonical(practice.prompt) in held_out:
         practice = draw_practice(problem, rule, rng)
-    return f"{prompt}{SYNTHESISE} {practice.prompt}{SOLVE} {practice.solution}"
+    return f"{posed.prompt}{SYNTHESISE} {solved(practice)}"
 
 
 def document_writer(
@@ -133,25 +88,12 @@ def document_writer(
 
     Args:
       rules: the rule of every family.
-      kinds: see `writer`, with its errors.
+      kinds: see `worked.writer`, with its errors.
       held_out: the problems that no document may pose.
     """
-    prompts = frozenset(canonical(problem.prompt) for problem in held_out)
-    return writer(lambda p, rng, kind: draw_document(p, rules[p.family], rng, kind, prompts), kinds)
-
-
-def writer(
-    draw: Callable[[Problem, np.random.Generator, str], str], kinds: Sequence[str]
-) -> Callable[[Problem, np.random.Generator], str]:
-    """What writes documents for a pipeline: ``write(problem, rng)``.
-
-    Args:
-      draw: writes one about a problem, of a kind.
-      kinds: of `KINDS`, some perhaps more than once; one is drawn uniformly for every document.
-
-    Raises:
-      ValueError: if there is no kind, or an unknown one.
-    """
-    if not kinds or set(kinds) - set(KINDS):
-        raise ValueError(f"the document kinds {list(kinds)} must be one or more of {', '.join(KINDS)}.")
-    return lambda problem, rng: draw(problem, rng, choice(kinds, rng))
+    return writer(
+        lambda problem, rng, kind, prompts: draw_document(problem, rules[problem.family], rng, kind, prompts),
+        canonical,
+        kinds,
+        held_out,
+    )

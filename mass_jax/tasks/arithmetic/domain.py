@@ -1,24 +1,21 @@
 """The declaration of arithmetic; see `tasks.domain`."""
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import Literal
 
-from mass_jax.fields import Count
 from mass_jax.tasks.arithmetic import builder, documents
 from mass_jax.tasks.arithmetic.rules import make_rules, vocabulary
 from mass_jax.tasks.arithmetic.task import ArithmeticTask
 from mass_jax.tasks.base import Domain
-from mass_jax.tasks.domain import Documents, Drawn, Kinds, OwnWords, Splits, own_fields
+from mass_jax.tasks.domain import Documents, Splits, own_fields
+from mass_jax.tasks.worked import Worked
 from mass_jax.types import Tokenizer
 
 
-class Arithmetic(Drawn, OwnWords):
+class Arithmetic(Worked):
     """Hidden polynomial rules mod 11."""
 
-    kinds: ClassVar[Kinds] = Kinds(short=("solve", "table"), long=("synthesise",), replay=("solve", "table"))
-
     name: Literal["arithmetic"]
-    pretrain_problems: Count
 
     def vocabulary(self) -> Sequence[str]:
         """Every word of the domain."""

@@ -7,8 +7,12 @@ then recalls the two outputs.
 
 import dataclasses
 import functools
+from collections.abc import Iterable, Sequence
 
 import numpy as np
+
+from mass_jax.tasks.base import Practice
+from mass_jax.tasks.worked import ANSWER, ASKS
 
 MODULUS = 11
 QUERIES = 2
@@ -16,6 +20,7 @@ GIVEN = (3, 4, 5)
 """Pairs shown in a problem, hardest first: three pairs single a rule out, and more make it plainer."""
 PAIRS = {f"{x}>{y}": (x, y) for x in range(MODULUS) for y in range(MODULUS)}
 """Every word that states an input and its output."""
+INPUTS = frozenset(map(str, range(MODULUS)))
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -40,6 +45,10 @@ class Rule:
         """One word for each input, such as ``8>1`` at index 8."""
         return tuple(f"{x}>{self(x)}" for x in range(MODULUS))
 
+    def makes(self, text: str) -> bool:
+        """Whether a text is pairs, all of them this rule's."""
+        return {*text.split(" ")} <= {*self.pairs}
+
 
 def make_rules(count: int, seed: int) -> tuple[Rule, ...]:
     """``count`` different non-constant rules, drawn without replacement.
@@ -57,3 +66,30 @@ def make_rules(count: int, seed: int) -> tuple[Rule, ...]:
 def vocabulary(rules: tuple[Rule, ...]) -> tuple[str, ...]:
     """A word for every residue, pair and rule name, and the marks ``? = : ;``."""
     return ("?", "=", ":", ";", *map(str, range(MODULUS)), *PAIRS, *(rule.name for rule in rules))
+
+
+def pose(rule: Rule, given: Iterable[int], queries: Iterable[int]) -> Practice:
+    """A problem about a rule and its solution."""
+    pairs, queries = rule.pairs, list(queries)
+    prompt = f"{' '.join([pairs[x] for x in given])}{ASKS}{' '.join(map(str, queries))}"
+    return Practice(prompt, f"{rule.name}{ANSWER} {' '.join([pairs[x] for x in queries])}", True)
+
+
+def poses(text: str, shown: Sequence[int]) -> bool:
+    """Whether a text is ``8>1 1>7 6>0 ? 3 9``, with as many pairs as one of ``shown``."""
+    given, _, queries = text.partition(ASKS)
+    pairs, inputs = read_pairs(given), queries.split(" ")
+    return pairs is not None and len(pairs) in shown and len(inputs) == QUERIES and INPUTS.issuperset(inputs)
+
+
+def read_pairs(text: str) -> list[tuple[int, int]] | None:
+    """The pairs of ``8>5 1>4``, or None if a word is not one."""
+    # A word is looked up, never converted: int() would accept the digits of other scripts, and refuse very long ones.
+    pairs = [PAIRS.get(word) for word in text.split(" ")]
+    known = [pair for pair in pairs if pair is not None]
+    return known if len(known) == len(pairs) else None
+
+
+def mentioned(text: str) -> frozenset[str]:
+    """The inputs that a text has, by themselves or in pairs."""
+    return frozenset(word.partition(">")[0] for word in text.split())

@@ -8,10 +8,10 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from mass_jax.tasks import procedural
-from mass_jax.tasks.arithmetic.builder import ArithmeticConfig
-from mass_jax.tasks.arithmetic.rules import Rule
+from mass_jax.tasks.arithmetic.rules import Rule, make_rules
 from mass_jax.tasks.base import Problem
 from mass_jax.tasks.candidates import documents
+from mass_jax.tasks.worked import WorkedConfig
 
 
 class MassCandidates(procedural.ProceduralBuilder):
@@ -22,14 +22,21 @@ class MassCandidates(procedural.ProceduralBuilder):
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
-class CandidatesConfig(ArithmeticConfig):
-    """Arithmetic's rules and sizes. A problem's candidates are all of its own split's families.
+class CandidatesConfig(WorkedConfig):
+    """See `worked.WorkedConfig`. A problem's candidates are all of its own split's families.
 
     Raises:
       ValueError: as `procedural.ProceduralConfig`, or a split has fewer families than a problem has candidates.
     """
 
     builder: ClassVar[type[procedural.ProceduralBuilder]] = MassCandidates
+
+    rules: int = 200
+    validation_families: int = 40
+    test_families: int = 40
+    train_problems: int = 4_000
+    validation_problems: int = 400
+    test_problems: int = 400
 
     def __post_init__(self) -> None:
         for split in procedural.ProceduralConfig.splits:
@@ -42,6 +49,10 @@ class CandidatesConfig(ArithmeticConfig):
                     f"{documents.CANDIDATES} of them: {way_out}."
                 )
         super().__post_init__()
+
+    def make_rules(self) -> tuple[Rule, ...]:
+        """Polynomials mod 11."""
+        return make_rules(self.rules, self.rules_seed)
 
     def draw_problem(self, rules: Sequence[Rule], family: int, rng: np.random.Generator) -> Problem:
         """See `documents.draw_problem`."""

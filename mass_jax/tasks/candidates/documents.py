@@ -12,25 +12,25 @@ What is written is practice about one of the candidates, whichever: as a solver 
 table recites a rule.
 """
 
+import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from mass_jax.tasks.arithmetic.documents import ANSWER, SOLVE, SYNTHESISE, choice, pose, shuffled, writer
-from mass_jax.tasks.arithmetic.rules import MODULUS, PAIRS, QUERIES, Rule
+from mass_jax.tasks.arithmetic.rules import MODULUS, PAIRS, QUERIES, Rule, pose
 from mass_jax.tasks.base import Practice, Problem
+from mass_jax.tasks.worked import ANSWER, ASKS, SOLVE, SYNTHESISE, choice, shuffled, solved, writer
 
 CANDIDATES = 3
 """Rules that a problem names."""
 GIVEN = (2, 3)
 """Pairs that it shows, hardest first."""
-ASKS = " ? "
 
 
 def make_practice(names: Sequence[str], rule: Rule, given: Iterable[int], queries: Sequence[int]) -> Practice:
     """A problem of a rule among the candidates of these names, and its solution."""
-    prompt, solution = pose(rule, given, queries)
-    return Practice(f"{' '.join(names)} {prompt}", solution, True)
+    posed = pose(rule, given, queries)
+    return dataclasses.replace(posed, prompt=f"{' '.join(names)} {posed.prompt}")
 
 
 def written(practice: Practice) -> str:
@@ -115,7 +115,7 @@ def draw_document(
     Args:
       candidates: three rules.
       rng: source of randomness.
-      kind: one of `arithmetic.documents.KINDS`.
+      kind: one of `worked.KINDS`.
       held_out: canonical prompts of the problems that no document may pose, neither as its own problem nor as practice.
     """
     rule = choice(candidates, rng)
@@ -129,7 +129,7 @@ def draw_document(
         if not {canonical(posed.prompt), canonical(practice.prompt)} & held_out:
             break
     if kind == "solve":
-        return f"{posed.prompt}{SOLVE} {posed.solution}"
+        return solved(posed)
     return f"{posed.prompt}{SYNTHESISE} {written(practice)}"
 
 
@@ -140,13 +140,12 @@ def document_writer(
 
     Args:
       rules: the rule of every family.
-      kinds: see `arithmetic.documents.writer`, with its errors.
+      kinds: see `worked.writer`, with its errors.
       held_out: the problems that no document may pose.
     """
-    prompts = frozenset(canonical(problem.prompt) for problem in held_out)
     by_name = {rule.name: rule for rule in rules}
 
-    def draw(problem: Problem, rng: np.random.Generator, kind: str) -> str:
+    def draw(problem: Problem, rng: np.random.Generator, kind: str, prompts: frozenset[str]) -> str:
         return draw_document([by_name[name] for name in names_of(problem.prompt)], rng, kind, prompts)
 
-    return writer(draw, kinds)
+    return writer(draw, canonical, kinds, held_out)

@@ -3,19 +3,23 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from mass_jax.tasks.arithmetic.domain import Arithmetic
-from mass_jax.tasks.arithmetic.rules import make_rules
+from mass_jax.tasks.arithmetic.rules import make_rules, vocabulary
 from mass_jax.tasks.base import Domain
 from mass_jax.tasks.candidates import builder, documents
 from mass_jax.tasks.candidates.task import CandidatesTask
 from mass_jax.tasks.domain import Documents, Splits, own_fields
+from mass_jax.tasks.worked import Worked
 from mass_jax.types import Tokenizer
 
 
-class Candidates(Arithmetic):
-    """Three rules are named, one of which made the pairs; words and sizes are arithmetic's."""
+class Candidates(Worked):
+    """Three rules are named, one of which made the pairs; rules and words are arithmetic's."""
 
-    name: Literal["candidates"]  # type: ignore[assignment]
+    name: Literal["candidates"]
+
+    def vocabulary(self) -> Sequence[str]:
+        """Every word of the domain."""
+        return vocabulary(make_rules(self.rules, self.rules_seed))
 
     def make(self, tokenizer: Tokenizer) -> Domain:
         """See `OwnWords`."""

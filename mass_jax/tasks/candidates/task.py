@@ -1,4 +1,4 @@
-"""The candidates domain as a `Task`: what differs from arithmetic, of which it has rules, grader and answers."""
+"""The candidates domain as a `Task`, about the rules of arithmetic."""
 
 import dataclasses
 import functools
@@ -7,23 +7,35 @@ from typing import ClassVar
 
 import numpy as np
 
-from mass_jax.tasks.arithmetic.documents import ANSWER, SOLVE, answer_of, poses, read_pairs
-from mass_jax.tasks.arithmetic.rules import QUERIES, Rule
-from mass_jax.tasks.arithmetic.task import ArithmeticTask
+from mass_jax.tasks.arithmetic.rules import QUERIES, Rule, mentioned, poses, read_pairs, vocabulary
 from mass_jax.tasks.base import MALFORMED, Check, Practice, Problem
 from mass_jax.tasks.candidates import documents
-from mass_jax.tasks.candidates.documents import ASKS, CANDIDATES, GIVEN
+from mass_jax.tasks.candidates.documents import CANDIDATES, GIVEN
+from mass_jax.tasks.worked import ANSWER, ASKS, SOLVE, WorkedTask, answer_of
 
 
 @dataclasses.dataclass(frozen=True)
-class CandidatesTask(ArithmeticTask):
-    """One of three candidates made the pairs; see `documents.py`."""
+class CandidatesTask(WorkedTask):
+    """One of three candidates made the pairs; see `documents.py`.
 
+    Attributes:
+      rules: the rule of every family, by its index.
+    """
+
+    rules: tuple[Rule, ...]
+
+    states: ClassVar[str] = "pairs"
+    queries: ClassVar[int] = QUERIES
     check_names: ClassVar[tuple[str, ...]] = ("facts | practice", "practice | facts", "answer | practice")
 
     @functools.cached_property
     def _by_name(self) -> dict[str, Rule]:
         return {rule.name: rule for rule in self.rules}
+
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        """Every word of the domain."""
+        return vocabulary(self.rules)
 
     def problem(self, prompt: str) -> Problem:
         """A problem of which only the prompt is known.
@@ -38,6 +50,10 @@ class CandidatesTask(ArithmeticTask):
                 f"outputs, such as '{' '.join(list(self._by_name)[:CANDIDATES])} 8>1 1>7 ? 3 9'"
             )
         return Problem(prompt, "", documents.facts(prompt), -1, -1)
+
+    def read(self, text: str) -> list[tuple[int, int]] | None:
+        """See `rules.read_pairs`."""
+        return read_pairs(text)
 
     def written(self, problem: Problem, practice: Practice) -> str:
         """``name pairs ? queries = pairs``."""
@@ -82,16 +98,17 @@ class CandidatesTask(ArithmeticTask):
 
     def is_correct(self, problem: Problem, practice: Practice) -> bool:
         """It is about the hidden rule, and every pair of it holds."""
-        given = " ".join(documents.facts(practice.prompt))
-        return (
-            self.is_on_family(problem, practice)
-            and self._holds(problem, given)
-            and self._holds(problem, answer_of(practice.solution))
-        )
+        rule, given = self.rules[problem.family], " ".join(documents.facts(practice.prompt))
+        return self.is_on_family(problem, practice) and rule.makes(given) and rule.makes(answer_of(practice.solution))
 
     def is_on_family(self, problem: Problem, practice: Practice) -> bool:
         """It names the hidden rule."""
         return practice.well_formed and practice.solution.startswith(f"{self.rules[problem.family].name} ")
+
+    def leaks(self, problem: Problem, practice: Practice) -> bool:
+        """An input that the problem asks about occurs anywhere in the practice."""
+        said = mentioned(f"{practice.prompt} {answer_of(practice.solution)}")
+        return not said.isdisjoint(problem.prompt.partition(ASKS)[2].split())
 
     def gold_practice(
         self, problem: Problem, count: int, rng: np.random.Generator, strict: bool

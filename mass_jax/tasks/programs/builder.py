@@ -1,4 +1,4 @@
-"""The domain's data on disk: a TFDS builder and what it draws. `pretrain` is about all programs."""
+"""The domain's data on disk: a TFDS builder and what it draws."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ from mass_jax.tasks import procedural
 from mass_jax.tasks.base import Problem
 from mass_jax.tasks.programs import documents
 from mass_jax.tasks.programs.rules import Rule, make_rules
+from mass_jax.tasks.worked import WorkedConfig
 
 
 class MassPrograms(procedural.ProceduralBuilder):
@@ -21,21 +22,14 @@ class MassPrograms(procedural.ProceduralBuilder):
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
-class ProgramsConfig(procedural.ProceduralConfig):
-    """See `procedural.ProceduralConfig`.
+class ProgramsConfig(WorkedConfig):
+    """See `worked.WorkedConfig`."""
 
-    Attributes:
-      pretrain_problems: problems of all programs, around which pretraining documents are drawn.
-    """
-
-    splits: ClassVar[tuple[str, ...]] = ("pretrain", *procedural.ProceduralConfig.splits)
     builder: ClassVar[type[procedural.ProceduralBuilder]] = MassPrograms
-    most_per_family: ClassVar[int] = 200  # of the thousands that a program has
 
     rules: int = 160
     validation_families: int = 24
     test_families: int = 40
-    pretrain_problems: int = 20_000
     train_problems: int = 4_000
     validation_problems: int = 240
     test_problems: int = 400

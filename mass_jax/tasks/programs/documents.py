@@ -10,18 +10,18 @@ a program, its worked step, then what that makes of the inputs that were asked. 
 problem with its solution: some of the same runs, other inputs. A table runs a named program.
 """
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from mass_jax.tasks.arithmetic.documents import ANSWER, SOLVE, SYNTHESISE, choice, shuffled, writer
 from mass_jax.tasks.base import Practice, Problem
 from mass_jax.tasks.programs.rules import STRINGS, Rule
+from mass_jax.tasks.worked import ANSWER, ASKS, SOLVE, SYNTHESISE, choice, shuffled, solved, writer
 
 GIVEN = (3, 4, 5)
 """Runs that a problem shows, hardest first."""
 QUERIES = 2
-ASKS = " ? "
 TABLE = 8
 """Runs of a table."""
 
@@ -121,7 +121,7 @@ def draw_document(  # parameters: what a document is about, what it may not say,
       rules: the program of every family.
       problem: of the pretraining split.
       rng: source of randomness.
-      kind: one of `arithmetic.documents.KINDS`.
+      kind: one of `worked.KINDS`.
       held_out: canonical prompts of the problems that no document may pose, neither as its own problem nor as practice.
     """
     rule = rules[problem.family]
@@ -134,8 +134,8 @@ def draw_document(  # parameters: what a document is about, what it may not say,
         if not {canonical(posed.prompt), canonical(practice.prompt)} & held_out:
             break
     if kind == "solve":
-        return f"{posed.prompt}{SOLVE} {posed.solution}"
-    return f"{posed.prompt}{SYNTHESISE} {practice.prompt}{SOLVE} {practice.solution}"
+        return solved(posed)
+    return f"{posed.prompt}{SYNTHESISE} {solved(practice)}"
 
 
 def document_writer(
@@ -145,8 +145,7 @@ def document_writer(
 
     Args:
       rules: the program of every family.
-      kinds: see `arithmetic.documents.writer`, with its errors.
+      kinds: see `worked.writer`, with its errors.
       held_out: the problems that no document may pose.
     """
-    prompts = frozenset(canonical(problem.prompt) for problem in held_out)
-    return writer(lambda problem, rng, kind: draw_document(rules, problem, rng, kind, prompts), kinds)
+    return writer(functools.partial(draw_document, rules), canonical, kinds, held_out)

@@ -6,15 +6,15 @@ from typing import ClassVar
 
 import numpy as np
 
-from mass_jax.tasks.arithmetic.documents import ANSWER, SOLVE, SYNTHESISE, answer_of
-from mass_jax.tasks.base import MALFORMED, Check, Practice, Problem, Verdict
+from mass_jax.tasks.base import MALFORMED, Check, Practice, Problem
 from mass_jax.tasks.programs import documents
-from mass_jax.tasks.programs.documents import ASKS, GIVEN, QUERIES, Run, read_runs, stated
+from mass_jax.tasks.programs.documents import GIVEN, QUERIES, Run, read_runs, stated
 from mass_jax.tasks.programs.rules import OPERATIONS, STEPS, STRINGS, Rule, run
+from mass_jax.tasks.worked import ANSWER, ASKS, SOLVE, WorkedTask, answer_of
 
 
 @dataclasses.dataclass(frozen=True)
-class ProgramsTask:
+class ProgramsTask(WorkedTask):
     """Which program made the runs; see `rules.py` and `documents.py`.
 
     Attributes:
@@ -23,6 +23,8 @@ class ProgramsTask:
 
     rules: tuple[Rule, ...]
 
+    states: ClassVar[str] = "runs"
+    queries: ClassVar[int] = QUERIES
     check_names: ClassVar[tuple[str, ...]] = (
         "first facts | practice",
         "last facts | practice",
@@ -45,17 +47,9 @@ class ProgramsTask:
             )
         return Problem(prompt, "", documents.facts(prompt), -1, -1)
 
-    def solve_prompt(self, prompt: str, shown: Sequence[Practice] = ()) -> str:
-        """The problem, then the mark after which a solution is expected; ``shown`` before it, on words of its own."""
-        return " ".join([*(f"{e.prompt}{SOLVE} {e.solution}" for e in shown), prompt + SOLVE])
-
-    def synthesis_prompt(self, problem: Problem) -> str:
-        """The problem, then the mark after which a practice example is expected."""
-        return problem.prompt + SYNTHESISE
-
-    def written(self, problem: Problem, practice: Practice) -> str:
-        """``prompt : solution``."""
-        return f"{practice.prompt}{SOLVE} {practice.solution}"
+    def read(self, text: str) -> list[Run] | None:
+        """See `documents.read_runs`."""
+        return read_runs(text)
 
     def parse(self, problem: Problem, text: str) -> Practice:
         """Read ``runs ? queries : program = runs``; anything else is malformed.
@@ -72,28 +66,10 @@ class ProgramsTask:
             return MALFORMED
         return Practice(prompt, solution, True) if queries.split(" ") == [x for x, _ in answers] else MALFORMED
 
-    def grade(self, problems: Sequence[Problem], texts: Sequence[str]) -> list[Verdict]:
-        """What the hidden program makes of the inputs that were asked, after ``=``; the program named is not judged."""
-        return [self._grade(problem, text) for problem, text in zip(problems, texts, strict=True)]
-
-    def _grade(self, problem: Problem, text: str) -> Verdict:
-        answer, reference = answer_of(text), answer_of(problem.solution)
-        if answer == reference:
-            return Verdict(True, "equal to the reference")
-        runs = read_runs(answer)
-        if runs is None or len(runs) != QUERIES:
-            return Verdict(False, f"expected {QUERIES} runs after '=', read {answer!r}")
-        program = _program(text)
-        named = f"; {' '.join(program)} would give {_rerun(program, runs)}" if program else ""
-        return Verdict(False, f"{answer} differs from {reference}{named}")
-
-    def answer_of(self, problem: Problem, text: str) -> str:
-        """The runs after the last ``=``."""
-        return answer_of(text)
-
-    def read_off(self, problem: Problem, practice: Practice) -> str:
-        """The solve prompt up to the practice's program: what follows runs it."""
-        return f"{self.solve_prompt(problem.prompt)} {practice.solution.rpartition(ANSWER)[0]}{ANSWER}"
+    def remark(self, text: str) -> str:
+        """What the program that a wrong solution names would give."""
+        program, runs = _program(text), read_runs(answer_of(text))
+        return f"; {' '.join(program)} would give {_rerun(program, runs)}" if program and runs else ""
 
     def checks(self, problem: Problem, practice: Practice) -> tuple[Check, ...]:
         """Does the practice predict the runs that the problem shows, and does the model stand by what it wrote?"""

@@ -11,13 +11,13 @@ import pytest
 from configs import demo
 from mass_jax.models.tokenizer import WordTokenizer
 from mass_jax.study.config import read
-from mass_jax.tasks.arithmetic.documents import KINDS
 from mass_jax.tasks.arithmetic.rules import Rule
 from mass_jax.tasks.base import MALFORMED, Practice, Problem
 from mass_jax.tasks.candidates import documents
 from mass_jax.tasks.candidates.builder import CandidatesConfig
 from mass_jax.tasks.candidates.task import CandidatesTask
 from mass_jax.tasks.procedural import HELD_OUT, draw_splits, load
+from mass_jax.tasks.worked import KINDS
 
 RULES = (Rule(2, 0, 5), Rule(7, 1, 3), Rule(0, 4, 4), Rule(1, 0, 0))
 BY_NAME = {rule.name: rule for rule in RULES}

@@ -10,13 +10,13 @@ import pytest
 
 from mass_jax.models.tokenizer import WordTokenizer
 from mass_jax.tasks import base
-from mass_jax.tasks.arithmetic.documents import KINDS, answer_of
 from mass_jax.tasks.base import MALFORMED, Practice, Problem
 from mass_jax.tasks.procedural import HELD_OUT, draw_splits
 from mass_jax.tasks.programs import documents, rules
 from mass_jax.tasks.programs.builder import ProgramsConfig
 from mass_jax.tasks.programs.rules import OPERATIONS, STRINGS, Rule, make_rules, run
 from mass_jax.tasks.programs.task import ProgramsTask
+from mass_jax.tasks.worked import KINDS, answer_of
 
 CONFIG = ProgramsConfig(
     rules=40,

@@ -1,0 +1,144 @@
+"""What drawn domains share whose solutions are a worked step, a mark and an answer: marks, documents, task, sizes.
+
+    problem      what is shown ? what is asked
+    solve        problem : step = answer
+    synthesise   problem ; practice
+    table        step : what it makes
+
+A domain adds its rules, how they are written, and what it draws.
+"""
+
+import abc
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+from typing import ClassVar, TypeVar
+
+import numpy as np
+
+from mass_jax.fields import Count
+from mass_jax.tasks.base import Practice, Problem, Verdict
+from mass_jax.tasks.domain import Drawn, Kinds, OwnWords
+from mass_jax.tasks.procedural import ProceduralConfig
+
+T = TypeVar("T")
+
+ASKS, SOLVE, ANSWER, SYNTHESISE = " ? ", " :", " =", " ;"
+KINDS = ("solve", "synthesise", "table")
+"""Of documents."""
+
+
+def shuffled(items: Iterable[T], rng: np.random.Generator) -> list[T]:
+    """A random order."""
+    items = list(items)  # some dozens of them at most: five times faster than `rng.permutation`
+    keys = rng.random(len(items)).tolist()
+    return [items[i] for i in sorted(range(len(items)), key=keys.__getitem__)]
+
+
+def choice(options: Sequence[T], rng: np.random.Generator) -> T:
+    """One of them, each as likely as the others."""
+    return options[int(rng.random() * len(options))]
+
+
+def solved(practice: Practice) -> str:
+    """``problem : step = answer``."""
+    return f"{practice.prompt}{SOLVE} {practice.solution}"
+
+
+def answer_of(solution: str) -> str:
+    """What stands after the last ``=``; all of the text where there is none."""
+    return solution.rpartition(f"{ANSWER} ")[2].strip()
+
+
+def writer(
+    draw: Callable[[Problem, np.random.Generator, str, frozenset[str]], str],
+    canonical: Callable[[str], str],
+    kinds: Sequence[str],
+    held_out: Iterable[Problem],
+) -> Callable[[Problem, np.random.Generator], str]:
+    """What writes documents for a pipeline: ``write(problem, rng)``.
+
+    Args:
+      draw: writes one about a problem, of a kind, that poses none of some canonical prompts.
+      canonical: makes a prompt canonical.
+      kinds: of `KINDS`, some perhaps more than once; one is drawn uniformly for every document.
+      held_out: the problems that no document may pose.
+
+    Raises:
+      ValueError: if there is no kind, or an unknown one.
+    """
+    if not kinds or set(kinds) - set(KINDS):
+        raise ValueError(f"the document kinds {list(kinds)} must be one or more of {', '.join(KINDS)}.")
+    prompts = frozenset(canonical(problem.prompt) for problem in held_out)
+    return lambda problem, rng: draw(problem, rng, choice(kinds, rng), prompts)
+
+
+class WorkedTask(abc.ABC):
+    """What the domains' tasks have in common of `Task`, `StatesAnswer` and `ReadsOff`."""
+
+    states: ClassVar[str]
+    """What an answer is made of, in a sentence: pairs, say."""
+    queries: ClassVar[int]
+    """How many of these a problem asks for."""
+
+    @abc.abstractmethod
+    def read(self, text: str) -> Sequence[object] | None:
+        """What a text states, or None if it is of another form."""
+
+    def solve_prompt(self, prompt: str, shown: Sequence[Practice] = ()) -> str:
+        """The problem, then the mark after which a solution is expected; ``shown`` before it, on words of its own."""
+        return " ".join([*map(solved, shown), prompt + SOLVE])
+
+    def synthesis_prompt(self, problem: Problem) -> str:
+        """The problem, then the mark after which a practice example is expected."""
+        return problem.prompt + SYNTHESISE
+
+    def written(self, problem: Problem, practice: Practice) -> str:
+        """``problem : step = answer``."""
+        return solved(practice)
+
+    def grade(self, problems: Sequence[Problem], texts: Sequence[str]) -> list[Verdict]:
+        """Exact match of what stands after ``=``; the step before it is not judged."""
+        return [self._grade(problem, text) for problem, text in zip(problems, texts, strict=True)]
+
+    def _grade(self, problem: Problem, text: str) -> Verdict:
+        answer, reference = answer_of(text), answer_of(problem.solution)
+        if answer == reference:
+            return Verdict(True, "equal to the reference")
+        stated = self.read(answer)
+        if stated is None or len(stated) != self.queries:
+            return Verdict(False, f"expected {self.queries} {self.states} after '=', read {answer!r}")
+        return Verdict(False, f"{answer} differs from {reference}{self.remark(text)}")
+
+    def remark(self, text: str) -> str:
+        """What the reason adds on a wrong solution whose answer has the right form."""
+        return ""
+
+    def answer_of(self, problem: Problem, text: str) -> str:
+        """What stands after the last ``=``."""
+        return answer_of(text)
+
+    def read_off(self, problem: Problem, practice: Practice) -> str:
+        """The solve prompt up to the practice's step: what follows is what this step makes."""
+        return f"{self.solve_prompt(problem.prompt)} {practice.solution.rpartition(ANSWER)[0]}{ANSWER}"
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class WorkedConfig(ProceduralConfig):
+    """See `procedural.ProceduralConfig`. No prompt of a held-out split is in `pretrain`, which is about all rules.
+
+    Attributes:
+      pretrain_problems: problems of all rules, around which pretraining documents are drawn.
+    """
+
+    splits: ClassVar[tuple[str, ...]] = ("pretrain", *ProceduralConfig.splits)
+    most_per_family: ClassVar[int] = 200  # of the thousands that a rule has
+
+    pretrain_problems: int = 20_000
+
+
+class Worked(Drawn, OwnWords):
+    """The declaration of such a domain."""
+
+    kinds: ClassVar[Kinds] = Kinds(short=("solve", "table"), long=("synthesise",), replay=("solve", "table"))
+
+    pretrain_problems: Count
