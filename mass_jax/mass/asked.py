@@ -8,8 +8,9 @@ from mass_jax.mass.attribution import Adapted, Weighed
 from mass_jax.mass.calls import BASE, FORWARD, GRADIENT, HESSIAN, TANGENT, TRAIN, TRAIN_OUTER, Asked, Call, Kind
 from mass_jax.mass.credit import COMPLETE, LEAVE_ONE_OUT, MARGINAL, NORMALIZED, PATH_POINTS, CreditAt
 from mass_jax.mass.method import Method
-from mass_jax.mass.objective import UpdateData
+from mass_jax.mass.objective import Sampled, UpdateData
 from mass_jax.mass.packing import PracticeArrays
+from mass_jax.mass.policy import reads_once
 from mass_jax.mass.scorer import Scores
 from mass_jax.mass.scorers.base import flat
 from mass_jax.mass.scorers.registry import SCORERS
@@ -109,14 +110,24 @@ def generator(
         rows, length = flat(sequences)
         return Call(kind, rows // parts, length - 1, times=parts)
 
+    def texts(sampled: Sampled, kind: Kind, parts: int) -> list[Call]:
+        problems, each, length = sampled.batch.sequences.tokens.shape
+        if not reads_once(problems, parts):
+            return [train(sampled.batch.sequences, kind, parts)]
+        # Each prompt once for its texts, whose last tokens are not read, and whose first the prompt predicts.
+        new, problems = sampled.spec.max_new_tokens, problems // parts
+        return [
+            Call(kind, problems, length - new, 0, times=parts),
+            Call(kind, problems * each, new - 1, new, times=parts, keys=length - 1),
+        ]
+
     calls = []
     for i, sampled in enumerate(data.sampled(actor, config)):
-        sequences = sampled.batch.sequences
         if i == 0:  # in halves, and with its distance from the base
             parts = halving(config, sampled)[1]
-            calls += [train(sequences, kind, parts) for kind in (gradient, BASE)]
+            calls += [call for kind in (gradient, BASE) for call in texts(sampled, kind, parts)]
         else:
-            calls.append(train(sequences))
+            calls += texts(sampled, gradient, count)
     if data.solve is not None:
         calls.append(train(data.solve))
     if config.replay_weight:

@@ -69,7 +69,7 @@ class UpdateData(NamedTuple):
 def policy_loss(actor: Actor, config: OuterConfig, sampled: Sampled) -> Array:
     """The surrogate of sampled texts, over the most tokens that one may have."""
     batch, spec, _ = sampled
-    log_probs, _ = policy.sequence_log_probs(actor, batch.sequences, spec.draw)
+    log_probs = policy.text_log_probs(actor, batch.sequences, spec)
     return policy.surrogate(log_probs, batch.log_probs, batch.advantages, config.clip) / spec.max_new_tokens
 
 
@@ -81,7 +81,7 @@ def anchored(actor: Actor, config: OuterConfig, base: Params, sampled: Sampled) 
     2). Noise alone would let the policy drift into texts that the base never writes.
     """
     batch, spec, _ = sampled
-    before, _ = policy.sequence_log_probs(actor.replace(params=base), batch.sequences, spec.draw)
+    before = policy.text_log_probs(actor.replace(params=base), batch.sequences, spec)
     apart = jax.lax.stop_gradient(batch.log_probs - before)
     worth = batch.advantages - config.text_kl_weight * (apart - jnp.mean(apart))
     return sampled._replace(batch=batch._replace(advantages=worth)), jnp.mean(apart)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import chex
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -106,6 +107,29 @@ def target_log_probs(
     # Log-probabilities begin at the second token: nothing predicts the first.
     target = sequences.target[:, 1:].astype(log_probs.dtype)
     return jnp.sum(log_probs * target, axis=-1), jnp.sum(target, axis=-1)
+
+
+def completion_log_probs(
+    config: ModelConfig, params: Params, sequences: Sequences, new: int, draw: Draw = OWN
+) -> Array:
+    """`target_log_probs` of sequences [P, S, T] whose S rows continue one prompt, which is read once; float [P, S].
+
+    Args:
+      config: the architecture.
+      params: its parameters.
+      sequences: as `join` makes them.
+      new: T' there, the tokens that a target may have at most.
+      draw: how tokens are drawn.
+    """
+    chex.assert_rank(sequences.tokens, 3)
+    chex.assert_equal_shape(sequences)
+    tokens, target = jax.tree.map(jnp.asarray, sequences)
+    lengths_P = jnp.argmax(jnp.any(target, axis=1), axis=-1).astype(jnp.int32)
+    behind = (lengths_P[:, None] + jnp.arange(new))[:, None]
+    tokens_PxSxN, target_PxSxN = (jnp.take_along_axis(leaf, behind, axis=-1) for leaf in (tokens, target))
+    prompts = tokens[:, 0, : tokens.shape[-1] - new]
+    log_probs = decoder.completion_log_probs(config, params, prompts, lengths_P, tokens_PxSxN, draw)
+    return jnp.sum(log_probs * target_PxSxN, axis=-1)
 
 
 def mean_log_probs(config: ModelConfig, params: Params, adapter: PyTree, sequences: Sequences) -> Array:

@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from mass_jax.mass.actor import Actor
-from mass_jax.mass.packing import target_log_probs
+from mass_jax.mass.packing import completion_log_probs, target_log_probs
 from mass_jax.models import decoder
 from mass_jax.models.config import ModelConfig
 from mass_jax.models.cross_entropy import OWN, Draw, map_positions, wide
+from mass_jax.models.sampling import SamplingSpec
 from mass_jax.parallel import partition
 from mass_jax.types import AnyArray, Array, Params, Sequences
 
@@ -58,6 +59,28 @@ def sequence_log_probs(actor: Actor, sequences: Sequences, draw: Draw = OWN) -> 
     flat = partition.spread(jax.tree.map(lambda leaf: leaf.reshape(-1, leaf.shape[-1]), sequences))
     total, count = target_log_probs(actor.method.model, actor.params, None, flat, draw)
     return total.reshape(shape), count.reshape(shape)
+
+
+def text_log_probs(actor: Actor, sequences: Sequences, spec: SamplingSpec) -> Array:
+    """Log-probabilities of sampled texts under the distribution that they were drawn from.
+
+    Args:
+      actor: the un-adapted model.
+      sequences: [P, S, T], S texts behind each prompt, which is read once; or [B, T].
+      spec: how they were drawn.
+    """
+    if sequences.tokens.ndim == 2 or not reads_once(len(sequences.tokens)):
+        return sequence_log_probs(actor, sequences, spec.draw)[0]
+    method, shared = actor.method, partition.spread(sequences)
+    return completion_log_probs(method.model, actor.params, shared, spec.max_new_tokens, spec.draw)
+
+
+def reads_once(problems: int, parts: int = 1) -> bool:
+    """Whether the prompts of problems that are split into equal parts are read once for all texts behind each.
+
+    They are where every device has as many problems of every part; else texts are spread, with their prompts.
+    """
+    return problems % (parts * partition.ways()) == 0
 
 
 def kl_to_base(actor: Actor, base: Params, documents: Sequences) -> Array:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from mass_jax.mass import objective, scorer, theta
+from mass_jax.mass import objective, policy, scorer, theta
 from mass_jax.mass.actor import Actor
 from mass_jax.mass.attribution import Attribution
 from mass_jax.mass.objective import Experience, Sampled, UpdateData
@@ -123,13 +123,18 @@ def _halves(sampled: Sampled, number: int) -> list[Experience]:
 def _added_up(
     loss: Callable[[Params, PyTree], tuple[Array, Metrics]], params: Params, data: PyTree, count: int
 ) -> Gradient:
-    """Gradient and metrics of a mean loss, added up from ``count`` equal parts of the data's rows."""
+    """Gradient and metrics of a mean loss, added up from ``count`` equal parts of the data's rows.
+
+    Of texts [P, S, T], a row is a problem with all its texts, where `policy.reads_once`; else a text.
+    """
     gradient = jax.grad(loss, has_aux=True)
     if count == 1:
         found, told = gradient(params, data)
         return sharding.constrain(found), told
 
     def split(leaf: AnyArray, batch_axes: int) -> Array:
+        if policy.reads_once(len(leaf), count):
+            batch_axes = 1
         # Row i is in part i mod count: what a device holds is a run of rows, some of which are in every part.
         rows = jnp.asarray(leaf).reshape(-1, count, *leaf.shape[batch_axes:]).swapaxes(0, 1)
         return partition.spread(rows, axis=1)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
 from mass_jax.models.config import ModelConfig, RopeScaling
+from mass_jax.parallel import partition
 from mass_jax.types import Array, PyTree
 
 UNSEEN = jnp.iinfo(jnp.int32).max
@@ -53,6 +54,30 @@ def init_cache(config: ModelConfig, batch: int, slots: int, dtype: Any = jnp.flo
         return tuple(jnp.zeros(shape, dtype) for _ in range(config.layers))
 
     return KVCache(empty(), empty(), jnp.full((batch, slots), UNSEEN, jnp.int32))
+
+
+def repeat_cache(cache: KVCache, times: int, new_slots: int) -> KVCache:
+    """What each of B sequences has read, for ``times`` continuations of each: B becomes B · times, S grows."""
+
+    def grow(leaf: Array, slot_axis: int, value: int) -> Array:
+        # Keys and values are [B, G, S, C] or [L, B, G, S, C], positions [B, S].
+        leaf = jnp.repeat(leaf, times, axis=leaf.ndim - 4 if leaf.ndim >= 4 else 0)
+        widths = [(0, new_slots if axis == slot_axis else 0) for axis in range(leaf.ndim)]
+        return jnp.pad(leaf, widths, constant_values=value)
+
+    keys, values = jax.tree.map(lambda leaf: grow(leaf, leaf.ndim - 2, 0), (cache.keys, cache.values))
+    return spread_cache(KVCache(keys, values, grow(cache.positions_BxS, 1, UNSEEN)))
+
+
+def spread_cache(cache: KVCache) -> KVCache:
+    """Sequences over the mesh, and the heads of their keys and values."""
+
+    def spread(leaf: Array) -> Array:
+        # [B, G, S, C], or with L before it: the last four axes are counted from the right.
+        return partition.constrain(leaf, *(None,) * (leaf.ndim - 4), partition.PROBLEMS, partition.TENSOR)
+
+    keys, values = jax.tree.map(spread, (cache.keys, cache.values))
+    return KVCache(keys, values, partition.spread(cache.positions_BxS))
 
 
 def rotation(

@@ -17,7 +17,20 @@ import jax
 import jax.numpy as jnp
 
 from mass_jax.models import sharding
-from mass_jax.models.attention import Attention, KVCache, Linear, RMSNorm, View, normalize, pick, rotation, views
+from mass_jax.models.attention import (
+    UNSEEN,
+    Attention,
+    KVCache,
+    Linear,
+    RMSNorm,
+    View,
+    init_cache,
+    normalize,
+    pick,
+    repeat_cache,
+    rotation,
+    views,
+)
 from mass_jax.models.config import ACTIVATIONS, ModelConfig
 from mass_jax.models.cross_entropy import OWN, Draw, target_log_probs
 from mass_jax.parallel import partition
@@ -180,6 +193,46 @@ def token_log_probs(config: ModelConfig, params: Params, adapter: PyTree, tokens
     return target_log_probs(
         lambda hidden: logits(config, params, hidden), hidden_BxTxD, tokens_BxT[:, 1:], config.loss_chunk, draw
     )
+
+
+def read_prompts(
+    config: ModelConfig,
+    params: Params,
+    adapter: PyTree,
+    prompts_PxT: Array,
+    lengths_P: Array,
+    samples: int,
+    new: int,
+) -> tuple[Array, KVCache]:
+    """Read every prompt once, for ``samples`` continuations of at most ``new`` tokens each.
+
+    Returns:
+      The hidden state behind the last token of every prompt, [P, D], and a cache of P · ``samples`` sequences, whose
+      last ``new`` slots are free.
+    """
+    problems, length = prompts_PxT.shape
+    slots = jnp.arange(length, dtype=jnp.int32)
+    positions = jnp.where(slots < lengths_P[:, None], slots, UNSEEN)
+    empty = init_cache(config, problems, length, config.dtype or params["embed"].dtype)
+    hidden, cache = forward(config, params, adapter, prompts_PxT, positions, empty)
+    assert cache is not None
+    # Of each problem the state of its last real token, [P, T, D] to [P, D]: what follows is padding.
+    last_PxD = jnp.take_along_axis(hidden, (lengths_P - 1)[:, None, None], axis=1)[:, 0]
+    return last_PxD, repeat_cache(cache, samples, new)
+
+
+def completion_log_probs(
+    config: ModelConfig, params: Params, prompts_PxT: Array, lengths_P: Array, tokens_PxSxN: Array, draw: Draw = OWN
+) -> Array:
+    """What `token_log_probs` says of the N tokens behind a prompt, [P, S, N]; each prompt is read once for its S."""
+    problems, samples, new = tokens_PxSxN.shape
+    last_PxD, cache = read_prompts(config, params, None, prompts_PxT, lengths_P, samples, new - 1)
+    tokens_BxN = tokens_PxSxN.reshape(-1, new)
+    positions_BxN = jnp.repeat(lengths_P, samples)[:, None] + jnp.arange(new - 1, dtype=jnp.int32)
+    hidden, _ = forward(config, params, None, tokens_BxN[:, :-1], positions_BxN, cache, prompts_PxT.shape[1])
+    hidden = jnp.concatenate([jnp.repeat(last_PxD, samples, axis=0)[:, None], hidden], axis=1)
+    found = target_log_probs(lambda h: logits(config, params, h), hidden, tokens_BxN, config.loss_chunk, draw)
+    return found.reshape(problems, samples, new)
 
 
 def _stream(channels: str | None, x_BxTxD: Array) -> Array:

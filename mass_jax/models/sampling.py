@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mass_jax.models import decoder
-from mass_jax.models.attention import UNSEEN, KVCache, init_cache
+from mass_jax.models.attention import KVCache, spread_cache
 from mass_jax.models.config import ModelConfig
 from mass_jax.models.cross_entropy import OWN, Draw, tempered, wide
 from mass_jax.parallel import hosts, partition
@@ -261,24 +261,7 @@ def prefill(
             f"{config.context}: shorten one, or use a model with a larger context."
         )
     prompts_PxT, lengths_P, identities_P = partition.spread(prompts)
-    slots = jnp.arange(length, dtype=jnp.int32)
-    positions = jnp.where(slots < lengths_P[:, None], slots, UNSEEN)
-    dtype = config.dtype or params["embed"].dtype
-    empty = init_cache(config, problems, length, dtype)
-    hidden, cache = decoder.forward(config, params, adapter, prompts_PxT, positions, empty)
-    assert cache is not None
-    # Of each problem the state of its last real token, [P, T, D] to [P, D]: what follows is padding.
-    last_PxD = jnp.take_along_axis(hidden, (lengths_P - 1)[:, None, None], axis=1)[:, 0]
-
-    def grow(leaf: Array, slot_axis: int, value: int) -> Array:
-        # Keys and values are [P, G, T, C] or [L, P, G, T, C], positions [P, T]: P becomes P · S, and T grows by the
-        # new slots.
-        leaf = jnp.repeat(leaf, samples, axis=leaf.ndim - 4 if leaf.ndim >= 4 else 0)
-        widths = [(0, max_new_tokens if axis == slot_axis else 0) for axis in range(leaf.ndim)]
-        return jnp.pad(leaf, widths, constant_values=value)
-
-    keys, values = jax.tree.map(lambda leaf: grow(leaf, leaf.ndim - 2, 0), (cache.keys, cache.values))
-    cache = KVCache(keys, values, grow(cache.positions_BxS, 1, UNSEEN))
+    last_PxD, cache = decoder.read_prompts(config, params, adapter, prompts_PxT, lengths_P, samples, max_new_tokens)
     each = jax.vmap(jax.random.fold_in, (None, 0))
     # One key for each (problem, sample), in the order of the rows: [P, S] flattened to [P · S].
     key_B = jax.vmap(lambda k: each(k, jnp.arange(samples)))(each(key, identities_P)).reshape(-1)
@@ -338,15 +321,10 @@ def decode(
 
 def _spread(state: State) -> State:
     """Sequences over the mesh, and the heads of their caches."""
-
-    def cached(leaf: Array) -> Array:
-        # [P · S, G, slots, C], or with L before it: the last four axes are counted from the right.
-        return partition.constrain(leaf, *(None,) * (leaf.ndim - 4), partition.PROBLEMS, partition.TENSOR)
-
-    keys, values = jax.tree.map(cached, (state.cache.keys, state.cache.values))
-    cache = KVCache(keys, values, partition.spread(state.cache.positions_BxS))
     rest = ("token_B", "log_prob_B", "done_B", "length_B", "key_B", "out")
-    return state._replace(cache=cache, **{name: partition.spread(getattr(state, name)) for name in rest})
+    return state._replace(
+        cache=spread_cache(state.cache), **{name: partition.spread(getattr(state, name)) for name in rest}
+    )
 
 
 def _choose(

@@ -2,17 +2,22 @@
 
 import dataclasses
 
+import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from mass_jax.mass import attribution, generator, policy
 from mass_jax.mass.method import GeneratorConfig
-from mass_jax.mass.packing import join, mean_log_probs, pack, pack_prompts, target_log_probs
+from mass_jax.mass.packing import completion_log_probs, join, mean_log_probs, pack, pack_prompts, target_log_probs
 from mass_jax.mass.practice import pack_practice
 from mass_jax.models.cross_entropy import Draw
 from mass_jax.tasks.base import MALFORMED
+from mass_jax.types import Params
 from tests.mass import tiny
+from tests.models import tiny as models
 
 TOKENIZER = tiny.DOMAIN.tokenizer
 sequence_log_probs = jax.jit(policy.sequence_log_probs, static_argnums=2)
@@ -81,6 +86,32 @@ def test_attempted_log_probabilities_are_those_that_an_update_recomputes():
         draw = generator.attempting(actor, 3).draw
         found, _ = sequence_log_probs(actor, solutions.weighed.sequences, draw)
     np.testing.assert_allclose(found, log_probs, rtol=1e-12)
+
+
+@pytest.mark.parametrize("options", [{}, {"scan_layers": True, "remat": True, "loss_chunk": 8}])
+def test_a_prompt_is_read_once_for_all_texts_behind_it_and_nothing_else_changes(options: dict):
+    model, rng = dataclasses.replace(tiny.MODEL, layers=2, **options), np.random.default_rng(0)
+    lengths, mask = np.array([3, 5, 4]), rng.integers(2, size=(3, 4, 6)) > 0
+    mask[..., 0] = True
+    written = rng.integers(3, model.vocab_size, (3, 4, 6))
+    sequences = join(rng.integers(3, model.vocab_size, (3, 5)), lengths, written, mask)
+    flat = jax.tree.map(lambda leaf: leaf.reshape(12, -1), sequences)
+    draw, worth = Draw(0.7, 0.9), rng.normal(size=(3, 4))
+    with jax.enable_x64(True):
+        params = tiny.float64(models.make_params(model))
+
+        @jax.value_and_grad
+        def once(params: Params) -> jax.Array:
+            return jnp.sum(worth * completion_log_probs(model, params, sequences, 6, draw))
+
+        @jax.value_and_grad
+        def each(params: Params) -> jax.Array:
+            return jnp.sum(worth.reshape(-1) * target_log_probs(model, params, None, flat, draw)[0])
+
+        (found, gradient), (expected, reference) = (jax.jit(fn)(params) for fn in (once, each))
+        chex.assert_trees_all_close(gradient, reference, rtol=1e-9, atol=1e-11)
+        assert abs(expected) > 1 and optax.tree.norm(reference) > 1
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
 def test_practice_arrays_hold_the_parsed_texts():

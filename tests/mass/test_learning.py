@@ -84,8 +84,8 @@ def wrong_sign(patch: pytest.MonkeyPatch) -> None:
 
 def wrong_draw(draw: Draw) -> Callable[[pytest.MonkeyPatch], None]:
     def put_in(patch: pytest.MonkeyPatch) -> None:
-        real = policy.sequence_log_probs
-        patch.setattr(policy, "sequence_log_probs", lambda actor, sequences, _: real(actor, sequences, draw))
+        real, spec = policy.text_log_probs, dataclasses.replace(SPEC, temperature=draw.temperature, top_p=draw.top_p)
+        patch.setattr(policy, "text_log_probs", lambda actor, sequences, _: real(actor, sequences, spec))
 
     return put_in
 
@@ -109,7 +109,7 @@ def gain(change: Change = as_it_is) -> float:
     base = Actor(PARAMS, METHOD)
     state = init_state(base, CONFIG, tiny.CHECKS, jax.random.key(0))
     params, opt_state, step = state.params, state.opt_state, jax.jit(lambda *args: _update(*args))
-    old = jax.jit(lambda *args: policy.sequence_log_probs(*args, SPEC.draw)[0])
+    old = jax.jit(lambda *args: policy.text_log_probs(*args, SPEC))
     for i in range(CONFIG.steps):
         texts, sequences, log_probs = write(base.replace(params=params), PROMPTS, i)
         valid, zero = np.ones(log_probs.shape, bool), np.zeros(len(log_probs))
