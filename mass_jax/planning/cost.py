@@ -26,7 +26,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import AbstractMesh, AxisType
 
-from mass_jax.mass.calls import Asked, Call
+from mass_jax.mass.calls import FORWARD, Asked, Call
 from mass_jax.mass.method import Method
 from mass_jax.mass.state import OuterConfig
 from mass_jax.models import lora
@@ -220,7 +220,8 @@ class CostModel:
     def _logits(self, call: Call) -> tuple[int, int]:
         """Positions of a sequence whose logits are alive at once, and how often there are as many."""
         length, chunk = call.length if call.logits is None else call.logits, self.model.loss_chunk
-        each = length if chunk is None or call.logits is not None else max(1, chunk // call.sequences)
+        at_once = chunk is None or (call.kind is FORWARD and call.logits is not None)  # a sampler chooses from all
+        each = length if at_once else max(1, chunk // call.sequences)
         return (length, 1) if each >= length else (each, math.ceil(length / each))
 
 
