@@ -1,8 +1,9 @@
 """Compiles the programs of an outer step for eight devices, and prints what each sends. Nothing is run.
 
 The sizes are told apart by their prime factors, whatever the compiler reshapes or splits: width 4 x 11, heads' channels
-8 x 7 and 4 x 7, MLP 4 x 13, vocabulary 4 x 17, layers 5; in no batch or length is there a 7, 11, 13 or 17. The last
-program is what must not be: all layers are gathered, and then scanned.
+8 x 7 and 4 x 7, MLP 4 x 13, vocabulary 4 x 17, layers 5; in no batch or length that is read is there a 7, 11, 13 or
+17 (of what is written, the last token is not read). The last program is what must not be: all layers are gathered, and
+then scanned.
 """
 
 import dataclasses
@@ -40,7 +41,7 @@ model = ModelConfig(
 method = Method(
     model,
     LoraConfig(3),
-    LengthConfig(8, 8, 8, 17, 17),
+    LengthConfig(8, 9, 9, 17, 17),
     GeneratorConfig(4, 1.0),
     ScorerConfig("verification", "softmax", True, 5),
     InnerConfig(2, "fresh", "adam", 0.1, problems_at_once=4),
