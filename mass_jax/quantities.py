@@ -35,6 +35,7 @@ class Figure(StrEnum):
     KL_TEXTS = "Distance of written texts to the base, nats a text"
     COSINE = "Cosine between the policy gradients of two halves"
     EFFECT = "Effect size of the reward, right practice against other"
+    TRUST = "Agreement of the critic with attributions"
 
 
 class Metric(StrEnum):
@@ -69,6 +70,11 @@ class Metric(StrEnum):
     CORRECT_MINUS_WRONG = "attribution/correct_minus_wrong", Figure.ATTRIBUTION, "reward of right over wrong examples"
     D_PRIME = "reward/d_prime", Figure.EFFECT, "d' of the reward within sets, of right practice against other"
     D_PRIME_SETS = "reward/d_prime_sets", Figure.EFFECT, "d' of the sets' gains, of the same"
+    TRUST = (
+        "reward/trust",
+        Figure.TRUST,
+        "how far a scorer that rewards the generator agrees with attributions, -1 to 1",
+    )
     SOLVE_ACCURACY = "solve/accuracy", Figure.ACCURACY, "right ones of the un-adapted model's judged solutions"
     SOLVE_NOT_JUDGED = "solve/not_judged", Figure.LOST, "its solutions that could not be judged"
     SOLVE_DEAD_GROUPS = "solve/dead_groups", Figure.LOST, "problems whose solutions carry no signal, as a share"

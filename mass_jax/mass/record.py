@@ -44,6 +44,7 @@ class Columns(NamedTuple):
       leak: bool [P, M], the practice mentions what the problem asks for.
       rewards: float [P, M], the generator's, of the well formed; before advantages are centred.
       advantages: float [P, M], of all texts.
+      trust: float [P], how far a scorer that rewards them was believed.
       on_family: bool [P, M]; privileged.
       correct: bool [P, M]; privileged.
       adapted: of the adapted model's S solutions.
@@ -62,6 +63,7 @@ class Columns(NamedTuple):
     leak: np.ndarray | None = None
     rewards: np.ndarray | None = None
     advantages: np.ndarray | None = None
+    trust: np.ndarray | None = None
     on_family: np.ndarray | None = None
     correct: np.ndarray | None = None
     adapted: Graded | None = None
@@ -84,6 +86,7 @@ METRICS: dict[Metric, tuple[tuple[str, ...], Callable[..., Any]]] = {
         lambda weights, correct: (weights * correct).sum() / max(weights.sum(), 1e-9),
     ),
     Metric.CORRECT_MINUS_WRONG: (("rewards", "correct"), lambda r, c: correct_minus_wrong(r, c)),
+    Metric.TRUST: (("trust",), np.mean),
     Metric.D_PRIME: (("rewards", "correct", "valid"), lambda r, c, v: within_sets(r, c, v)),
     Metric.D_PRIME_SETS: (
         ("loss_pre", "loss_post", "correct", "valid"),

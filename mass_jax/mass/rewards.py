@@ -1,9 +1,10 @@
 """What a practice example is worth to the generator (docs/method.md, step 5): rewards by name, and their advantages.
 
 Two are the method's own. ``attribution`` rewards a text by the outer loss of its own problem, which says little of one
-text. ``scorer`` rewards it by what the scorer has learned from the attributions of all steps before: a critic. The
-others are controls or alternatives, with all else equal. A generator that is to learn nothing is frozen by
-``train.attribution_weight = 0``, together with the solver by ``generator_rate = 0``.
+text. ``scorer`` rewards it by what the scorer has learned from the attributions of all steps before: a critic, which
+has a say as far as it agrees with those of this step. The others are controls or alternatives, with all else equal. A
+generator that is to learn nothing is frozen by ``train.attribution_weight = 0``, together with the solver by
+``generator_rate = 0``.
 """
 
 from collections.abc import Callable, Sequence
@@ -34,6 +35,7 @@ class Evidence(NamedTuple):
       logits_PxM: float, what the scorer says of each example.
       noise_P: of each row its own, for rewards that are drawn.
       scale: of credits, in nats; 0 for the standard deviation of each group.
+      trust: how far the scorer is believed; see `trust`.
     """
 
     credit_PxM: np.ndarray
@@ -45,6 +47,7 @@ class Evidence(NamedTuple):
     logits_PxM: np.ndarray
     noise_P: Sequence[np.random.Generator]
     scale: float = 0.0
+    trust: float = 0.0
 
 
 class Reward(NamedTuple):
@@ -87,8 +90,8 @@ def _shuffled(found: Evidence, sets: int) -> np.ndarray:
 
 
 def _scorer(found: Evidence, sets: int) -> np.ndarray:
-    """What the scorer makes of each text, against the other examples of its set."""
-    return against(found.logits_PxM, found.valid_PxM, LOGIT_SCALE)
+    """What the scorer makes of each text, against the other examples of its set, as far as it is believed."""
+    return found.trust * against(found.logits_PxM, found.valid_PxM, LOGIT_SCALE)
 
 
 def _random(found: Evidence, sets: int) -> np.ndarray:
@@ -139,6 +142,28 @@ def rewards(name: str, set_weight: float, sets: int, found: Evidence) -> np.ndar
     """The reward ``name`` of every well-formed text, and the set's outcome with its weight; float [P, M]."""
     worth = REWARDS[name].of(found, sets)
     return worth + set_weight * _outcome(found, sets) if set_weight else worth
+
+
+def trust(logits_PxM: np.ndarray, credit_PxM: np.ndarray, counts_PxM: np.ndarray) -> float:
+    """How far a scorer is believed, from -1 to 1: as far as it agrees with credits that it has not learned from yet.
+
+    Whatever a scorer has learned from, noise included, its logits rank practice by something, and a policy gradient
+    would follow that. Of the covariance c of logits and credits within sets the positive part of James and Stein's
+    estimator keeps 1 - v / c², where v is what c² is on average if each set's credits are permuted: next to all where
+    there is a relation, and where there is none seldom anything, with another sign every time.
+
+    Args:
+      logits_PxM: float, what the scorer says.
+      credit_PxM: float, what this step's outer losses say.
+      counts_PxM: bool, the examples of which they say anything.
+    """
+    logits, credit = (_centred(np.where(counts_PxM, each, 0.0), counts_PxM) for each in (logits_PxM, credit_PxM))
+    covariance = np.sum(logits * credit)
+    if not covariance:
+        return 0.0
+    squares_P = np.sum(logits**2, axis=-1) * np.sum(credit**2, axis=-1)
+    by_chance = np.sum(squares_P / np.maximum(counts_PxM.sum(axis=-1) - 1, 1))
+    return float(np.sign(covariance) * max(0.0, 1 - by_chance / covariance**2))
 
 
 def advantages(

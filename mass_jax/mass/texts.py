@@ -15,7 +15,7 @@ from mass_jax.mass.objective import Experience
 from mass_jax.mass.packing import PracticeArrays
 from mass_jax.mass.practice import PracticeSets, each_example, on_devices
 from mass_jax.mass.record import Columns
-from mass_jax.mass.rewards import REWARDS, Evidence, advantages, permuted, rewards
+from mass_jax.mass.rewards import REWARDS, Evidence, advantages, permuted, rewards, trust
 from mass_jax.mass.scorer import Scores
 from mass_jax.mass.state import OuterConfig
 from mass_jax.parallel import hosts
@@ -84,9 +84,13 @@ class Texts:
         return attribution.siblings(actor, problems, count, _noise(key, places_P))
 
     def permuted(self, result: Attribution, practised: Practised, key: Array, places_P: np.ndarray) -> Attribution:
-        """The attributions of each set in another order, among its well-formed texts."""
-        tau, valid = hosts.local(result.tau_PxM), np.asarray(practised.sets.arrays.valid_PxM)
-        return result._replace(tau_PxM=hosts.share(permuted(tau, valid, _noise(key, places_P))))
+        """The attributions of each set in another order, among its well-formed texts; none of the gate.
+
+        What the gate says of a set would tell the scorer which of its examples to weigh.
+        """
+        (tau, dgate), valid = hosts.local((result.tau_PxM, result.dgate_P)), practised.sets.arrays.valid_PxM
+        tau = permuted(tau, np.asarray(valid), _noise(key, places_P))
+        return result._replace(**hosts.share({"tau_PxM": tau, "dgate_P": np.zeros_like(dgate)}))
 
     def attempts(
         self, actor: Actor, adapters: PyTree, problems: Sequence[Problem], key: Array, samples: int, places: np.ndarray
@@ -132,16 +136,16 @@ def columns(actor: Actor, config: OuterConfig, worked: Worked, step: int) -> Col
                 on_family=each_example(actor.task.is_on_family, worked.problems, texts),
                 correct=each_example(actor.task.is_correct, worked.problems, texts),
             )
-        worth = rewards(
-            config.reward,
-            config.set_weight,
-            config.sets,
+        kind, evidence = (
+            REWARDS[config.reward],
             _evidence(worked, found, result, scores, credit, step, config.credit_scale),
         )
-        centred = REWARDS[config.reward].centred
-        found = found._replace(
-            rewards=worth, advantages=advantages(worth, valid, config.sets, config.malformed_reward, centred)
-        )
+        if kind.scored:
+            evidence = evidence._replace(trust=_trust(evidence))
+            found = found._replace(trust=np.full(len(valid), evidence.trust))
+        worth = rewards(config.reward, config.set_weight, config.sets, evidence)
+        worthwhile = advantages(worth, valid, config.sets, config.malformed_reward, kind.centred)
+        found = found._replace(rewards=worth, advantages=worthwhile)
     if worked.attempts is not None:
         solutions = worked.attempts[0]
         signal = np.any(solutions.weighed.coefficients != 0, axis=-1)
@@ -172,6 +176,11 @@ def _evidence(
         [np.random.default_rng([step, place]) for place in places.tolist()],
         scale,
     )
+
+
+def _trust(found: Evidence) -> float:
+    """How far the scorer is believed, by all processes' problems."""
+    return trust(*hosts.whole((found.logits_PxM, found.credit_PxM, found.valid_PxM & found.alive_P[:, None])))
 
 
 def experience(

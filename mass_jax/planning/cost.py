@@ -220,8 +220,9 @@ class CostModel:
     def _logits(self, call: Call) -> tuple[int, int]:
         """Positions of a sequence whose logits are alive at once, and how often there are as many."""
         length, chunk = call.length if call.logits is None else call.logits, self.model.loss_chunk
-        at_once = chunk is None or (call.kind is FORWARD and call.logits is not None)  # a sampler chooses from all
-        each = length if at_once else max(1, chunk // call.sequences)
+        if chunk is None or (call.kind is FORWARD and call.logits is not None):  # a sampler chooses from all logits
+            return length, 1
+        each = max(1, chunk // call.sequences)
         return (length, 1) if each >= length else (each, math.ceil(length / each))
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mass_jax.mass.record import effect_size, within_sets
-from mass_jax.mass.rewards import REWARDS, Evidence, advantages, rewards
+from mass_jax.mass.rewards import REWARDS, Evidence, advantages, permuted, rewards, trust
 from tests.mass import tiny
 
 Z = np.sqrt(1.5)
@@ -91,13 +91,35 @@ def test_shuffled_attributions_are_those_of_the_set_in_another_order():
     np.testing.assert_array_equal(again, shuffled)  # of step and place alone
 
 
-def test_a_critic_rewards_what_the_scorer_says_whatever_the_problem_says():
+def test_a_critic_rewards_what_the_scorer_says_as_far_as_it_is_believed():
     valid, logits = np.array([[True, True, False]]), [[0.5, -0.5, 9.0]]
-    found = evidence([[1, -1, 0]], valid_PxM=valid, logits_PxM=logits, alive_P=[False])
+    found = evidence([[1, -1, 0]], valid_PxM=valid, logits_PxM=logits, alive_P=[False], trust=0.8)
     for name in ("scorer", "shuffled_scorer"):
         worth = rewards(name, 0.0, 1, found)
-        np.testing.assert_allclose(worth, [[np.tanh(0.5), -np.tanh(0.5), 0]], rtol=1e-6)
-    assert not rewards("scorer", 0.0, 1, evidence([[1, -1, 0]])).any(), "a scorer that has learned nothing has no say"
+        np.testing.assert_allclose(worth, [[0.8 * np.tanh(0.5), -0.8 * np.tanh(0.5), 0]], rtol=1e-6)
+    assert not rewards("scorer", 0.0, 1, evidence([[1, -1, 0]], trust=1.0)).any(), "what has learned nothing has no say"
+
+
+def test_a_scorer_is_believed_as_far_as_it_agrees_with_credits():
+    rng = np.random.default_rng(0)
+    logits, noise, offsets = (rng.normal(size=shape) for shape in ((40, 6), (40, 6), (40, 1)))
+    counts = rng.random((40, 6)) < 0.8
+    # Sets differ in how much they say, and what a set has as a whole, or what does not count, says nothing.
+    credit = np.where(counts, (logits + noise) * np.exp(2 * offsets) + offsets, 99.0)
+    assert 0.9 < trust(logits, credit, counts) < 1
+    assert trust(logits, -credit, counts) == pytest.approx(-trust(logits, credit, counts))
+    assert trust(1e3 * logits + offsets, 1e-6 * credit, counts) == pytest.approx(trust(logits, credit, counts))
+    assert trust(0 * logits, credit, counts) == trust(logits, credit, counts & False) == 0
+
+
+def test_permuted_credits_are_seldom_believed_and_in_either_direction():
+    rng = np.random.default_rng(0)
+    logits, credit = rng.normal(size=(2, 40, 6)) * np.exp(2 * rng.normal(size=(40, 1)))
+    counts = rng.random((40, 6)) < 0.8
+    noises = [[np.random.default_rng([draw, row]) for row in range(40)] for draw in range(2000)]
+    found = np.array([trust(logits, permuted(credit, counts, noise), counts) for noise in noises])
+    # Of a normal covariance: half of what a third of the draws exceeds is kept, about 0.15 on average.
+    assert 0.6 < np.mean(found == 0) < 0.75 and 0.1 < np.abs(found).mean() < 0.2 and abs(found.mean()) < 0.02
 
 
 def test_a_random_reward_is_of_no_text():

@@ -66,9 +66,10 @@ def test_shuffled_attributions_teach_the_scorer_something_else_and_are_those_of_
     found = {name: run(dataclasses.replace(tiny.OUTER, reward=name)) for name in ("scorer", "shuffled_scorer")}
     (own, told), (shuffled, said) = found.values()
     assert distance(own.eta["out"], shuffled.eta["out"]) > 1e-3
-    np.testing.assert_array_equal(own.eta["gate"], shuffled.eta["gate"])
+    assert own.eta["gate"].any() and not shuffled.eta["gate"].any(), "the gate would tell which examples to weigh"
     np.testing.assert_allclose(said["attribution/std"], told["attribution/std"], rtol=1e-5)
     assert told["grad_norm/generator"] == said["grad_norm/generator"], "no logit differs from another yet"
+    assert told["reward/trust"] == 0 and "reward/trust" not in run(tiny.OUTER)[1]
 
 
 def test_without_practice_only_the_solver_learns():

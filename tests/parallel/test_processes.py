@@ -45,7 +45,8 @@ def test_two_processes_do_what_one_does(tmp_path: Path):
     np.testing.assert_allclose(first["weights"], alone["weights"], atol=1e-9)
     for one, two in (alone["leaves"][:2], alone["leaves"][2:]):
         for ours, theirs in zip(two, one, strict=True):
-            np.testing.assert_allclose(ours, theirs, rtol=1e-8, atol=1e-10 * np.abs(theirs).max())
+            # Some gradients of the gate are 0 but for rounding, which the scorer's Adam divides by 1e-8.
+            np.testing.assert_allclose(ours, theirs, rtol=1e-8, atol=max(1e-11, 1e-10 * np.abs(theirs).max()))
     lines, others = read_repeatable(tmp_path / "two"), read_repeatable(tmp_path / "one")
     assert [line["step"] for line in lines] == [0, 1, 2], "one process writes"
     assert all(line["synthesis/well_formed"] > 0.3 and line["grad_norm/scorer"] > 0 for line in lines), "it adapts"
