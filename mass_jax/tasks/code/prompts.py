@@ -13,12 +13,10 @@ A practice example is a task, tests that a right solution passes, and a solution
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
+from mass_jax.tasks.chat import Chat, said
 from mass_jax.tasks.code.data import TESTS, posed
-
-Chat = Callable[[list[dict[str, str]]], str]
-"""Renders messages, each with a ``role`` and a ``content``."""
 
 SOLVE = "Solve the problem in Python. Answer with the code alone, in one fence that begins with ```python."
 SYNTHESISE = (
@@ -61,14 +59,14 @@ def solve(problem: str, shown: Sequence[tuple[str, str]], chat: Chat | None) -> 
         return f"{told}Problem: {problem}\nSolution:\n```python\n"
     messages = []
     for asked, code in shown:
-        messages += [_said("user", f"{SOLVE}\n\n{asked}"), _said("assistant", fenced(code))]
-    return chat([*messages, _said("user", f"{SOLVE}\n\n{problem}")])
+        messages += [said("user", f"{SOLVE}\n\n{asked}"), said("assistant", fenced(code))]
+    return chat([*messages, said("user", f"{SOLVE}\n\n{problem}")])
 
 
 def synthesise(problem: str, chat: Chat | None) -> str:
     """What the generator reads."""
     if chat is not None:
-        return chat([_said("user", f"{SYNTHESISE}\n\n{problem}")])
+        return chat([said("user", f"{SYNTHESISE}\n\n{problem}")])
     (one, one_test, _), (other, other_test, code) = _worked()
     example = practice(posed(other, [other_test]), code)
     return f"Problem: {posed(one, [one_test])}\n{example}\n\nProblem: {problem}\n"
@@ -86,7 +84,3 @@ def read_practice(text: str) -> tuple[str, list[str], str] | None:
     if not found:
         return None
     return found[1].strip(), [line.strip() for line in found[2].split("\n") if line.strip()], found[3]
-
-
-def _said(role: str, content: str) -> dict[str, str]:
-    return {"role": role, "content": content}

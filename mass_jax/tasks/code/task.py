@@ -2,15 +2,14 @@
 
 import ast
 import dataclasses
-import re
 from collections.abc import Sequence
 from typing import ClassVar
 
 from mass_jax.tasks.base import MALFORMED, Check, Practice, Problem, Verdict
+from mass_jax.tasks.chat import Chat, without_special_tokens
 from mass_jax.tasks.code import prompts
 from mass_jax.tasks.code.data import TESTS, Programming, posed, undefined
 from mass_jax.tasks.code.extract import Found, defines, program
-from mass_jax.tasks.code.prompts import Chat
 from mass_jax.tasks.code.runner import Result, Runner, Suite
 
 MOST_TESTS = 8
@@ -124,13 +123,7 @@ class CodeTask:
         return program(text, begun, _tests(problem).asked[0] if begun else "", inside)
 
     def _clean(self, text: str) -> str:
-        if not self.special_tokens:
-            return text
-        pattern = "|".join(re.escape(token) for token in sorted(self.special_tokens, key=len, reverse=True) if token)
-        before = None
-        while text != before:  # what is removed may have stood inside of another one
-            before, text = text, re.sub(pattern, "", text)
-        return text
+        return without_special_tokens(text, self.special_tokens)
 
 
 def _suite(tests: Sequence[str]) -> Suite | None:

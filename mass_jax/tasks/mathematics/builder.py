@@ -1,6 +1,6 @@
 """The data on disk: a TFDS builder (array_record files, no TensorFlow) for every data set, and `load`, which reads it.
 
-Splits: ``train`` without what overlaps with the test (see `contamination.py`; counted, logged and stored),
+Splits: ``train`` without what overlaps with the test (see `tasks/contamination.py`; counted, logged and stored),
 ``validation`` drawn from it where asked for, and ``test``. All of them are shuffled, so that the first n problems of a
 split are a sample.
 """
@@ -15,9 +15,9 @@ import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
 
-from mass_jax.tasks import store
+from mass_jax.tasks import contamination, overlap, store
 from mass_jax.tasks.base import Problem
-from mass_jax.tasks.mathematics import contamination, datasets, fetch, overlap
+from mass_jax.tasks.mathematics import datasets, fetch
 from mass_jax.tasks.mathematics.datasets import Row
 
 COUNTS = {

@@ -10,13 +10,13 @@ be answers that nobody can give.
 """
 
 import dataclasses
-import json
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+from mass_jax.tasks import rows
 from mass_jax.tasks.mathematics import answers
 from mass_jax.tasks.mathematics.fetch import SUBJECTS
 
@@ -50,7 +50,7 @@ def read(dataset: str, paths: Iterable[Path]) -> list[Row]:
     found: list[Row] = []
     for path in paths:
         before = len(found)
-        for place, record in list(_records(path)):
+        for place, record in list(rows.records(path)):
             try:
                 if not isinstance(record, Mapping):
                     raise ValueError(f"it is {_kind(record)}, not an object with fields.")
@@ -72,58 +72,11 @@ def read_ids(path: Path) -> list[tuple[str, str]]:
     The file is JSON lines with ``unique_id`` and perhaps ``problem``, as MATH-500 is published, a JSON list of ids, or
     a text file with one id a line.
     """
-    records = [record for _, record in _records(path)]
+    records = [record for _, record in rows.records(path)]
     try:
         return [(r, "") if isinstance(r, str) else (_text(r, "unique_id"), _given(r, "problem")) for r in records]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not a list of ids: every line needs a unique_id.") from error
-
-
-def _records(path: Path) -> Iterator[tuple[str, Any]]:
-    """The objects of a .json (one object or a list of them), .jsonl or .parquet file, or the lines of a .txt file.
-
-    Each comes with its place, such as "line 3".
-    """
-    try:
-        if path.suffix == ".parquet":
-            import pyarrow.parquet as parquet  # takes a while, and few datasets need it
-
-            unit, content = "record", parquet.read_table(path).to_pylist()
-        elif path.suffix == ".json":
-            unit, content = "record", _json(path.read_text(encoding="utf-8-sig"))  # with or without a byte-order mark
-            content = content if isinstance(content, list) else [content]
-        else:
-            unit, content = "line", [line.strip() for line in path.read_text(encoding="utf-8-sig").split("\n")]
-    except (OSError, ValueError) as error:  # pyarrow's and json's own errors are of these kinds
-        raise ValueError(f"{path} cannot be read: {error}") from error
-    for i, record in enumerate(content, start=1):
-        if unit == "line" and not record:
-            continue
-        if unit == "line" and path.suffix != ".txt":
-            try:
-                record = _json(record)
-            except ValueError as error:
-                raise ValueError(f"{path} cannot be read: line {i} is not JSON: {error}") from error
-        yield f"{unit} {i}", record
-
-
-def _json(text: str) -> Any:
-    """Strict JSON: Python's own reader would take NaN and Infinity.
-
-    Raises:
-      ValueError: it is none; says where.
-    """
-
-    def refuse(constant: str) -> NoReturn:
-        raise ValueError(f"{constant} is not a JSON value; remove it.")
-
-    try:
-        return json.loads(text, parse_constant=refuse)
-    except json.JSONDecodeError as error:
-        line = f"line {error.lineno}, " if "\n" in text else ""
-        raise ValueError(f"{error.msg} ({line}column {error.colno}).") from error
-    except RecursionError:
-        raise ValueError("it is nested too deeply.") from None
 
 
 def _text(record: Mapping[str, Any], *names: str) -> str:

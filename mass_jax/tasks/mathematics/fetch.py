@@ -1,16 +1,13 @@
 """Where the files of a data set come from: its public address, the Hugging Face hub, or a folder of the user's."""
 
-import hashlib
-import http.client
-import os
 import re
 import shutil
 import tarfile
 import tempfile
-import urllib.request
 import zlib
 from pathlib import Path
-from typing import NamedTuple
+
+from mass_jax.tasks.download import Address, download
 
 SPLITS = ("train", "test")
 DATASETS = ("gsm8k", "math", "svamp", "jsonl")
@@ -27,13 +24,6 @@ SUBJECTS = (
 
 Files = dict[str, list[Path]]
 """The files of each split."""
-
-
-class Address(NamedTuple):
-    """A file on the web, and its SHA-256 where it is known."""
-
-    url: str
-    sha256: str | None = None
 
 
 _GSM8K = "https://raw.githubusercontent.com/openai/grade-school-math/master/grade_school_math/data"
@@ -134,38 +124,6 @@ def from_hub(repository: str, name: str) -> Path:
         ) from error
 
 
-def download(address: Address, folder: Path) -> Path:
-    """The file of an address in ``folder``; one that is already there is taken as it is, unless it is damaged."""
-    path = folder / address.url.rpartition("/")[2]
-    if path.exists() and not _damage(path, address):
-        return path
-    folder.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=folder, prefix=f"{path.name}.")
-    part = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            try:
-                with urllib.request.urlopen(address.url, timeout=60) as response:
-                    shutil.copyfileobj(response, file)
-                    told = response.headers.get("Content-Length")
-                if told is not None and file.tell() != int(told):  # a short answer is no error to http.client
-                    raise OSError(f"it broke off after {file.tell()} of {told} bytes")
-            except (OSError, http.client.HTTPException) as error:
-                raise ConnectionError(
-                    f"{address.url} cannot be fetched ({error}): try again, or download it elsewhere and give its "
-                    "folder as the source."
-                ) from error
-        if damage := _damage(part, address):
-            raise ValueError(
-                f"{address.url} is not the file it was: {damage}. Try again, or give a folder with the data as the "
-                "source."
-            )
-        part.replace(path)  # a killed download leaves no file of this name
-    finally:
-        part.unlink(missing_ok=True)
-    return path
-
-
 def forget(dataset: str, downloads: Path) -> None:
     """Remove the downloads of a data set that no SHA-256 vouches for, so that they are fetched anew."""
     folder = downloads / dataset
@@ -173,17 +131,6 @@ def forget(dataset: str, downloads: Path) -> None:
         if address.sha256 is None:
             (folder / address.url.rpartition("/")[2]).unlink(missing_ok=True)
             shutil.rmtree(folder / "MATH", ignore_errors=True)
-
-
-def _damage(path: Path, address: Address) -> str:
-    """What is wrong with a file, or an empty string: by its SHA-256 where that is known, else by its first bytes."""
-    content = path.read_bytes()
-    if address.sha256 is not None:
-        right = hashlib.sha256(content).hexdigest() == address.sha256
-        return "" if right else f"its SHA-256 should be {address.sha256}"
-    if address.url.endswith(".parquet") and not (content[:4] == content[-4:] == b"PAR1"):
-        return f"it is no whole parquet file but begins with {content[:40]!r}"
-    return ""
 
 
 def _public(dataset: str, folder: Path) -> Files:

@@ -2,8 +2,10 @@
 
 import dataclasses
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+
+from mass_jax.tasks.chat import Chat, said
 
 FOLDER = Path(__file__).with_name("prompts")
 PROBLEM = "{problem}"
@@ -11,9 +13,6 @@ PROBLEM = "{problem}"
 
 SEPARATOR = "\n\n"
 """Between the worked examples of a base model."""
-
-Chat = Callable[[list[dict[str, str]]], str]
-"""Renders messages (``role`` and ``content``) as one text that ends where the answer begins: a chat template."""
 
 _WORKED = re.compile(r"Problem:\n(.+?)\nRelated problem:\n(.+?)\nSolution:\n(.+)", re.DOTALL)
 _HEADING = re.compile(r"^## +(.+?) *$", re.MULTILINE)
@@ -85,19 +84,7 @@ def render(template: str, problem: str, examples: Sequence[tuple[str, str]], sys
         worked, _, begun = template.rpartition(SEPARATOR)
         more = [begun.replace(PROBLEM, asked) + answer for asked, answer in examples]
         return SEPARATOR.join([worked, *more, begun.replace(PROBLEM, problem)])
-    messages = [{"role": "system", "content": system}] if system else []
+    messages = [said("system", system)] if system else []
     for asked, answer in examples:
-        messages.append({"role": "user", "content": template.replace(PROBLEM, asked)})
-        messages.append({"role": "assistant", "content": answer})
-    return chat([*messages, {"role": "user", "content": template.replace(PROBLEM, problem)}])
-
-
-def without_special_tokens(text: str, special_tokens: Sequence[str]) -> str:
-    """``text`` without any of the strings that a tokenizer would read as more than text, such as ``<|im_end|>``."""
-    if not special_tokens:
-        return text
-    pattern = re.compile("|".join(re.escape(token) for token in sorted(special_tokens, key=len, reverse=True) if token))
-    before = None
-    while text != before:  # what is removed may have stood inside of another one
-        before, text = text, pattern.sub("", text)
-    return text
+        messages += [said("user", template.replace(PROBLEM, asked)), said("assistant", answer)]
+    return chat([*messages, said("user", template.replace(PROBLEM, problem))])

@@ -3,16 +3,13 @@ r"""Mathematics as a `Task`: problems with a final answer in ``\boxed{}``, for c
 import dataclasses
 from collections.abc import Sequence
 
+from mass_jax.tasks import overlap
 from mass_jax.tasks.base import Check, Practice, Problem, Verdict
-from mass_jax.tasks.mathematics import answers, overlap
+from mass_jax.tasks.chat import Chat, without_special_tokens
+from mass_jax.tasks.mathematics import answers
 from mass_jax.tasks.mathematics.grading import Grader
 from mass_jax.tasks.mathematics.parser import parse_practice
-from mass_jax.tasks.mathematics.prompts import Chat, Prompts, render, without_special_tokens, worked_practice
-
-LEAK_RUN = 8
-"""Consecutive words of the problem that practice may only share by copying."""
-LEAK_SHARE = 0.5
-"""The share of such runs from which on practice counts as a copy. Where only the numbers differ it is below."""
+from mass_jax.tasks.mathematics.prompts import Prompts, render, worked_practice
 
 BASE_STOPS = ("\nProblem:",)
 """Where a base model has ended its answer and begins another problem."""
@@ -109,11 +106,7 @@ class MathematicsTask:
 
     def leaks(self, problem: Problem, practice: Practice) -> bool:
         """The practice repeats the problem's own text: all of its words, or half of their runs of eight."""
-        own = overlap.runs(problem.prompt, LEAK_RUN)
-        text = f"{practice.prompt}\n{practice.solution}"
-        length = min(LEAK_RUN, len(overlap.words(problem.prompt)))
-        copied = own & overlap.runs(text, length)
-        return bool(own) and len(copied) >= LEAK_SHARE * len(own)
+        return overlap.copies(f"{practice.prompt}\n{practice.solution}", problem.prompt)
 
     def _clean(self, text: str) -> str:
         return without_special_tokens(text, self.special_tokens)

@@ -2,11 +2,12 @@
 
 import pytest
 
+from mass_jax.tasks.chat import without_special_tokens
 from mass_jax.tasks.mathematics import prompts
 from mass_jax.tasks.mathematics.answers import final_answer
 from mass_jax.tasks.mathematics.fetch import DATASETS
 from mass_jax.tasks.mathematics.parser import parse_practice
-from mass_jax.tasks.mathematics.prompts import PROBLEM, Prompts, load, render, without_special_tokens, worked_practice
+from mass_jax.tasks.mathematics.prompts import PROBLEM, Prompts, load, render, worked_practice
 
 
 def chat(messages: list[dict[str, str]]) -> str:

@@ -8,12 +8,23 @@ with others'; repeated ones are counted.
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Protocol, TypeVar
 
-from mass_jax.tasks.mathematics import overlap
-from mass_jax.tasks.mathematics.datasets import Row
+from mass_jax.tasks import overlap
 
 RUN = 13
 """Words."""
+
+
+class Posed(Protocol):
+    """What has a text to compare."""
+
+    @property
+    def prompt(self) -> str:
+        """The text."""
+
+
+Row = TypeVar("Row", bound=Posed)
 
 
 @dataclasses.dataclass(frozen=True)
