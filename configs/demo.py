@@ -116,7 +116,7 @@ def get_config() -> ConfigDict:
     config.train.set_weight = 0.0  # of the set's outcome in each example's reward; needs sets > 1
     config.train.malformed_reward = -1.2  # for what cannot be parsed, before centring; 0 leaves it out
     config.train.solve_weight = 0.0  # gamma
-    config.train.replay_weight = 0.3  # cross-entropy on pretraining documents that solve or recite
+    config.train.replay_weight = 0.0  # cross-entropy on documents that solve or recite: it teaches no choice
     config.train.kl_weight = 2.0  # KL(base || model) on the same documents
     config.train.text_kl_weight = 0.05  # KL(model || base) of what it writes, in nats a text, in each text's reward
     config.train.clip = 0.2  # PPO's epsilon
