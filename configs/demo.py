@@ -3,8 +3,9 @@
     make demo
     python -m experiments.demo --config=configs/demo.py --workdir=runs/demo
 
-Hardware: 2 CPU cores. Time: 20 to 30 minutes. Expect, on the test split, right practice 38 -> 63 %, Base 65.0 %,
-MASS 90.0 % (+25.0 over Base, 95 % interval +21.0 to +29.0), frozen generator 80.7 %, oracle 94.0 %.
+Hardware: 2 CPU cores. Time: 13 minutes on an AMD EPYC, and up to twice as long on slower cores. Expect, on the test
+split, right practice 37 -> 58 %, Base 61.7 %, MASS 84.5 % (+22.9 over Base, 95 % interval +18.6 to +27.1), frozen
+generator 80.5 %, oracle 91.2 %; on another kind of processor another draw of as much (docs/results.md).
 """
 
 from ml_collections import ConfigDict
