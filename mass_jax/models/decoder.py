@@ -120,7 +120,7 @@ def forward(
     if positions_BxT is None:
         positions_BxT = jnp.arange(length)[None]
     # Where it is kept for the backward pass, the residual stream's channels are split: it is what takes the memory.
-    stream = partial(_stream, TENSOR if config.remat and cache is None else None)
+    stream = partial(_stream, TENSOR if config.remat and length > 1 else None)
     x = stream(sharding.gathered({"embed": params["embed"]})["embed"][tokens_BxT])
     if config.dtype is not None:
         x = x.astype(config.dtype)

@@ -163,7 +163,7 @@ def sample(
         raise ValueError(f"pad_id = {spec.pad_id} is not a token: choose one from 0 to {config.vocab_size - 1}.")
     _check_prompts(config, prompts.tokens_PxT, prompts.lengths_P)
     problems = len(prompts.tokens_PxT)
-    config = dataclasses.replace(config, scan_layers=config.scan_decode)
+    config = without_gradient(config)
     if adapter_per_problem:
         # [P, L, ...] to [L, P, ...]: the decoder goes over layers first.
         adapter = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), adapter)
@@ -206,6 +206,11 @@ def _check_prompts(config: ModelConfig, prompts_PxT: AnyArray, lengths_P: AnyArr
             f"prompt {row} holds the token {prompts_PxT[row, column]}, but the model has those from 0 to "
             f"{config.vocab_size - 1}: give the model's own tokenizer."
         )
+
+
+def without_gradient(config: ModelConfig) -> ModelConfig:
+    """The model as it samples: nothing is kept for a way back, and layers are looped over as decoding likes it."""
+    return dataclasses.replace(config, scan_layers=config.scan_decode, remat=False, remat_keeps=())
 
 
 def unstack(config: ModelConfig, params: Params, adapter: PyTree) -> tuple[Params, PyTree]:

@@ -1,7 +1,6 @@
 """The compiled programs of an outer step, to lower or compile without data: the step, walked through with shapes."""
 
 import contextlib
-import dataclasses
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from functools import partial
@@ -134,7 +133,7 @@ class Shapes(Texts):
 
     def _sample(self, actor: Actor, adapters: PyTree, problems: int, spec: SamplingSpec) -> Sequences:
         length, model = actor.method.lengths.prompt, actor.method.model
-        config = dataclasses.replace(model, scan_layers=model.scan_decode)
+        config = sampling.without_gradient(model)
         params, layers = actor.params, adapters
         if layers is not None:
             layers = jax.tree.map(lambda x: struct((x.shape[1], x.shape[0], *x.shape[2:]), x.dtype), layers)

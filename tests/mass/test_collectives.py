@@ -36,6 +36,9 @@ EXPECTED: dict[str, set[tuple[str, str, str]]] = {
         ("all-reduce", "vocabulary", "top"),
         ("all-to-all", "vocabulary", "top"),
         ("all-gather", "other", "top"),
+        # The state behind a prompt, of which channels are split, goes to all its texts, whose positions are.
+        ("all-to-all", "other", "top"),
+        ("collective-permute", "other", "top"),
     }
     | INSIDE
     | LOOPS,
