@@ -166,7 +166,8 @@ def references(actor: Actor, problems: Sequence[Problem], prompts: Sequence[str]
     if prompts is None:
         prompts = [actor.task.solve_prompt(problem.prompt) for problem in problems]
     else:
-        room = bucket(hosts.largest(max(len(tokenizer.encode(prompt)) + 1 for prompt in prompts)))
+        longest = hosts.largest(max(len(tokenizer.encode(prompt)) + 1 for prompt in prompts))
+        room = bucket(longest, actor.method.model.context + 1 - lengths.solution)
     pairs = [(prompt, problem.solution) for prompt, problem in zip(prompts, problems, strict=True)]
     packed = pack(tokenizer, pairs, room + lengths.solution, "lengths.prompt + lengths.solution")
     weighed = Weighed(

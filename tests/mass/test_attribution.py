@@ -1,5 +1,6 @@
 """Attributions through the real model: float64 central differences are the judge of every estimator."""
 
+import dataclasses
 from collections.abc import Iterator
 from functools import cache, partial
 from typing import NamedTuple
@@ -194,3 +195,17 @@ def test_the_check_of_a_trained_model_finds_the_same():
     assert tau.dtype == oracle.dtype == np.float64
     assert np.abs(tau).max() > 1e-3
     assert error(tau, oracle) < 1e-5
+
+
+def test_references_behind_given_prompts_fit_the_context():
+    """Their prompts are padded to few lengths, and not beyond what the model reads."""
+    method = tiny.make_method()
+    lengths = dataclasses.replace(tiny.LENGTHS, solution=14)
+    tight = dataclasses.replace(
+        method, model=dataclasses.replace(method.model, context=24), lengths=lengths
+    )  # prompt and solution take 24, a padded prompt 16
+    prompts = [tiny.DOMAIN.task.solve_prompt(problem.prompt) for problem in PROBLEMS]
+    asked = attribution.references(tiny.make_actor(tight), PROBLEMS, prompts).weighed
+    assert asked.sequences.tokens.shape == (len(PROBLEMS), 1, tight.model.context + 1)
+    loose = attribution.references(tiny.make_actor(dataclasses.replace(method, lengths=lengths)), PROBLEMS, prompts)
+    assert loose.weighed.sequences.tokens.shape[-1] == 16 + 14
