@@ -75,14 +75,13 @@ def writer(
 class WorkedTask(abc.ABC):
     """What the domains' tasks have in common of `Task`, `StatesAnswer` and `ReadsOff`."""
 
-    states: ClassVar[str]
-    """What an answer is made of, in a sentence: pairs, say."""
-    queries: ClassVar[int]
-    """How many of these a problem asks for."""
-
     @abc.abstractmethod
-    def read(self, text: str) -> Sequence[object] | None:
-        """What a text states, or None if it is of another form."""
+    def judge(self, problem: Problem, text: str) -> Verdict:
+        """One completion of a problem's solve prompt. Never raises for what a model wrote."""
+
+    def grade(self, problems: Sequence[Problem], texts: Sequence[str]) -> list[Verdict]:
+        """See `judge`."""
+        return [self.judge(problem, text) for problem, text in zip(problems, texts, strict=True)]
 
     def solve_prompt(self, prompt: str, shown: Sequence[Practice] = ()) -> str:
         """The problem, then the mark after which a solution is expected; ``shown`` before it, on words of its own."""
@@ -96,11 +95,29 @@ class WorkedTask(abc.ABC):
         """``problem : step = answer``."""
         return solved(practice)
 
-    def grade(self, problems: Sequence[Problem], texts: Sequence[str]) -> list[Verdict]:
-        """Exact match of what stands after ``=``; the step before it is not judged."""
-        return [self._grade(problem, text) for problem, text in zip(problems, texts, strict=True)]
+    def answer_of(self, problem: Problem, text: str) -> str:
+        """What stands after the last ``=``."""
+        return answer_of(text)
 
-    def _grade(self, problem: Problem, text: str) -> Verdict:
+    def read_off(self, problem: Problem, practice: Practice) -> str:
+        """The solve prompt up to the practice's step: what follows is what this step makes."""
+        return f"{self.solve_prompt(problem.prompt)} {practice.solution.rpartition(ANSWER)[0]}{ANSWER}"
+
+
+class MatchedTask(WorkedTask):
+    """A task whose problems have one answer, which is compared with the reference."""
+
+    states: ClassVar[str]
+    """What an answer is made of, in a sentence: pairs, say."""
+    queries: ClassVar[int]
+    """How many of these a problem asks for."""
+
+    @abc.abstractmethod
+    def read(self, text: str) -> Sequence[object] | None:
+        """What a text states, or None if it is of another form."""
+
+    def judge(self, problem: Problem, text: str) -> Verdict:
+        """Exact match of what stands after ``=``; the step before it is not judged."""
         answer, reference = answer_of(text), answer_of(problem.solution)
         if answer == reference:
             return Verdict(True, "equal to the reference")
@@ -112,14 +129,6 @@ class WorkedTask(abc.ABC):
     def remark(self, text: str) -> str:
         """What the reason adds on a wrong solution whose answer has the right form."""
         return ""
-
-    def answer_of(self, problem: Problem, text: str) -> str:
-        """What stands after the last ``=``."""
-        return answer_of(text)
-
-    def read_off(self, problem: Problem, practice: Practice) -> str:
-        """The solve prompt up to the practice's step: what follows is what this step makes."""
-        return f"{self.solve_prompt(problem.prompt)} {practice.solution.rpartition(ANSWER)[0]}{ANSWER}"
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)

@@ -9,11 +9,11 @@ import numpy as np
 from mass_jax.tasks.arithmetic import documents
 from mass_jax.tasks.arithmetic.rules import GIVEN, QUERIES, Rule, mentioned, poses, read_pairs, vocabulary
 from mass_jax.tasks.base import MALFORMED, Check, Practice, Problem
-from mass_jax.tasks.worked import ANSWER, ASKS, SOLVE, WorkedTask, answer_of
+from mass_jax.tasks.worked import ANSWER, ASKS, SOLVE, MatchedTask, answer_of
 
 
 @dataclasses.dataclass(frozen=True)
-class ArithmeticTask(WorkedTask):
+class ArithmeticTask(MatchedTask):
     """Hidden polynomial rules mod 11; see `rules.py` and `documents.py`.
 
     Attributes:

@@ -11,11 +11,11 @@ from mass_jax.tasks.arithmetic.rules import QUERIES, Rule, mentioned, poses, rea
 from mass_jax.tasks.base import MALFORMED, Check, Practice, Problem
 from mass_jax.tasks.candidates import documents
 from mass_jax.tasks.candidates.documents import CANDIDATES, GIVEN
-from mass_jax.tasks.worked import ANSWER, ASKS, SOLVE, WorkedTask, answer_of
+from mass_jax.tasks.worked import ANSWER, ASKS, SOLVE, MatchedTask, answer_of
 
 
 @dataclasses.dataclass(frozen=True)
-class CandidatesTask(WorkedTask):
+class CandidatesTask(MatchedTask):
     """One of three candidates made the pairs; see `documents.py`.
 
     Attributes:

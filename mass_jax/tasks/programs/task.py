@@ -10,11 +10,11 @@ from mass_jax.tasks.base import MALFORMED, Check, Practice, Problem
 from mass_jax.tasks.programs import documents
 from mass_jax.tasks.programs.documents import GIVEN, QUERIES, Run, read_runs, stated
 from mass_jax.tasks.programs.rules import OPERATIONS, STEPS, STRINGS, Rule, run
-from mass_jax.tasks.worked import ANSWER, ASKS, SOLVE, WorkedTask, answer_of
+from mass_jax.tasks.worked import ANSWER, ASKS, SOLVE, MatchedTask, answer_of
 
 
 @dataclasses.dataclass(frozen=True)
-class ProgramsTask(WorkedTask):
+class ProgramsTask(MatchedTask):
     """Which program made the runs; see `rules.py` and `documents.py`.
 
     Attributes:
