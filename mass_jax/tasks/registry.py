@@ -6,7 +6,9 @@ from mass_jax.errors import InputError
 from mass_jax.tasks.arithmetic.domain import Arithmetic
 from mass_jax.tasks.candidates.domain import Candidates
 from mass_jax.tasks.code.domain import Code
+from mass_jax.tasks.countdown.domain import Countdown
 from mass_jax.tasks.domain import DomainConfig
+from mass_jax.tasks.grid.domain import Grid
 from mass_jax.tasks.mathematics.domain import Mathematics
 from mass_jax.tasks.operators.domain import Operators
 from mass_jax.tasks.programs.domain import Programs
@@ -16,6 +18,8 @@ DOMAINS: dict[str, type[DomainConfig]] = {
     "candidates": Candidates,
     "operators": Operators,
     "programs": Programs,
+    "countdown": Countdown,
+    "grid": Grid,
     "mathematics": Mathematics,
     "code": Code,
 }

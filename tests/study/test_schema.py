@@ -53,6 +53,7 @@ SOUND = {
     "task.validation_problems": set(),
     "task.test_problems": set(),
     "task.data_dir": {"empty", "text"},
+    "countdown: task.numbers": set(),
     "mathematics: task.dataset": set(),
     "mathematics: task.source": {"text"},  # whether the folder is there is seen where it is read
     "mathematics: task.held_out": {"0"},  # the source is no file that could be split

@@ -1,0 +1,60 @@
+"""The domain's data on disk: a TFDS builder and what it draws."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from mass_jax.tasks import procedural
+from mass_jax.tasks.base import Problem
+from mass_jax.tasks.countdown import documents
+from mass_jax.tasks.countdown.rules import Rule, make_rules
+from mass_jax.tasks.worked import WorkedConfig
+
+
+class MassCountdown(procedural.ProceduralBuilder):
+    """Countdown. Build with ``MassCountdown(config=CountdownConfig(...), data_dir=...)``."""
+
+    VERSION = tfds.core.Version("1.0.0")  # raise it when the same configuration would draw other problems
+    RELEASE_NOTES = {"1.0.0": "First release."}
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class CountdownConfig(WorkedConfig):
+    """See `worked.WorkedConfig`.
+
+    Attributes:
+      numbers: of a hand; a solution has one step fewer.
+
+    Raises:
+      ValueError: as `procedural.ProceduralConfig` and `rules.make_rules`.
+    """
+
+    builder: ClassVar[type[procedural.ProceduralBuilder]] = MassCountdown
+    most_per_family: ClassVar[int] = 10  # a shape has `rules.LEAST` at least, and other shapes share them
+
+    numbers: int = 4
+    rules: int = 300
+    validation_families: int = 60
+    test_families: int = 100
+    train_problems: int = 4_000
+    validation_problems: int = 240
+    test_problems: int = 400
+
+    def make_rules(self) -> tuple[Rule, ...]:
+        """Shapes."""
+        return make_rules(self.rules, self.rules_seed, self.numbers)
+
+    def draw_problem(self, rules: Sequence[Rule], family: int, rng: np.random.Generator) -> Problem:
+        """See `documents.draw_problem`."""
+        return documents.draw_problem(rules, family, rng)
+
+    def canonical(self, prompt: str) -> str:
+        """See `documents.canonical`."""
+        return documents.canonical(prompt)
+
+    def facts(self, prompt: str) -> tuple[str, ...]:
+        """See `documents.facts`."""
+        return documents.facts(prompt)

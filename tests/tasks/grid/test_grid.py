@@ -1,0 +1,282 @@
+"""The grid: plans are run, a brute-force search agrees, and held-out problems stay held out."""
+
+import itertools
+import re
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mass_jax.models.tokenizer import WordTokenizer
+from mass_jax.tasks import base
+from mass_jax.tasks.base import MALFORMED, Practice, Problem
+from mass_jax.tasks.grid import documents, rules
+from mass_jax.tasks.grid.builder import GridConfig
+from mass_jax.tasks.grid.rules import KEYS, Rule, agreeing, make_rules
+from mass_jax.tasks.grid.simulator import CELLS, EFFECTS, run
+from mass_jax.tasks.grid.task import GridTask
+from mass_jax.tasks.procedural import HELD_OUT, draw_splits
+from mass_jax.tasks.worked import KINDS
+
+CONFIG = GridConfig(
+    rules=40,
+    validation_families=6,
+    test_families=8,
+    pretrain_problems=200,
+    train_problems=100,
+    validation_problems=60,
+    test_problems=80,
+)
+RULES = CONFIG.make_rules()
+TASK = GridTask((Rule(("n", "e", "w", "se")), Rule(("s", "e", "w", "se"))))
+RUNS = "b2 A> b3 c1 A B> d2 e4 C> d4 a5 D B> c4"
+PROBLEM = Problem(f"{RUNS} ? a1 b3", "n e w se = A> a2 A> a3 B> b3", documents.facts(f"{RUNS} ? a1 b3"), 1, 0)
+PAGE = (
+    (Path(__file__).parents[3] / "docs/domain.md")
+    .read_text(encoding="utf-8")
+    .partition("## Plans on a grid\n")[2]
+    .partition("\n## ")[0]
+)
+
+
+@pytest.fixture(scope="module")
+def drawn() -> dict[str, list[Problem]]:
+    return draw_splits(CONFIG)
+
+
+def test_the_simulator_by_hand():
+    keys = {"A": "n", "B": "sw"}
+    assert run(keys, "c3", ("A", "B", "B")) == (("c4", "b3", "a2"), "")
+    assert run(keys, "c3", ("A", "A", "A")) == (("c4", "c5"), "step 3 is not allowed: A goes n, out of the grid at c5")
+    assert run(keys, "a3", ("B",)) == ((), "step 1 is not allowed: B goes sw, out of the grid at a3")
+    assert run(keys, "c3", ("A", "Z")) == (("c4",), "step 2 is not allowed: there is no key 'Z'")
+    ends = [run({"A": effect}, "c3", "A").cells for effect in EFFECTS]
+    assert ends == [("c4",), ("d4",), ("d3",), ("d2",), ("c2",), ("b2",), ("b3",), ("b4",)]
+
+
+def places(rule: Rule, start: str, keys: tuple[str, ...]) -> str | None:
+    """Where keys lead, by numbers and not by names of cells; None where that is out of the grid."""
+    column, row = "abcde".index(start[0]), int(start[1])
+    for key in keys:
+        across, up = EFFECTS[rule.effects[KEYS.index(key)]]
+        column, row = column + across, row + up
+        if not (0 <= column <= 4 and 1 <= row <= 5):
+            return None
+    return f"{'abcde'[column]}{row}"
+
+
+@pytest.mark.parametrize("rule", TASK.rules + RULES[:2], ids=lambda rule: rule.name)
+def test_the_verifier_accepts_every_plan_that_a_search_finds_and_no_other(rule: Rule):
+    task = GridTask((rule,))
+    runs = documents.stated(documents.draw_runs(rule, np.random.default_rng(0)))
+    for start, goal in [("a1", "c2"), ("c3", "c4"), ("e5", "b3"), ("d2", "a2")]:
+        problem = Problem(f"{runs} ? {start} {goal}", "", (), 0, 0)
+        found = {}
+        for count in range(1, 5):
+            for keys in itertools.product(KEYS, repeat=count):
+                right = places(rule, start, keys) == goal
+                plan = " ".join(f"{key}> a1" for key in keys)  # what it says of cells is not judged
+                assert task.grade([problem], [f" = {plan}"])[0].correct is right, (start, goal, keys)
+                if right:
+                    found.setdefault(count, keys)
+        shortest = next(iter(found.values()), None)
+        assert shortest is None or rule.plans[start, goal] == shortest
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("A> a2 A> a3 B> b3", "ends in b3"),
+        ("B> b1 A> b2 A> b3", "ends in b3"),
+        ("A> a1 A> a1 B> a1", "ends in b3"),
+        ("A> a2 A> a3 A> a4", "ends in a4, not in b3"),
+        ("A> a2 B> b3", "ends in b2, not in b3; step 2 is in b2, not in b3"),
+        ("C> a1 B> b1", "step 1 is not allowed: C goes w, out of the grid at a1"),
+        ("A> b2 D> c1 D> d1", "step 3 is not allowed: D goes se, out of the grid at b1; step 1 is in a2, not in b2"),
+        ("A> a2 E> a3", "step 2 is not allowed: there is no key 'E'"),
+        ("A> a2 A>", "expected a plan such as 'A> a2 B> b2' after '=', read 'A> a2 A>'"),
+        ("A> a2 A> a9", "expected a plan"),
+        ("A B", "expected a plan"),
+        ("", "expected a plan"),
+        ("> a2", "expected a plan"),
+        ("A> a2 " * 3_000 + "A", "expected a plan"),
+    ],
+)
+def test_verdicts_say_why(text: str, reason: str):
+    verdict = TASK.grade([PROBLEM], [f"n e w se = {text}"])[0]
+    assert verdict.correct is (reason == "ends in b3") and verdict.judged
+    assert verdict.reason.startswith(reason), verdict.reason
+
+
+def test_plans_are_judged_by_what_the_problem_shows_not_by_its_family():
+    other = Problem(PROBLEM.prompt, "", (), -1, -1)
+    assert TASK.grade([other], [PROBLEM.solution])[0].correct
+    open_ = Problem("b2 A> b3 c1 A> c2 e4 C> d4 b5 A C> b5 ? a1 b3", "", (), -1, -1)
+    assert not TASK.grade([open_], [" = A> a2"])[0].judged, "no key goes out of the grid and back"
+    open_ = Problem("b2 A> b3 c1 A> c2 e4 C> d4 e3 C> d3 ? b1 a2", "", (), -1, -1)
+    assert TASK.grade([open_], [" = A> b2 C> a2"])[0].correct
+    assert not TASK.grade([open_], [" = B> a2"])[0].correct, "some rules make it, not all"
+
+
+def test_no_two_families_do_the_same_and_what_is_shown_tells_them_apart(drawn):
+    every = make_rules(1_680, 0)
+    assert len({rule.name for rule in every}) == 1_680 and all(len({*rule.effects}) == 4 for rule in every)
+    with pytest.raises(ValueError, match="task.rules = 1681: there are 1 to 1680 different effects of 4 keys"):
+        make_rules(1_681, 0)
+    for problem in drawn["test"][:20]:
+        runs = documents.read_runs(" ".join(problem.facts))
+        assert [rule for rule in every if rule.makes(runs)] == [RULES[problem.family]]
+        assert agreeing(runs) == (RULES[problem.family],)
+
+
+def test_problems_are_solved_as_they_say(drawn):
+    task, levels, lengths = GridTask(RULES), Counter(), Counter()
+    for problem in itertools.chain(*drawn.values()):
+        assert task.grade([problem], [problem.solution])[0].correct
+        assert task.problem(problem.prompt).facts == problem.facts and len(problem.facts) == 4
+        start, goal = documents.asked(problem.prompt)
+        keys = task.answer_of(problem, problem.solution).split(" ")
+        assert not any(places(RULES[problem.family], start, k) == goal for k in itertools.product(KEYS, repeat=1))
+        assert not any(fact.startswith(f"{start} ") and fact.endswith(f" {goal}") for fact in problem.facts)
+        levels[problem.difficulty, sum(len(fact.split()) == 3 for fact in problem.facts)] += 1
+        lengths[len(keys)] += 1
+    assert {*levels} == {(0, 3), (1, 2), (2, 1)} and {*lengths} == {2, 3} and min(*lengths.values()) > 150
+
+
+def test_splits_share_no_family_and_documents_pose_no_held_out_problem(drawn):
+    families = {split: {problem.family for problem in drawn[split]} for split in ("train", *HELD_OUT)}
+    assert not any(a & b for a, b in itertools.combinations(families.values(), 2))
+    held_out = {documents.canonical(problem.prompt) for split in HELD_OUT for problem in drawn[split]}
+    others = {documents.canonical(problem.prompt) for split in ("pretrain", "train") for problem in drawn[split]}
+    assert len(held_out) == 140 and not held_out & others
+    about = drawn["pretrain"][0]
+    for kind in ("solve", "synthesise"):
+        texts = [documents.document_writer(RULES, [kind], [])(about, np.random.default_rng(i)) for i in range(30)]
+        out = [Problem(re.split(" [:;] ", text)[0], "", (), 0, 0) for text in texts[:15]]
+        write = documents.document_writer(RULES, [kind], out)
+        again = [write(about, np.random.default_rng(i)) for i in range(30)]
+        assert again[15:] == texts[15:] and not {*again[:15]} & {*texts[:15]}, "what is held out is drawn again"
+
+
+def test_the_same_problem_in_another_order_is_the_same():
+    shown = "a5 D B> c4 b2 A> b3 e4 C> d4 c1 A B> d2"
+    assert documents.canonical(f"{shown} ? a1 b3") == documents.canonical(PROBLEM.prompt)
+    assert documents.canonical(f"{shown} ? b3 a1") != documents.canonical(PROBLEM.prompt)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_documents_are_true_and_fit_the_vocabulary(drawn, kind: str):
+    rng, tokenizer = np.random.default_rng(1), WordTokenizer(rules.vocabulary())
+    task = GridTask(RULES)
+    write = documents.document_writer(RULES, [kind], [])
+    for problem in drawn["pretrain"][:40]:
+        text, rule = write(problem, rng), RULES[problem.family]
+        assert tokenizer.decode(tokenizer.encode(text)) == text
+        if kind == "table":
+            name, _, runs = text.partition(" : ")
+            assert name == rule.name and rule.makes(documents.read_runs(runs))
+            continue
+        prompt, _, rest = text.partition(" ; " if kind == "synthesise" else " : ")
+        about = Problem(prompt, "", documents.facts(prompt), 0, problem.family)
+        if kind == "solve":
+            assert task.grade([about], [rest])[0].correct and rest.startswith(f"{rule.name} = ")
+        else:
+            practice = task.parse(about, rest)
+            assert task.is_correct(about, practice) and not task.leaks(about, practice)
+
+
+def test_practice_is_right_where_its_plan_is_run_as_it_says():
+    right = "d5 : n e w se = C> c5 D> d4"
+    practice = TASK.parse(PROBLEM, right)
+    assert practice == Practice(f"{RUNS} ? d5 d4", "n e w se = C> c5 D> d4", True)
+    assert TASK.is_correct(PROBLEM, practice) and not TASK.leaks(PROBLEM, practice)
+    wrong = {
+        "a cell is wrong": right.replace("c5", "b5"),
+        "its end is wrong": right.replace("d4", "e4"),
+        "another rule": right.replace("n e", "s e"),
+        "out of the grid": "d5 : n e w se = A> d4 D> e3",
+    }
+    for name, text in wrong.items():
+        practice = TASK.parse(PROBLEM, text)
+        assert practice.well_formed and TASK.is_on_family(PROBLEM, practice), name
+        assert not TASK.is_correct(PROBLEM, practice), name
+    strange = Practice(f"{RUNS.replace('b2 A> b3', 'b2 A> b1')} ? d5 d4", "n e w se = C> c5 D> d4", True)
+    assert not TASK.is_on_family(PROBLEM, strange) and not TASK.is_correct(PROBLEM, strange)
+    for text, leaks in {"a1 : n e w se = A> a2 B> b2": True, "b2 : n e w se = A> b3": True, right: False}.items():
+        assert TASK.leaks(PROBLEM, TASK.parse(PROBLEM, text)) is leaks, text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "d5",
+        "d5 : n e w se",
+        "d5 : n e w se = ",
+        "d5 : n e w = C> c5",
+        "d5 : n e w w = C> c5",
+        "d5 : n e w up = C> c5",
+        "d9 : n e w se = C> c5",
+        "d5 : n e w se = C c5",
+        "d5 : n e w se = C> c5 D>",
+        "d5 : n e w se = E> c5",
+        "d5 : n e w se = C> d5",  # no way to go
+        "d5 ; n e w se = C> c5",
+        "a1 : n e w se = A> a2 A> a3 B> b3",  # the problem's own
+        "? = : ;",
+    ],
+)
+def test_what_is_of_another_form_is_malformed(text: str):
+    assert TASK.parse(PROBLEM, text) == MALFORMED
+    assert not TASK.is_correct(PROBLEM, MALFORMED) and not TASK.is_on_family(PROBLEM, MALFORMED)
+    assert not TASK.leaks(PROBLEM, MALFORMED)
+
+
+def test_what_controls_may_ask(drawn):
+    task, rng = GridTask(RULES), np.random.default_rng(2)
+    assert all(isinstance(task, kind) for kind in (base.KnowsFamily, base.StatesAnswer, base.ReadsOff))
+    leaks = 0
+    for problem in drawn["test"][:20]:
+        for strict in (False, True):
+            for practice in task.gold_practice(problem, 6, rng, strict):
+                assert task.is_correct(problem, practice) and practice.prompt != problem.prompt
+                assert task.parse(problem, task.written(problem, practice)) == practice
+                assert not (strict and task.leaks(problem, practice))
+                leaks += task.leaks(problem, practice)
+        name = RULES[problem.family].name
+        assert task.read_off(problem, practice) == f"{problem.prompt} : {name} ="
+        found = dict(zip(task.check_names, task.checks(problem, practice), strict=True))
+        pressed, _, end = problem.facts[2].rpartition(" ")
+        assert found["run 3 | rule"] == (f"{name} : {pressed}", end)
+        assert found["rule | runs"] == (f"{practice.prompt} :", name)
+    assert leaks > 0, "what is not strict may begin or end where the problem does"
+    assert task.answer_of(PROBLEM, PROBLEM.solution) == "A A B" and task.answer_of(PROBLEM, "n = A a2") == "A a2"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "words"),
+    [
+        ("", "a problem shows 4 runs"),
+        (RUNS, "a problem shows 4 runs"),
+        (f"{RUNS} ? a1", "a problem shows 4 runs"),
+        (f"{RUNS} ? a1 a1", "a problem shows 4 runs"),
+        (f"{RUNS} ? a1 f3", "a problem shows 4 runs"),
+        (f"{RUNS[9:]} ? a1 b3", "a problem shows 4 runs"),
+        (RUNS.replace("A B>", "A B C>") + " ? a1 b3", "a problem shows 4 runs"),
+        (RUNS.replace("b3", "b4") + " ? a1 c3", "no effects of the keys A, B, C, D make all runs of 'b2 A> b4"),
+    ],
+)
+def test_a_problem_of_another_form_is_a_sentence(prompt: str, words: str):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        TASK.problem(prompt)
+
+
+@pytest.mark.parametrize("text", [documents.__doc__, PAGE], ids=["module", "page"])
+def test_the_examples_are_true(text: str):
+    found = dict(re.findall(r"^    (problem|solve|synthesise|table) +(.*[A-D]> .*)$", text, re.MULTILINE))
+    assert found["problem"] == PROBLEM.prompt and found["solve"] == f"{PROBLEM.prompt} : {PROBLEM.solution}"
+    assert TASK.is_correct(PROBLEM, TASK.parse(PROBLEM, found["synthesise"].partition(" ; ")[2]))
+    name, _, runs = found["table"].removesuffix(" ...").partition(" : ")
+    assert name == TASK.rules[0].name and TASK.rules[0].makes(documents.read_runs(runs))
+    assert {*CELLS} > {documents.asked(PROBLEM.prompt).goal}
