@@ -120,7 +120,8 @@ def test_one_file_is_enough(path: Path):
             "domain",
             DOMAINS,
             "sums",
-            "task.name = 'sums' is not one of arithmetic, candidates, operators, programs, mathematics, code",
+            "task.name = 'sums' is not one of arithmetic, candidates, operators, programs, countdown, grid, "
+            "mathematics, code, science",
         ),
         ("variety", SCORERS, "variety", "scorer.kind = 'variety' is not one of uniform, linear, verification"),
         ("estimator", ESTIMATORS, "clipped", "metagrad.name = 'clipped' is not one of adjoint"),

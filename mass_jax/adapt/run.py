@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from mass_jax.adapt import unadapted
+from mass_jax.adapt.likeliest import likeliest
 from mass_jax.adapt.sources import SOURCES, Need
 from mass_jax.adapt.weights import WEIGHTS, Unweighed, weighed
 from mass_jax.errors import InputError, not_one_of
@@ -23,6 +24,7 @@ from mass_jax.mass.scorer import Scores
 from mass_jax.parallel import hosts
 from mass_jax.tasks.base import (
     KnowsFamily,
+    OffersChoices,
     OffersTopics,
     Practice,
     Problem,
@@ -109,6 +111,7 @@ class Ready(NamedTuple):
       adapters: one a problem; None without an update.
       scores: weights and gates; None without an update.
       answers: P answers, where they are chosen already.
+      choices: of every problem the solutions of which the likeliest is its answer; None where they are written.
     """
 
     prompts: list[str]
@@ -116,6 +119,7 @@ class Ready(NamedTuple):
     adapters: PyTree
     scores: Scores | None
     answers: list[str] | None = None
+    choices: list[tuple[str, ...]] | None = None
 
 
 class Outcome(NamedTuple):
@@ -151,13 +155,15 @@ def prepare(
       key: PRNG key, of the fresh adapter and of what weights draw.
     """
     prompts = [actor.task.solve_prompt(problem.prompt) for problem in problems]
-    direct = Ready(prompts, actor.method.lengths.prompt, None, None)
+    direct = Ready(prompts, actor.method.lengths.prompt, None, None, choices=offered(actor.task, problems))
     if practice is None:
         return direct._replace(answers=unadapted.voted(actor, problems, recipe.votes, key)) if recipe.votes else direct
     if recipe.use == "prompt":
         limit = actor.method.model.context - actor.method.lengths.solution
         rows = zip(problems, practice.texts, strict=True)
-        return Ready([_with_shown(actor, problem, row, limit) for problem, row in rows], limit, None, None)
+        return direct._replace(
+            prompts=[_with_shown(actor, problem, row, limit) for problem, row in rows], prompt_limit=limit
+        )
     adapter_key, weights_key = jax.random.split(key)
     counts_PxM = np.asarray(practice.arrays.valid_PxM)
     if recipe.strict:
@@ -171,10 +177,21 @@ def prepare(
     return direct._replace(adapters=adapters, scores=scores)
 
 
+def offered(task: Task, problems: Sequence[Problem]) -> list[tuple[str, ...]] | None:
+    """The choices of every problem; None where the domain has none."""
+    found = [task.choices(problem) for problem in problems] if isinstance(task, OffersChoices) else []
+    return found if all(found) and found else None
+
+
 def solve(actor: Actor, ready: Ready) -> list[str]:
-    """An answer to every problem by the model that was adapted to it: greedy, where none is chosen already."""
+    """An answer to every problem by the model that was adapted to it: the likeliest choice where there are choices.
+
+    Else it is greedy, where none is chosen already.
+    """
     if ready.answers is not None:
         return ready.answers
+    if ready.choices is not None:
+        return likeliest(actor, ready.adapters, ready.prompts, ready.choices)
     no_noise = jax.random.key(0)
     spec = solving(actor, samples=1, temperature=0.0)
     found = complete(actor, ready.adapters, ready.prompts, no_noise, spec, prompt_limit=ready.prompt_limit)

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from mass_jax.adapt.learner import Learner
-from mass_jax.adapt.run import Ready, solve
+from mass_jax.adapt.run import Ready, offered, solve
 from mass_jax.adapt.unadapted import SAMPLED_AT, most_frequent
 from mass_jax.adapt.weights import Unweighed, weighed
 from mass_jax.guard.verdict import Verdict
@@ -226,7 +226,8 @@ def _answers(batch: Batch, adapters: PyTree) -> tuple[list[Voted], np.ndarray]:
     actor, problems, votes = batch.actor, batch.problems, batch.options.votes
     prompts = [actor.task.solve_prompt(problem.prompt) for problem in problems]
     if votes == 1:
-        texts = solve(actor, Ready(prompts, actor.method.lengths.prompt, adapters, None))
+        ready = Ready(prompts, actor.method.lengths.prompt, adapters, None, choices=offered(actor.task, problems))
+        texts = solve(actor, ready)
         return [Voted(text, {}) for text in texts], _tokens(actor, [[text] for text in texts])
     spec = solving(actor, votes, SAMPLED_AT)
     rows = complete(actor, adapters, prompts, jax.random.key(KEY), spec, batch.seeds_P).texts

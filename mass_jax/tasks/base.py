@@ -146,6 +146,14 @@ class StatesAnswer(Task, Protocol):
 
 
 @runtime_checkable
+class OffersChoices(Task, Protocol):
+    """What a domain adds whose problems name their possible solutions: the likeliest one is the answer."""
+
+    def choices(self, problem: Problem) -> tuple[str, ...]:
+        """Completions of the problem's solve prompt; none where the model is to write its answer."""
+
+
+@runtime_checkable
 class ReadsOff(Task, Protocol):
     """What a domain adds where practice may say what answers the problem."""
 

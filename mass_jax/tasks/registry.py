@@ -12,6 +12,7 @@ from mass_jax.tasks.grid.domain import Grid
 from mass_jax.tasks.mathematics.domain import Mathematics
 from mass_jax.tasks.operators.domain import Operators
 from mass_jax.tasks.programs.domain import Programs
+from mass_jax.tasks.science.domain import Science
 
 DOMAINS: dict[str, type[DomainConfig]] = {
     "arithmetic": Arithmetic,
@@ -22,6 +23,7 @@ DOMAINS: dict[str, type[DomainConfig]] = {
     "grid": Grid,
     "mathematics": Mathematics,
     "code": Code,
+    "science": Science,
 }
 Declared = TypeVar("Declared", bound=DomainConfig)
 

@@ -96,6 +96,11 @@ CASES = {
     ("benchmarks.wordings", *DEMO): (2, "asks a pretrained model problems of mathematics: give a config of one."),
     ("benchmarks.fuzz", "--count=0"): (2, "--count=0", "positive"),
     ("benchmarks.code_grading",): (2, "there is nothing to grade: give --mbpp, --human_eval or both."),
+    ("benchmarks.mmlu", *DEMO): (
+        2,
+        "asks a pretrained model questions of science: give a config of them.",
+    ),
+    ("benchmarks.mmlu", "--shots=6"): (2, "--shots=6"),
     ("benchmarks.jails", "--workers=0"): (2, "--workers=0", "positive"),
     ("benchmarks.peers", "--sze=small"): (2, "Unknown command line flag 'sze'"),
 }

@@ -70,6 +70,16 @@ SOUND = {
     "code: task.train_problems": COUNT_OR_NONE,
     "code: task.validation_problems": COUNT_OR_NONE,
     "code: task.test_problems": {"0"},
+    "science: task.source": {"text"},  # whether the file is there is seen where it is read
+    "science: task.seed": SEED,
+    "science: task.validation_subjects": {"1"},  # the other values leave none for training
+    "science: task.test_subjects": set(),
+    "science: task.form": set(),
+    "science: task.answers": set(),
+    "science: task.shots": {"0", "1"},
+    "science: task.train_problems": COUNT_OR_NONE,
+    "science: task.validation_problems": COUNT_OR_NONE,
+    "science: task.test_problems": {"0"},
     "model.width": COUNT,
     "model.layers": COUNT,
     "model.heads": set(),  # kv_heads divides it
