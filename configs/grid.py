@@ -21,20 +21,18 @@ def get_config() -> ConfigDict:
     config.task.validation_problems = 240
     config.task.test_problems = 400
 
-    config.model.context = 40
-
     config.pretrain.steps = 2_000  # at most
     config.pretrain.until = 0.6
 
-    config.lengths.prompt = 20
-    config.lengths.solution = 12
-    config.lengths.synthesis = 15
-    config.lengths.practice = 32
-    config.lengths.check = 31
-    config.lengths.short_document = 32
-    config.lengths.long_document = 34
+    config.lengths.prompt = 11
+    config.lengths.solution = 11
+    config.lengths.synthesis = 14
+    config.lengths.practice = 22
+    config.lengths.check = 21
+    config.lengths.short_document = 22
+    config.lengths.long_document = 24
 
-    # As many sampled tokens a problem as MASS takes: 12 x 15, so 15 x 12.
+    # As many sampled tokens a problem as MASS takes: 12 x 14, so 15 x 11.
     config.arms.solver_grpo.train.solutions = 15
     config.evaluate.batch = 100
     return config

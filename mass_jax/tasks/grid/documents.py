@@ -1,9 +1,9 @@
 """Texts of the domain: problems, practice, and the documents on which the base is pretrained.
 
-    problem      b2 A> b3 c1 A B> d2 e4 C> d4 a5 D B> c4 ? a1 b3
-    solve        b2 A> b3 c1 A B> d2 e4 C> d4 a5 D B> c4 ? a1 b3 : n e w se = A> a2 A> a3 B> b3
-    synthesise   b2 A> b3 c1 A B> d2 e4 C> d4 a5 D B> c4 ? a1 b3 ; d5 : n e w se = C> c5 D> d4
-    table        n e w se : c3 B> d3 b1 A C> a2 ...
+    problem      b2A> b3 c1AB> d2 e4C> d3 ? a1 b3
+    solve        b2A> b3 c1AB> d2 e4C> d3 ? a1 b3 : n e sw = A> a2 A> a3 B> b3
+    synthesise   b2A> b3 c1AB> d2 e4C> d3 ? a1 b3 ; d5 : n e sw = C> c4 B> d4
+    table        n e sw : c3B> d3 b2AC> a2 ...
 
 A problem shows where runs of keys ended, and asks for a plan from one cell to another. A solution names what each key
 does, its worked step, then the plan, with the cell after each key. Practice asks for another plan after the same runs;
@@ -18,17 +18,17 @@ from typing import NamedTuple
 import numpy as np
 
 from mass_jax.tasks.base import Practice, Problem
-from mass_jax.tasks.grid.rules import KEYS, PLAN, Rule, Shown
+from mass_jax.tasks.grid.rules import KEYS, PLAN, PRESSED, Rule, Shown
 from mass_jax.tasks.grid.simulator import COLUMNS, ROWS, run
 from mass_jax.tasks.worked import ANSWER, ASKS, SOLVE, SYNTHESISE, choice, shuffled, solved, writer
 
-ALONE = (3, 2, 1)
+ALONE = (2, 1)
 """Keys that a problem shows alone, easiest first."""
 RUNS = len(KEYS)
 """Runs that it shows."""
 TABLE = 5
 """Runs of a table."""
-_RUN = re.compile(rf"([{COLUMNS}][{ROWS}])((?: [{KEYS}])?) ([{KEYS}])> ([{COLUMNS}][{ROWS}])")
+_RUN = re.compile(rf"([{COLUMNS}][{ROWS}])([{KEYS}]{{1,2}})> ([{COLUMNS}][{ROWS}])")
 
 
 class Query(NamedTuple):
@@ -39,14 +39,14 @@ class Query(NamedTuple):
 
 
 def stated(runs: Iterable[Shown]) -> str:
-    """Such as ``b2 A> b3 c1 A B> d2``."""
-    return " ".join(f"{start} {' '.join(keys)}> {end}" for start, keys, end in runs)
+    """Such as ``b2A> b3 c1AB> d2``."""
+    return " ".join(f"{start}{''.join(keys)}> {end}" for start, keys, end in runs)
 
 
 def read_runs(text: str) -> list[Shown] | None:
-    """The runs of one or two keys that a text states, or None if it is of another form."""
-    runs = [Shown(start, (*first.split(), last), end) for start, first, last, end in _RUN.findall(text)]
-    return runs if runs and stated(runs) == text else None
+    """The runs of a key or of two that a text states, or None if it is of another form."""
+    runs = [Shown(start, (*keys,), end) for start, keys, end in _RUN.findall(text)]
+    return runs if runs and stated(runs) == text and {shown.keys for shown in runs} <= {*PRESSED} else None
 
 
 def facts(prompt: str) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Families: hidden effects of four keys. Each moves one cell in a direction of its own; which one is hidden.
+"""Families: hidden effects of three keys. Each moves one cell in a direction of its own; which one is hidden.
 
 A problem shows where some runs of keys ended. These say what each key does: each is shown alone, or beside a key that
 is shown alone.
@@ -14,7 +14,9 @@ import numpy as np
 
 from mass_jax.tasks.grid.simulator import CELLS, EFFECTS, MOVED, run
 
-KEYS = "ABCD"
+KEYS = "ABC"
+PRESSED = (*((key,) for key in KEYS), *itertools.permutations(KEYS, 2))
+"""Keys of a run that is shown."""
 PLAN = (2, 3)
 """Keys of the shortest plan of a drawn problem, easiest first."""
 
@@ -35,7 +37,7 @@ class Rule:
 
     @property
     def name(self) -> str:
-        """Such as ``n e sw w``."""
+        """Such as ``n e sw``."""
         return " ".join(self.effects)
 
     @functools.cached_property
@@ -55,8 +57,7 @@ class Rule:
     @functools.cached_property
     def runs(self) -> dict[tuple[str, ...], list[Shown]]:
         """All runs of each key alone, and of each two keys."""
-        pressed = [(key,) for key in KEYS] + [*itertools.permutations(KEYS, 2)]
-        ends = {keys: [(start, self.end(start, keys)) for start in CELLS] for keys in pressed}
+        ends = {keys: [(start, self.end(start, keys)) for start in CELLS] for keys in PRESSED}
         return {keys: [Shown(start, keys, end) for start, end in found if end] for keys, found in ends.items()}
 
     @functools.cached_property
@@ -106,5 +107,6 @@ def make_rules(count: int, seed: int) -> tuple[Rule, ...]:
 
 
 def vocabulary() -> tuple[str, ...]:
-    """A word for every cell, every effect, every key within a run and at its end, and the marks ``? = : ;``."""
-    return ("?", "=", ":", ";", *CELLS, *EFFECTS, *KEYS, *(f"{key}>" for key in KEYS))
+    """A word for every cell, every effect, every key, one or two keys that are pressed in a cell, and ``? = : ;``."""
+    pressed = (f"{start}{''.join(keys)}>" for start in CELLS for keys in PRESSED)
+    return ("?", "=", ":", ";", *CELLS, *EFFECTS, *(f"{key}>" for key in KEYS), *pressed)

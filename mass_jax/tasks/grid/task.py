@@ -45,7 +45,7 @@ class GridTask(WorkedTask):
         if runs is None or len(runs) != RUNS or len(ends) != 2 or ends[0] == ends[1] or not {*ends} <= {*CELLS}:
             raise ValueError(
                 f"a problem shows {RUNS} runs of one or two of the keys {', '.join(KEYS)} and asks for a plan from one "
-                "cell to another, such as 'b2 A> b3 c1 A B> d2 e4 C> d4 a5 D B> c4 ? a1 b3'"
+                "cell to another, such as 'b2A> b3 c1AB> d2 e4C> d3 ? a1 b3'"
             )
         if not _rules_of(shown):
             raise ValueError(
