@@ -35,13 +35,13 @@ class CountdownConfig(WorkedConfig):
     builder: ClassVar[type[procedural.ProceduralBuilder]] = MassCountdown
     most_per_family: ClassVar[int] = 10  # a shape has `rules.LEAST` at least, and other shapes share them
 
-    numbers: int = 4
-    rules: int = 300
-    validation_families: int = 60
-    test_families: int = 100
+    numbers: int = 3
+    rules: int = 48
+    validation_families: int = 8
+    test_families: int = 14
     train_problems: int = 4_000
-    validation_problems: int = 240
-    test_problems: int = 400
+    validation_problems: int = 80
+    test_problems: int = 140
 
     def make_rules(self) -> tuple[Rule, ...]:
         """Shapes."""

@@ -22,6 +22,7 @@ from mass_jax.tasks.procedural import HELD_OUT, draw_splits
 from mass_jax.tasks.worked import KINDS, SOLVE, SYNTHESISE
 
 CONFIG = CountdownConfig(
+    numbers=4,
     rules=40,
     validation_families=6,
     test_families=8,
@@ -136,7 +137,7 @@ def test_no_two_shapes_make_the_same(numbers: int):
     ],
 )
 def test_what_cannot_be_drawn_is_a_sentence(changes: dict[str, int], words: str):
-    given = dict(rules=40, validation_families=6, test_families=8, validation_problems=60, test_problems=80)
+    given = dict(numbers=4, rules=40, validation_families=6, test_families=8, validation_problems=60, test_problems=80)
     with pytest.raises(ValueError, match=words):
         CountdownConfig(**given | changes)
 
