@@ -4,7 +4,8 @@
 
 A trained model answers problems of validation families: at once, by votes among sampled solutions, and after updates on
 more or less practice, in more or fewer steps. Of each way the page has tokens (written and learned from) and seconds a
-problem, and which ways nothing cheaper equals. Seconds are of batches, after a first one that compiles.
+problem, and which ways nothing cheaper equals; pareto.png shows them. Seconds are of batches, after a first one that
+compiles.
 """
 
 import json
@@ -25,7 +26,7 @@ from mass_jax.inference.adapter import MassAdapter
 from mass_jax.inference.options import MOST_VOTES, Options
 from mass_jax.mass.actor import Actor
 from mass_jax.mass.generator import complete, solving
-from mass_jax.reporting import stats
+from mass_jax.reporting import pareto, stats
 from mass_jax.reporting.table import Table, to_markdown
 from mass_jax.runtime import program
 from mass_jax.runtime.compilation import enable_compilation_cache
@@ -150,6 +151,7 @@ def main() -> None:
         keep(workdir / "table.json", rows=table(rows))
         print(json.dumps(rows[-1]), flush=True)
     print(to_markdown(table(rows)))
+    print(pareto.save_plot(table(rows), workdir))
 
 
 def _unused(adapted: Adapted) -> int:

@@ -64,6 +64,7 @@ class Adapted:
       why: there is none; empty where there is.
       practice: what was written, M examples; empty where nothing was.
       gate: the scorer's factor on the update; None without practice.
+      expected_gain: of the update, before it is made, a share of right answers; None where nothing asked for it.
       losses: the weighted practice loss before each of the K steps, nats a token.
       verdict: the guard's, with the adapter's norm and KL; None without an update or a guard.
       votes: how many of the sampled solutions had each answer; empty of a greedy one.
@@ -80,6 +81,7 @@ class Adapted:
     why: str
     practice: tuple[Used, ...]
     gate: float | None
+    expected_gain: float | None
     losses: tuple[float, ...]
     verdict: Verdict | None
     votes: dict[str, int]
@@ -115,6 +117,7 @@ class Adapted:
                 for each in self.practice
             ],
             "gate": _rounded(self.gate),
+            "expected_gain": _rounded(self.expected_gain),
             "losses": [_rounded(loss) for loss in self.losses],
             "guard": None if self.verdict is None else self.verdict.as_json(),
             "votes": self.votes,

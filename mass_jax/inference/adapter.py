@@ -17,6 +17,8 @@ from mass_jax.guard.calibration import read as read_calibration
 from mass_jax.guard.guard import Guard as ModelGuard
 from mass_jax.inference import audited, budget, phases, pretrained
 from mass_jax.inference.adapted import Adapted, Phase, Used
+from mass_jax.inference.forecast import forecast as forecasts
+from mass_jax.inference.forecast.forecast import Forecast
 from mass_jax.inference.options import Options
 from mass_jax.inference.phases import Batch, Found, Guard
 from mass_jax.parallel.mesh import entered
@@ -73,6 +75,7 @@ class MassAdapter:
       learner: model, scorer and recipe.
       name: of the model, as it was asked for.
       guard: on updates; None for none.
+      forecast: of what updates gain, which options may ask for; None for none.
       audit: the file that is told of every update, see `mass_jax.guard.audit`; None for none.
       known: seconds of the phases of an earlier batch, by what was compiled for it.
       update: the phases of an update, in their order.
@@ -81,6 +84,7 @@ class MassAdapter:
     learner: Learner
     name: str
     guard: Guard | None = None
+    forecast: Forecast | None = None
     audit: Path | None = None
     known: dict[Any, dict[str, float]] = dataclasses.field(default_factory=dict, repr=False, compare=False)
     update: Mapping[str, phases.Phase] = dataclasses.field(
@@ -115,18 +119,19 @@ class MassAdapter:
           audit: a file that every update is written down in.
 
         Raises:
-          InputError: there is no such run, arm or model, it cannot be used so, the calibration is of another one, or
-            the audit cannot be written.
+          InputError: there is no such run, arm or model, it cannot be used so, the calibration is of another one, the
+            forecast is damaged, or the audit cannot be written.
         """
         if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
             raise InputError(f"batch = {batch!r}: give a whole number of at least 1.")
 
         path = None if audit is None else audit_file.ready(Path(audit))  # before much is read
 
-        def of(learner: Learner, name: str, calibration: Calibration | None) -> MassAdapter:
-            return cls(
-                dataclasses.replace(learner, batch=batch), name, ModelGuard(calibration) if guard else None, path
-            )
+        def of(
+            learner: Learner, name: str, calibration: Calibration | None, forecast: Forecast | None = None
+        ) -> MassAdapter:
+            held = ModelGuard(calibration) if guard else None
+            return cls(dataclasses.replace(learner, batch=batch), name, held, forecast, path)
 
         chosen = [name for name, value in (("domain", domain), ("prompts", prompts)) if value is not None]
         if pretrained.names_model(model):
@@ -147,10 +152,9 @@ class MassAdapter:
                 f"arm = {arm!r} does not answer after an update on practice that it writes itself: choose 'mass', "
                 "'base', or another arm of the run that does."
             )
-        calibration = None
-        if guard:
-            calibration = read_calibration(Path(model), arm, fingerprint((learner.actor.params, learner.eta)))
-        return of(learner, f"{os.fspath(model)}:{arm}", calibration)
+        trained = fingerprint((learner.actor.params, learner.eta))
+        calibration = read_calibration(Path(model), arm, trained) if guard else None
+        return of(learner, f"{os.fspath(model)}:{arm}", calibration, forecasts.read(Path(model), arm, trained))
 
     @overload  # a text is a sequence of texts too, and this comes first
     def adapt(  # type: ignore[overload-overlap]
@@ -213,7 +217,21 @@ class MassAdapter:
                 f"votes = {options.votes}: solutions of {type(task).__name__} have no answers that can be counted. "
                 "Leave it at 1."
             )
+        self._check_forecast(options)
         self._allowed(options)
+
+    def _check_forecast(self, options: Options) -> None:
+        """Looks whether something is known of an update before it is made, where options ask for it."""
+        learner = self.learner
+        if self.forecast is not None or not options.update or learner.recipe.practice is None:
+            return
+        how = f"fit a forecast of a run's arm: {forecasts.COMMAND.format(run='RUN', arm='ARM')}"
+        if options.least_gain is not None:
+            raise InputError(f"least_gain = {options.least_gain:g}: nothing is expected of updates yet; {how}.")
+        if options.sets > 1 and not phases.has_gate(learner):
+            raise InputError(
+                f"sets = {options.sets}: there is neither a gate of a scorer nor a forecast to choose by; {how}."
+            )
 
     def _batch(self, problems: Sequence[Problem], options: Sequence[Options], watch: Watch) -> list[Adapted]:
         """Answers of one batch, which is filled up with its first problem."""
@@ -226,7 +244,9 @@ class MassAdapter:
             watch(Event("write", own=own[:count], written=texts[:count]))
 
         filled = [*problems, *[problems[0]] * rest]
-        batch = Batch(learner, actor, self.guard, filled, seeds, options[0], hear)
+        several = options[0].sets > 1 and not phases.has_gate(learner)
+        forecast = self.forecast if several or options[0].least_gain is not None else None
+        batch = Batch(learner, actor, self.guard, forecast, filled, seeds, options[0], hear)
         clock = budget.Clock(options[0].seconds, self.known.setdefault(_compiled(batch), {}))
         found, done = Found([why] * learner.batch, []), list[Done]()
         steps: dict[str, phases.Phase] = {"answer_before": phases.answer_before, **self.update}
@@ -261,11 +281,12 @@ class MassAdapter:
     def _adapted(self, batch: Batch, found: Found, done: Sequence[Done], i: int) -> Adapted:
         """What came of problem ``i``."""
         own = {each.phase: Phase(each.phase, each.seconds, int(each.tokens_P[i])) for each in done if each.own[i]}
-        updated, scores, before = not found.why[i], found.scores, found.before[i]
+        updated, before = not found.why[i], found.before[i]
+        scores = found.scores if "weigh" in own else None
         given = found.after[i] if updated else before
-        practice = found.sets.texts[i] if found.sets else []
+        practice = found.sets.texts[i] if found.sets and "write" in own else []
         weights_M = np.asarray(scores.weights_PxM)[i] if scores else np.zeros(len(practice))
-        left_out = found.left_out[i] if found.left_out else [""] * len(practice)
+        left_out = found.left_out[i] if scores else [""] * len(practice)
         return Adapted(
             problem=batch.problems[i].prompt,
             answer=given.text,
@@ -274,6 +295,7 @@ class MassAdapter:
             why=found.why[i],
             practice=tuple(Used(*each) for each in zip(practice, weights_M.tolist(), left_out, strict=True)),
             gate=float(np.asarray(scores.gate_P)[i]) if scores else None,
+            expected_gain=None if found.expected_P is None else float(found.expected_P[i]),
             losses=tuple(found.losses_PxK[i].tolist()) if "adapt" in own and found.losses_PxK is not None else (),
             verdict=found.verdicts[i] if "guard" in own and found.verdicts else None,
             votes=given.votes,
@@ -286,4 +308,4 @@ class MassAdapter:
 
 def _compiled(batch: Batch) -> tuple[Any, ...]:
     """What programs are compiled for: batches with equal ones take about equally long."""
-    return batch.actor.method, len(batch.problems), batch.options.votes
+    return batch.actor.method, len(batch.problems), batch.options.votes, batch.options.sets

@@ -14,7 +14,7 @@ def tokens(method: Method, options: Options) -> int:
     lengths, examples, inner = method.lengths, method.generator.examples, method.inner
     answers = lengths.solution * (1 + options.votes)
     learned = examples * lengths.practice * (inner.steps if inner.schedule == "same" else 1)
-    return answers + examples * lengths.synthesis + learned
+    return answers + options.sets * examples * lengths.synthesis + learned
 
 
 def chosen(method: Method, options: Options) -> Method | None:

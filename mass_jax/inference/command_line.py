@@ -80,6 +80,8 @@ def _read(words: Sequence[str] | None) -> argparse.Namespace:
         votes=asked.votes,
         examples=asked.examples,
         steps=asked.steps,
+        sets=asked.sets,
+        least_gain=asked.least_gain,
         **_budget(asked.budget),
     )
     return asked
@@ -112,6 +114,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--votes", type=_whole, default=1, help="sampled solutions, of which the most frequent answer is given")
     add("--examples", type=_whole, help="practice examples (default: as many as the model was trained with)")
     add("--steps", type=_whole, help="gradient steps (default likewise)")
+    add("--sets", type=_whole, default=1, help="practice sets that are written; the most promising is practised on")
+    add("--least-gain", type=float, metavar="SHARE", help="decline an update that is expected to gain less")
     add("--seed", type=_whole, default=0, help="of all that is sampled")
     add("--batch", type=_whole, default=1, help="problems that are answered at once; changes no answer")
     add("--json", action="store_true", help="print all that is known of an answer, as JSON")
@@ -218,6 +222,7 @@ def _interrupted(adapter: Answering, asked: argparse.Namespace, ended: Sequence[
         why=INTERRUPT,
         practice=(),
         gate=None,
+        expected_gain=None,
         losses=(),
         verdict=None,
         votes={},

@@ -16,8 +16,8 @@ from mass_jax.tasks.base import Problem
 GIVEN = frozenset(("problem", "seed"))
 """Keys of an object that are read; others are handed on."""
 TAKEN = frozenset(
-    """request error answer answer_before updated why practice gate losses guard votes phases tokens model versions
-    seconds""".split()
+    """request error answer answer_before updated why practice gate expected_gain losses guard votes phases tokens model
+    versions seconds""".split()
 )
 """Keys that the output has for itself."""
 

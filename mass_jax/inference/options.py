@@ -7,7 +7,7 @@ from typing import Any
 from mass_jax.errors import InputError
 from mass_jax.fields import MOST
 
-MOST_VOTES, MOST_EXAMPLES, MOST_STEPS = 64, 64, 16
+MOST_VOTES, MOST_EXAMPLES, MOST_STEPS, MOST_SETS = 64, 64, 16, 8
 """The most that one request may ask for, so that none keeps others waiting. A model's own M and K are its own."""
 
 
@@ -24,6 +24,10 @@ class Options:
       steps: K, inner steps, at most `MOST_STEPS`; None likewise.
       seconds: after which nothing more is begun but the answer; None for no limit.
       tokens: the most that may be written or learned from, see `budget.tokens`; None for no limit.
+      sets: practice sets that are written, at most `MOST_SETS`; the most promising one is practised on, by the scorer's
+        gate, or by a forecast where it has none.
+      least_gain: an update is made where it is expected to gain at least this, a share of right answers from -1 to 1;
+        else it is declined, as soon as that is known. None: none is. Needs a forecast, see `forecast`.
 
     Raises:
       InputError: a number is out of its range.
@@ -36,6 +40,8 @@ class Options:
     steps: int | None = None
     seconds: float | None = None
     tokens: int | None = None
+    sets: int = 1
+    least_gain: float | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.update, bool):
@@ -50,6 +56,8 @@ class Options:
             raise InputError("votes = 2: two that differ decide nothing. Give 1, or 3 or more.")
         if self.seconds is not None and not _is_duration(self.seconds):
             raise InputError(f"seconds = {self.seconds!r}: give a number above 0.")
+        if self.least_gain is not None and not (_is_number(self.least_gain) and -1 <= self.least_gain <= 1):
+            raise InputError(f"least_gain = {self.least_gain!r}: give a number from -1 to 1.")
 
 
 _WHOLE = (
@@ -58,8 +66,13 @@ _WHOLE = (
     ("examples", 1, MOST_EXAMPLES, True),
     ("steps", 1, MOST_STEPS, True),
     ("tokens", 0, MOST, True),
+    ("sets", 1, MOST_SETS, False),
 )
 
 
 def _is_duration(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+    return _is_number(value) and 0 < value < math.inf
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

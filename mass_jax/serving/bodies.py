@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from mass_jax.fields import MOST
-from mass_jax.inference.options import MOST_EXAMPLES, MOST_STEPS, Options
+from mass_jax.inference.options import MOST_EXAMPLES, MOST_SETS, MOST_STEPS, Options
 
 Tokens = tuple[int, ...]
 OfOpenAI = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -63,6 +63,8 @@ class Mass(BaseModel):
       tokens: the most that may be written or learned from.
       seed: of what is sampled.
       votes: solutions that are sampled, of which one with the most frequent answer is given.
+      sets: practice sets that are written.
+      least_gain: which an update has to be expected to gain.
       return_practice: tell the practice too.
     """
 
@@ -73,6 +75,8 @@ class Mass(BaseModel):
     tokens: int | None = None
     seed: int | None = None
     votes: int = 1
+    sets: int | None = Field(default=None, ge=1, le=MOST_SETS)
+    least_gain: float | None = None
     return_practice: bool = False
 
     def options(self, update: bool, seed: int | None) -> Options:
@@ -82,7 +86,8 @@ class Mass(BaseModel):
           InputError: a number is out of its range.
         """
         chosen = seed if self.seed is None else self.seed
-        return Options(update, chosen or 0, self.votes, self.m, self.k, self.seconds, self.tokens)
+        budget = self.seconds, self.tokens
+        return Options(update, chosen or 0, self.votes, self.m, self.k, *budget, self.sets or 1, self.least_gain)
 
 
 class StreamOptions(BaseModel):

@@ -278,9 +278,13 @@ async def _told(ticket: Ticket, first: Any, deadline: float) -> AsyncIterator[An
     yield told
 
 
+OF_UPDATES = ("m", "k", "seconds", "tokens", "sets", "least_gain")
+"""Fields of ``mass`` that mean nothing where there is none."""
+
+
 def _options(mass: Mass | None, seed: int | None, update: bool) -> Options:
     given = mass or Mass()
-    for_updates = {name for name in ("m", "k", "seconds", "tokens") if getattr(given, name) is not None}
+    for_updates = {name for name in OF_UPDATES if getattr(given, name) is not None}
     if not update and for_updates:
         raise Refusal(
             400, f"mass.{min(for_updates)} is of an update, and {BASE} answers without one: leave it out.", "mass"
