@@ -42,6 +42,8 @@ COLUMNS = (
 )
 WAYS = (("text", "likelihood"), ("chat", "likelihood"), ("text", "generation"))
 """How questions are asked and answered, as in ``config.task``."""
+WRITTEN = 16
+"""Tokens of a written answer, of which the first line counts."""
 
 
 class Heard(NamedTuple):
@@ -89,6 +91,7 @@ def write_tasks(folder: Path, asked: Sequence[data.Asked], dev: Sequence[data.As
             "dataset_name": None,
             "dataset_kwargs": {"data_files": files},
             **({} if dev else {"fewshot_split": None}),
+            **({"generation_kwargs": {"until": ["\n"], "max_gen_toks": WRITTEN}} if ending else {}),
         }
         paths.append(folder / f"{subject}{ending}.yaml")
         paths[-1].write_text(json.dumps(task), encoding="utf-8")  # JSON is YAML
@@ -138,7 +141,7 @@ def theirs(model: Any, paths: Sequence[Path], shots: int, chat: bool) -> dict[tu
 
 def first_line(text: str) -> str:
     """What the harness takes of a written answer."""
-    return text.strip().partition("\n")[0].strip()
+    return text.partition("\n")[0].strip()
 
 
 def ours(actor: Actor, problems: Sequence[Problem], batch: int) -> list[Heard]:
@@ -190,13 +193,13 @@ def main(config: Config, workdir: Path) -> None:
     asked = asked[: options.each * len({each.subject for each in asked})]
     dev = data.load(given["task"]["source"], "dev") if options.shots else []
     workdir.mkdir(parents=True, exist_ok=True)
-    method = setup.make_method(config)
-    params = source.load_params(config.model.source, method.model)
+    params = source.load_params(config.model.source, setup.make_model(config))
     model = HFLM(device="cpu", dtype="float32", batch_size=options.batch, max_length=2048, **named(config.model.source))
     rows = []
     for form, answers in WAYS:
         task = given["task"] | {"form": form, "answers": answers, "shots": options.shots}
-        actor = Actor(params, method, setup.make_domain(read(given | {"task": task})))
+        own = read(given | {"task": task, "lengths": given["lengths"] | {"solution": WRITTEN}})
+        actor = Actor(params, setup.make_method(own), setup.make_domain(own))
         lead = "" if form == "chat" else " "
         mine = ours(actor, [data.problem(each, lead) for each in asked], options.batch)
         heard = theirs(model, write_tasks(workdir / "tasks", asked, dev, answers), options.shots, form == "chat")
