@@ -2,7 +2,8 @@
 
 python -m experiments.demo --config=configs/countdown.py --workdir=runs/countdown
 
-Hardware: 2 CPU cores. Time and accuracies of the whole program are not measured yet.
+Hardware: 2 CPU cores. With these settings the program stops at its gate: Base 38.8 %, oracle +2.5 points
+(docs/domain.md). Time and accuracies of the whole program are not measured.
 """
 
 from ml_collections import ConfigDict
@@ -11,7 +12,7 @@ from configs import demo
 
 
 def get_config() -> ConfigDict:
-    """The demo's settings, for longer texts and fewer families."""
+    """The demo's settings, for other texts and fewer families."""
     config = demo.get_config()
     config.task.name = "countdown"
     config.task.numbers = 3  # of a hand, 3 to 8; the lengths go with it
