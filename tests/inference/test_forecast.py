@@ -13,7 +13,7 @@ import pytest
 from experiments.benchmarks import forecast as benchmark
 from mass_jax import InputError
 from mass_jax.adapt import checked
-from mass_jax.inference import phases
+from mass_jax.inference import budget, phases
 from mass_jax.inference.adapted import PHASES, Phase
 from mass_jax.inference.adapter import MassAdapter
 from mass_jax.inference.forecast import forecast, observed, regression, signs
@@ -141,6 +141,10 @@ def test_of_several_sets_the_most_promising_is_practised_on(adapter: MassAdapter
         assert [each.practice for each in found.practice] in rows and found.updated and found.gate == 1
         expected.append(found.expected_gain)
     assert 0 < -expected[1] < expected[0], "the largest loss, and the smallest"
+    more = budget.tokens(adapter.learner.actor.method, Options(sets=3)) - budget.tokens(
+        adapter.learner.actor.method, Options()
+    )
+    assert more == 2 * len(rows[0]) * adapter.learner.actor.method.lengths.synthesis
     written = next(phase.tokens for phase in own.phases if phase.name == "write")
     assert written > 2 * next(phase.tokens for phase in alone.phases if phase.name == "write")
 
