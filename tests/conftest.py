@@ -1,5 +1,6 @@
 """Long tests begin first, so that no process is left with one at the end; garbage is looked for seldom."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,12 @@ LONGEST = (
 )
 """Longest first; of those that take less only files that would be among the last."""
 PLACES = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
+
+
+def pytest_configure() -> None:
+    # A shell has what it starts in the background ignore SIGINT, and so would every program that a test interrupts.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
