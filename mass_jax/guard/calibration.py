@@ -9,11 +9,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from mass_jax import records
 from mass_jax.errors import InputError
 from mass_jax.guard.thresholds import Thresholds
 from mass_jax.guard.verdict import Verdict
-from mass_jax.runtime.workdir import write_atomically
+from mass_jax.runtime import by_arm
 from mass_jax.tasks.base import Problem
 from mass_jax.types import PyTree
 
@@ -81,10 +80,7 @@ def limits(verdicts: Sequence[Verdict], surprises: Sequence[float]) -> Threshold
 
 def write(run: Path, arm: str, calibration: Calibration) -> Path:
     """Keep the calibration of an arm beside those of others; returns the file."""
-    path = run / FILE
-    arms = (_read(path) if path.exists() else {}) | {arm: dataclasses.asdict(calibration)}
-    write_atomically(path, records.dumps({"arms": arms}, indent=1) + "\n")
-    return path
+    return by_arm.write(run / FILE, arm, dataclasses.asdict(calibration), _way_out(run))
 
 
 def read(run: Path, arm: str, model: str) -> Calibration | None:
@@ -99,7 +95,7 @@ def read(run: Path, arm: str, model: str) -> Calibration | None:
       InputError: the file is damaged, or the calibration is another model's: a guard is not left out in silence.
     """
     path = run / FILE
-    if not path.exists() or (found := _read(path).get(arm)) is None:
+    if (found := by_arm.read(path, _way_out(run)).get(arm)) is None:
         return None
     try:
         anchors, canaries = (tuple(_problem(each) for each in found[name]) for name in ("anchors", "canaries"))
@@ -114,17 +110,9 @@ def read(run: Path, arm: str, model: str) -> Calibration | None:
     return calibration
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        found = records.loads(path.read_text(encoding="utf-8"))["arms"]
-        if not isinstance(found, dict):
-            raise ValueError("it has no arms")
-        return found
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(
-            f"'{path}' cannot be read ({error}): move it away and calibrate the guard again by "
-            f"{COMMAND.format(run=path.parent, arm='ARM')}, or load without a guard."
-        ) from None
+def _way_out(run: Path) -> str:
+    again = COMMAND.format(run=run, arm="ARM")
+    return f"move it away and calibrate the guard again by {again}, or load without a guard."
 
 
 def _problem(found: dict[str, Any]) -> Problem:

@@ -49,6 +49,28 @@ def answer_of(solution: str) -> str:
     return solution.rpartition(f"{ANSWER} ")[2].strip()
 
 
+def posed_document(
+    kind: str,
+    draw: Callable[[], tuple[Practice, Practice]],
+    written: Callable[[Practice], str],
+    canonical: Callable[[str], str],
+    held_out: frozenset[str],
+) -> str:
+    """A document that solves a problem, or that writes practice behind it, of which neither is held out.
+
+    Args:
+      kind: ``solve`` or ``synthesise``.
+      draw: a problem with its solution, and practice for it.
+      written: practice as a generator writes it.
+      canonical: makes a prompt canonical.
+      held_out: canonical prompts.
+    """
+    while True:
+        posed, practice = draw()
+        if not {canonical(posed.prompt), canonical(practice.prompt)} & held_out:
+            return solved(posed) if kind == "solve" else f"{posed.prompt}{SYNTHESISE} {written(practice)}"
+
+
 def writer(
     draw: Callable[[Problem, np.random.Generator, str, frozenset[str]], str],
     canonical: Callable[[str], str],

@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from mass_jax import records
 from mass_jax.errors import InputError
 from mass_jax.inference.forecast.regression import Regression
 from mass_jax.inference.forecast.signs import OF_ANSWER, OF_PRACTICE
-from mass_jax.runtime.workdir import write_atomically
+from mass_jax.runtime import by_arm
 
 FILE = "forecast.json"
 COMMAND = "python -m experiments.fit_forecast --workdir={run} --arm={arm}"
@@ -49,10 +48,7 @@ def declined(expected_P: np.ndarray, least: float) -> list[str]:
 
 def write(run: Path, arm: str, forecast: Forecast) -> Path:
     """Keep the forecast of an arm beside those of others; returns the file."""
-    path = run / FILE
-    arms = (_read(path) if path.exists() else {}) | {arm: dataclasses.asdict(forecast)}
-    write_atomically(path, records.dumps({"arms": arms}, indent=1) + "\n")
-    return path
+    return by_arm.write(run / FILE, arm, dataclasses.asdict(forecast), _way_out(run))
 
 
 def read(run: Path, arm: str, model: str) -> Forecast | None:
@@ -67,7 +63,7 @@ def read(run: Path, arm: str, model: str) -> Forecast | None:
       InputError: the file is damaged, or the forecast another version's.
     """
     path = run / FILE
-    if not path.exists() or (found := _read(path).get(arm)) is None:
+    if (found := by_arm.read(path, _way_out(run)).get(arm)) is None:
         return None
     again = COMMAND.format(run=run, arm=arm)
     try:
@@ -89,14 +85,5 @@ def _regression(found: dict[str, Any]) -> Regression:
     return Regression(tuple(found["names"]), tuple(found["coefficients"]), found["intercept"])
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        found = records.loads(path.read_text(encoding="utf-8"))["arms"]
-        if not isinstance(found, dict):
-            raise ValueError("it has no arms")
-        return found
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(
-            f"'{path}' cannot be read ({error}): move it away, and fit it again by "
-            f"{COMMAND.format(run=path.parent, arm='ARM')}."
-        ) from None
+def _way_out(run: Path) -> str:
+    return f"move it away, and fit it again by {COMMAND.format(run=run, arm='ARM')}."

@@ -19,7 +19,7 @@ import numpy as np
 
 from mass_jax.tasks.arithmetic.rules import MODULUS, PAIRS, QUERIES, Rule, pose
 from mass_jax.tasks.base import Practice, Problem
-from mass_jax.tasks.worked import ANSWER, ASKS, SOLVE, SYNTHESISE, choice, shuffled, solved, writer
+from mass_jax.tasks.worked import ANSWER, ASKS, SOLVE, choice, posed_document, shuffled, writer
 
 CANDIDATES = 3
 """Rules that a problem names."""
@@ -122,15 +122,13 @@ def draw_document(
     if kind == "table":
         xs = shuffled(range(MODULUS), rng)
         return f"{rule.name}{SOLVE} {' '.join([rule.pairs[x] for x in xs])}"
-    while True:
+
+    def draw() -> tuple[Practice, Practice]:
         posed = _pose(candidates, rule, rng, choice(GIVEN, rng))
         problem = Problem(posed.prompt, posed.solution, facts(posed.prompt), -1, -1)
-        practice = draw_practice(problem, choice(candidates, rng), rng, unseen(posed.prompt))
-        if not {canonical(posed.prompt), canonical(practice.prompt)} & held_out:
-            break
-    if kind == "solve":
-        return solved(posed)
-    return f"{posed.prompt}{SYNTHESISE} {written(practice)}"
+        return posed, draw_practice(problem, choice(candidates, rng), rng, unseen(posed.prompt))
+
+    return posed_document(kind, draw, written, canonical, held_out)
 
 
 def document_writer(

@@ -20,7 +20,7 @@ import numpy as np
 from mass_jax.tasks.base import Practice, Problem
 from mass_jax.tasks.grid.rules import KEYS, PLAN, PRESSED, Rule, Shown
 from mass_jax.tasks.grid.simulator import COLUMNS, ROWS, run
-from mass_jax.tasks.worked import ANSWER, ASKS, SOLVE, SYNTHESISE, choice, shuffled, solved, writer
+from mass_jax.tasks.worked import ANSWER, ASKS, SOLVE, choice, posed_document, shuffled, writer
 
 ALONE = (2, 1)
 """Keys that a problem shows alone, easiest first."""
@@ -144,14 +144,12 @@ def draw_document(  # parameters: what a document is about, what it may not say,
     if kind == "table":
         runs = [choice(rule.runs[choice([*rule.runs], rng)], rng) for _ in range(TABLE)]
         return f"{rule.name}{SOLVE} {stated(runs)}"
-    while True:
+
+    def draw() -> tuple[Practice, Practice]:
         posed = draw_posed(rule, rng)
-        practice = draw_practice(rule, posed.prompt, rng, strict=True)
-        if not {canonical(posed.prompt), canonical(practice.prompt)} & held_out:
-            break
-    if kind == "solve":
-        return solved(posed)
-    return f"{posed.prompt}{SYNTHESISE} {written(practice)}"
+        return posed, draw_practice(rule, posed.prompt, rng, strict=True)
+
+    return posed_document(kind, draw, written, canonical, held_out)
 
 
 def document_writer(

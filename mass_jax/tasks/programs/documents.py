@@ -17,7 +17,7 @@ import numpy as np
 
 from mass_jax.tasks.base import Practice, Problem
 from mass_jax.tasks.programs.rules import STRINGS, Rule
-from mass_jax.tasks.worked import ANSWER, ASKS, SOLVE, SYNTHESISE, choice, shuffled, solved, writer
+from mass_jax.tasks.worked import ANSWER, ASKS, SOLVE, choice, posed_document, shuffled, solved, writer
 
 GIVEN = (3, 4, 5)
 """Runs that a problem shows, hardest first."""
@@ -128,14 +128,11 @@ def draw_document(  # parameters: what a document is about, what it may not say,
     if kind == "table":
         return f"{rule.name}{SOLVE} {stated((x, rule.outputs[x]) for x in shuffled(STRINGS, rng)[:TABLE])}"
     shown = inputs(problem.facts)
-    while True:
-        posed = _posed(rules, rule, shown, rng)
-        practice = draw_practice(rule, shown, rng, ())
-        if not {canonical(posed.prompt), canonical(practice.prompt)} & held_out:
-            break
-    if kind == "solve":
-        return solved(posed)
-    return f"{posed.prompt}{SYNTHESISE} {solved(practice)}"
+
+    def draw() -> tuple[Practice, Practice]:
+        return _posed(rules, rule, shown, rng), draw_practice(rule, shown, rng, ())
+
+    return posed_document(kind, draw, solved, canonical, held_out)
 
 
 def document_writer(

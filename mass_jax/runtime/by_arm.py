@@ -1,0 +1,35 @@
+"""A file of a run that keeps something of each arm."""
+
+from pathlib import Path
+from typing import Any
+
+from mass_jax import records
+from mass_jax.errors import InputError
+from mass_jax.runtime.workdir import write_atomically
+
+
+def read(path: Path, way_out: str) -> dict[str, Any]:
+    """What is kept, by arm; nothing where there is no file.
+
+    Args:
+      path: the file.
+      way_out: what to do about a damaged one, for the error.
+
+    Raises:
+      InputError: the file is damaged.
+    """
+    if not path.exists():
+        return {}
+    try:
+        found = records.loads(path.read_text(encoding="utf-8"))["arms"]
+        if not isinstance(found, dict):
+            raise ValueError("it has no arms")
+        return found
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"'{path}' cannot be read ({error}): {way_out}") from None
+
+
+def write(path: Path, arm: str, value: dict[str, Any], way_out: str) -> Path:
+    """Keep what JSON can hold of an arm beside that of others; arguments and errors as `read`; returns the file."""
+    write_atomically(path, records.dumps({"arms": read(path, way_out) | {arm: value}}, indent=1) + "\n")
+    return path
