@@ -41,7 +41,7 @@ OTHERS: dict[str, dict[str, Any]] = {
     "siblings": {"reward": "attribution", "siblings": 4},
     "adapters": {"reward": "attribution", "adapters": 4},
     "verifier": {"mode": "verifier"},
-    "adam": {"optimizer": "adam", "generator_rate": 3e-3},  # rates: the best of three, on rules 4
+    "adam": {"optimizer": "adam", "generator_rate": 3e-3},  # rates: the better of two, on rules 4
     "muon": {"optimizer": "muon", "generator_rate": 2e-2},
 }
 """Rows without a reward of their own: these fields of ``train`` differ."""
