@@ -10,6 +10,7 @@ from mass_jax.mass import inner
 from mass_jax.mass.actor import Actor
 from mass_jax.mass.packing import pack, taken, target_log_probs
 from mass_jax.models import decoder
+from mass_jax.models.cross_entropy import wide
 from mass_jax.models.sampling import bucket
 from mass_jax.parallel import hosts
 from mass_jax.types import Array, PyTree, Sequences
@@ -77,6 +78,6 @@ def _of_tokens(actor: Actor, adapters: PyTree, sequences_Px1xT: Sequences, ids_P
         hidden, _ = decoder.forward(model, actor.params, adapter, jnp.asarray(sequences_1xT.tokens))
         before = jnp.argmax(sequences_1xT.target[0]) - 1
         logits = decoder.logits(model, actor.params, hidden[:, before][:, None])
-        return jax.nn.log_softmax(logits.astype(jnp.float32))[0, 0, ids_S]
+        return jax.nn.log_softmax(wide(logits))[0, 0, ids_S]
 
     return inner.over_problems(actor.method.inner, one, adapters, sequences_Px1xT, ids_PxS)

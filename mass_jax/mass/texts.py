@@ -136,16 +136,14 @@ def columns(actor: Actor, config: OuterConfig, worked: Worked, step: int) -> Col
                 on_family=each_example(actor.task.is_on_family, worked.problems, texts),
                 correct=each_example(actor.task.is_correct, worked.problems, texts),
             )
-        kind, evidence = (
-            REWARDS[config.reward],
-            _evidence(worked, found, result, scores, credit, step, config.credit_scale),
-        )
+        kind = REWARDS[config.reward]
+        evidence = _evidence(worked, found, result, scores, credit, step, config.credit_scale)
         if kind.scored:
             evidence = evidence._replace(trust=_trust(evidence))
             found = found._replace(trust=np.full(len(valid), evidence.trust))
         worth = rewards(config.reward, config.set_weight, config.sets, evidence)
-        worthwhile = advantages(worth, valid, config.sets, config.malformed_reward, kind.centred)
-        found = found._replace(rewards=worth, advantages=worthwhile)
+        against_mean = advantages(worth, valid, config.sets, config.malformed_reward, kind.centred)
+        found = found._replace(rewards=worth, advantages=against_mean)
     if worked.attempts is not None:
         solutions = worked.attempts[0]
         signal = np.any(solutions.weighed.coefficients != 0, axis=-1)

@@ -16,8 +16,8 @@ from typing import ClassVar, TypeVar
 import numpy as np
 
 from mass_jax.fields import Count
-from mass_jax.tasks.base import Practice, Problem, Verdict
-from mass_jax.tasks.domain import Drawn, Kinds, OwnWords
+from mass_jax.tasks.base import Domain, Practice, Problem, Verdict
+from mass_jax.tasks.domain import Documents, Drawn, Kinds, OwnWords, Splits
 from mass_jax.tasks.procedural import ProceduralConfig
 
 T = TypeVar("T")
@@ -173,3 +173,13 @@ class Worked(Drawn, OwnWords):
     kinds: ClassVar[Kinds] = Kinds(short=("solve", "table"), long=("synthesise",), replay=("solve", "table"))
 
     pretrain_problems: Count
+
+    @abc.abstractmethod
+    def writer(
+        self, kinds: Sequence[str], held_out: Sequence[Problem]
+    ) -> Callable[[Problem, np.random.Generator], str]:
+        """What writes documents about a problem, of these kinds; none poses a problem that is held out."""
+
+    def documents(self, domain: Domain, splits: Splits, kinds: Sequence[str]) -> Documents:
+        """About problems of all rules; none poses a problem of the validation or the test split."""
+        return Documents(splits.pretrain, self.writer(kinds, (*splits.validation, *splits.test)))

@@ -1,13 +1,15 @@
 """The declaration of candidates; see `tasks.domain`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
+import numpy as np
+
 from mass_jax.tasks.arithmetic.rules import make_rules, vocabulary
-from mass_jax.tasks.base import Domain
+from mass_jax.tasks.base import Domain, Problem
 from mass_jax.tasks.candidates import builder, documents
 from mass_jax.tasks.candidates.task import CandidatesTask
-from mass_jax.tasks.domain import Documents, Splits, own_fields
+from mass_jax.tasks.domain import own_fields
 from mass_jax.tasks.worked import Worked
 from mass_jax.types import Tokenizer
 
@@ -30,7 +32,8 @@ class Candidates(Worked):
         """See `Drawn`."""
         return builder.CandidatesConfig(**own_fields(self, builder.CandidatesConfig))
 
-    def documents(self, domain: Domain, splits: Splits, kinds: Sequence[str]) -> Documents:
-        """About the candidates of problems of all rules; none poses a problem of the validation or the test split."""
-        rules, held_out = make_rules(self.rules, self.rules_seed), (*splits.validation, *splits.test)
-        return Documents(splits.pretrain, documents.document_writer(rules, kinds, held_out))
+    def writer(
+        self, kinds: Sequence[str], held_out: Sequence[Problem]
+    ) -> Callable[[Problem, np.random.Generator], str]:
+        """See `Worked`."""
+        return documents.document_writer(make_rules(self.rules, self.rules_seed), kinds, held_out)

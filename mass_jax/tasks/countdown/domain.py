@@ -1,14 +1,16 @@
 """The declaration of Countdown; see `tasks.domain`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
+import numpy as np
+
 from mass_jax.fields import Count
-from mass_jax.tasks.base import Domain
+from mass_jax.tasks.base import Domain, Problem
 from mass_jax.tasks.countdown import builder, documents
 from mass_jax.tasks.countdown.rules import Rule, make_rules, vocabulary
 from mass_jax.tasks.countdown.task import CountdownTask
-from mass_jax.tasks.domain import Documents, Splits, own_fields
+from mass_jax.tasks.domain import own_fields
 from mass_jax.tasks.worked import Worked
 from mass_jax.types import Tokenizer
 
@@ -34,7 +36,8 @@ class Countdown(Worked):
         """See `Drawn`."""
         return builder.CountdownConfig(**own_fields(self, builder.CountdownConfig))
 
-    def documents(self, domain: Domain, splits: Splits, kinds: Sequence[str]) -> Documents:
-        """Drawn anew about the shapes of problems; none poses a game of the validation or the test split."""
-        held_out = (*splits.validation, *splits.test)
-        return Documents(splits.pretrain, documents.document_writer(self._rules(), kinds, held_out))
+    def writer(
+        self, kinds: Sequence[str], held_out: Sequence[Problem]
+    ) -> Callable[[Problem, np.random.Generator], str]:
+        """See `Worked`."""
+        return documents.document_writer(self._rules(), kinds, held_out)

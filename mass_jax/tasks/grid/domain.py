@@ -1,10 +1,12 @@
 """The declaration of the grid; see `tasks.domain`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
-from mass_jax.tasks.base import Domain
-from mass_jax.tasks.domain import Documents, Splits, own_fields
+import numpy as np
+
+from mass_jax.tasks.base import Domain, Problem
+from mass_jax.tasks.domain import own_fields
 from mass_jax.tasks.grid import builder, documents
 from mass_jax.tasks.grid.rules import make_rules, vocabulary
 from mass_jax.tasks.grid.task import GridTask
@@ -29,7 +31,8 @@ class Grid(Worked):
         """See `Drawn`."""
         return builder.GridConfig(**own_fields(self, builder.GridConfig))
 
-    def documents(self, domain: Domain, splits: Splits, kinds: Sequence[str]) -> Documents:
-        """Drawn anew around problems of all rules; none poses a problem of the validation or the test split."""
-        rules, held_out = make_rules(self.rules, self.rules_seed), (*splits.validation, *splits.test)
-        return Documents(splits.pretrain, documents.document_writer(rules, kinds, held_out))
+    def writer(
+        self, kinds: Sequence[str], held_out: Sequence[Problem]
+    ) -> Callable[[Problem, np.random.Generator], str]:
+        """See `Worked`."""
+        return documents.document_writer(make_rules(self.rules, self.rules_seed), kinds, held_out)
