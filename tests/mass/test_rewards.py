@@ -46,6 +46,17 @@ def test_advantages_have_a_mean_of_zero_over_all_texts_of_a_problem():
     np.testing.assert_allclose(advantages(worth + 5, valid, 1, 0.0)[0], [1, -1, 0], atol=1e-6)
 
 
+def test_a_baseline_of_the_problem_changes_no_advantage():
+    rng = np.random.default_rng(0)
+    valid = np.array([[True, True, False], [True, True, True], [True, False, True], [True, True, True]])
+    worth, baseline = rng.normal(size=valid.shape), np.repeat(rng.normal(size=2), 2)[:, None]  # two problems, two sets
+    found = advantages(worth - baseline, valid, 2, -0.6)
+    np.testing.assert_allclose(found, advantages(worth, valid, 2, -0.6), atol=1e-6)
+    outcome = evidence(worth, outcome_P=worth[:, 0])
+    shifted = outcome._replace(outcome_P=outcome.outcome_P - baseline[:, 0])
+    np.testing.assert_allclose(rewards("outcome", 0.0, 2, shifted), rewards("outcome", 0.0, 2, outcome), atol=1e-5)
+
+
 def test_where_all_texts_are_alike_none_has_an_advantage():
     nothing = np.zeros((2, 3))
     assert not advantages(nothing, ~ALL, 1, -0.6).any() and not advantages(nothing, ALL, 1, -0.6).any()
