@@ -40,7 +40,7 @@ KEEP_BYTECODE = $(if $(PYTHONDONTWRITEBYTECODE),PYTHONDONTWRITEBYTECODE= PYTHONP
 TEST_ENV = $(KEEP_BYTECODE) $(KEEP_MEMORY) JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 JAX_PLATFORMS=cpu XLA_FLAGS="--xla_cpu_multi_thread_eigen=false $(QUICK)" OMP_NUM_THREADS=1 MPLBACKEND=Agg
 PYTEST := -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup demo reproduce smoke demo-llm reproduce-llm estimators estimators-gpt2 plan pod-local hyper-cleaning exactness bench-sampling bench-adapt bench-cost bench-sessions attack parity fuzz peers report docs test test-fast test-lower wheel lint format typecheck tensorboard clean distclean
+.PHONY: help setup demo reproduce smoke demo-llm reproduce-llm estimators estimators-gpt2 plan pod-local hyper-cleaning exactness bench-sampling bench-adapt bench-cost bench-sessions attack parity fuzz peers report docs site test test-fast test-lower wheel lint format typecheck tensorboard clean distclean
 
 help:  ## show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1|/' | \
@@ -147,6 +147,11 @@ report: $(VENV)/.with-study  ## rewrite the report of a finished run: make repor
 
 docs: $(VENV)/.with-study  ## render the tables of README.md and docs/ from docs/data
 	$(BIN)/python -m mass_jax.reporting.pages
+
+# Pages lie there as they do here, so that a link serves GitHub and the site.
+site: $(VENV)/.with-docs  ## build the documentation as a site that is read without a network, build/site/index.html
+	rm -rf build/pages && mkdir -p build/pages && cp -r *.md CITATION.cff LICENSE docs build/pages
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict  # --quiet would count no warning
 
 test: lint typecheck $(VENV)/.with-test,parity $(VENV)/.smollm2  ## lint, type-check and test
 	$(TEST_ENV) $(BIN)/python $(PYTEST)

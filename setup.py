@@ -71,6 +71,15 @@ EXTRAS = {
         "httpx2>=2.16.2",  # what starlette's client for tests is made of
         "openai>=3.57.0",  # the client that mass-serve is for
     ],
+    # The site of `make site`: Markdown pages as GitHub shows them, and docstrings read without importing them. Of these
+    # releases, no older ones were tried. The theme is kept up until May 2027; its successor, zensical, reads the same
+    # mkdocs.yml, but checks fewer of the things that `--strict` is for.
+    "docs": [
+        "mkdocs>=1.6.1,<2",  # the site, its navigation and its search
+        "mkdocs-material>=9.8.2,<10",  # how it looks
+        "mkdocstrings[python]>=1.0.8",  # the reference, from docstrings
+        "ruff>=0.17.6",  # signatures that are too long for a line
+    ],
     "e2e": ["selenium>=4.51.0"],  # drives a browser, of the system, through the page of mass-serve
     "examples": EXAMPLES,
     "eval": EVAL,
