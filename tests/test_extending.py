@@ -120,7 +120,7 @@ def test_one_file_is_enough(path: Path):
             "domain",
             DOMAINS,
             "sums",
-            "task.name = 'sums' is not one of arithmetic, candidates, operators, programs, countdown, grid, "
+            "task.name = 'sums' is not one of arithmetic, candidates, operators, programs, countdown, grid, agent, "
             "mathematics, code, science",
         ),
         ("variety", SCORERS, "variety", "scorer.kind = 'variety' is not one of uniform, linear, verification"),

@@ -77,6 +77,13 @@ class Check(NamedTuple):
     target: str
 
 
+class Piece(NamedTuple):
+    """A part of a solution, and whether the model writes it; tools do where it does not."""
+
+    text: str
+    own: bool
+
+
 class Task(Protocol):
     """What every domain has."""
 
@@ -167,6 +174,24 @@ class ShowsExamples(Task, Protocol):
 
     def shown_practice(self, problem: Problem, count: int, rng: np.random.Generator) -> tuple[Practice, ...]:
         """What the problem itself shows as practice: each example is asked with the others shown (leave one out)."""
+
+
+@runtime_checkable
+class UsesTools(Task, Protocol):
+    """What a domain adds whose solutions are episodes: the model writes calls, and tools write what they say to them.
+
+    Nothing is learned from what tools write. Its texts have no stop strings beside `hands_over`.
+    """
+
+    @property
+    def hands_over(self) -> str:
+        """What ends a call, a token of the model's: tools go on from there."""
+
+    def answered(self, problem: Problem, text: str) -> str | None:
+        """What tools say to the call that an episode so far ends with; None where it is over. Never raises."""
+
+    def pieces(self, solution: str) -> tuple[Piece, ...]:
+        """A solution in the order in which it is written; the pieces together are the text."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from typing import TypeVar, get_args
 
 from mass_jax.errors import InputError
+from mass_jax.tasks.agent.domain import Agent
 from mass_jax.tasks.arithmetic.domain import Arithmetic
 from mass_jax.tasks.candidates.domain import Candidates
 from mass_jax.tasks.code.domain import Code
@@ -21,6 +22,7 @@ DOMAINS: dict[str, type[DomainConfig]] = {
     "programs": Programs,
     "countdown": Countdown,
     "grid": Grid,
+    "agent": Agent,
     "mathematics": Mathematics,
     "code": Code,
     "science": Science,

@@ -1,0 +1,51 @@
+"""The domain's data on disk: a TFDS builder and what it draws."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from mass_jax.tasks import procedural
+from mass_jax.tasks.agent import documents
+from mass_jax.tasks.agent.rules import Rule, make_rules
+from mass_jax.tasks.base import Problem
+from mass_jax.tasks.worked import WorkedConfig
+
+
+class MassAgent(procedural.ProceduralBuilder):
+    """Episodes with tools. Build with ``MassAgent(config=AgentConfig(...), data_dir=...)``."""
+
+    VERSION = tfds.core.Version("1.0.0")  # raise it when the same configuration would draw other problems
+    RELEASE_NOTES = {"1.0.0": "First release."}
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class AgentConfig(WorkedConfig):
+    """See `worked.WorkedConfig`."""
+
+    builder: ClassVar[type[procedural.ProceduralBuilder]] = MassAgent
+
+    rules: int = 144
+    validation_families: int = 24
+    test_families: int = 40
+    train_problems: int = 4_000
+    validation_problems: int = 240
+    test_problems: int = 400
+
+    def make_rules(self) -> tuple[Rule, ...]:
+        """Recipes."""
+        return make_rules(self.rules, self.rules_seed)
+
+    def draw_problem(self, rules: Sequence[Rule], family: int, rng: np.random.Generator) -> Problem:
+        """See `documents.draw_problem`."""
+        return documents.draw_problem(rules, family, rng)
+
+    def canonical(self, prompt: str) -> str:
+        """See `documents.canonical`."""
+        return documents.canonical(prompt)
+
+    def facts(self, prompt: str) -> tuple[str, ...]:
+        """See `documents.facts`."""
+        return documents.facts(prompt)
