@@ -40,7 +40,7 @@ KEEP_BYTECODE = $(if $(PYTHONDONTWRITEBYTECODE),PYTHONDONTWRITEBYTECODE= PYTHONP
 TEST_ENV = $(KEEP_BYTECODE) $(KEEP_MEMORY) JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 JAX_PLATFORMS=cpu XLA_FLAGS="--xla_cpu_multi_thread_eigen=false $(QUICK)" OMP_NUM_THREADS=1 MPLBACKEND=Agg
 PYTEST := -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup demo reproduce smoke demo-llm reproduce-llm estimators estimators-gpt2 plan pod-local hyper-cleaning exactness bench-sampling bench-adapt bench-cost bench-sessions attack parity fuzz peers report docs site test test-fast test-lower wheel lint format typecheck tensorboard clean distclean
+.PHONY: help setup demo reproduce smoke demo-llm reproduce-llm estimators estimators-gpt2 plan pod-local hyper-cleaning exactness retraining bench-sampling bench-adapt bench-cost bench-sessions attack parity fuzz peers report docs site test test-fast test-lower wheel lint format typecheck tensorboard clean distclean
 
 help:  ## show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1|/' | \
@@ -114,6 +114,9 @@ hyper-cleaning: $(VENV)/.with-study,examples  ## find wrong labels with every es
 exactness: $(VENV)/.with-study  ## train MASS's scorer by every estimator, into runs/exactness (an hour and more; resumes)
 	$(KEEP_MEMORY) $(BIN)/python -m experiments.benchmarks.exactness --workdir=runs/exactness --config=configs/demo.py \
 	  --config.generator.examples=6
+
+retraining: $(VENV)/.with-study  ## hold attributions of the demo's model against inner loops on a changed practice set, into runs/retraining (resumes)
+	$(KEEP_MEMORY) $(BIN)/python -m experiments.benchmarks.retraining --run=runs/demo --workdir=runs/retraining
 
 bench-sampling: $(VENV)/.with-study,parity $(VENV)/.smollm2  ## tokens a second against transformers on SmolLM2-135M, into runs/sampling
 	$(BIN)/python -m experiments.benchmarks.sampling --workdir=runs/sampling

@@ -9,6 +9,7 @@ one) counts as a family of its own: where no problem has one, intervals are over
 nothing can be said of their spread: there is no interval, and ``ci95`` is None.
 """
 
+from collections.abc import Callable, Sequence
 from statistics import NormalDist
 from typing import TypedDict
 
@@ -221,26 +222,48 @@ def correlation(x: ArrayLike, y: ArrayLike) -> float:
     return float((first * second).sum() / norm) if norm > 0 else float("nan")
 
 
-def _bootstrap_interval(
-    values: NDArray[np.float64], clusters: ArrayLike | None, resamples: int, seed: int
+def bootstrap_interval(
+    statistic: Callable[..., NDArray[np.float64]],
+    columns: Sequence[NDArray[np.float64]],
+    resamples: int = 10_000,
+    seed: int = 0,
 ) -> list[float] | None:
-    """Expanded percentile interval of the mean (Hesterberg, 2015, "What Teachers Should Know About the Bootstrap").
+    """Expanded percentile interval of a function of sums.
 
     The plain percentile interval is too short for few observations, and families are few: the tails are therefore cut
-    where Student's t, with one degree of freedom less than there are clusters, says. None where there are fewer than 2.
+    where Student's t, with one degree of freedom less than there are units, says (Hesterberg, 2015, "What Teachers
+    Should Know About the Bootstrap").
+
+    Args:
+      statistic: of a sum a column, element by element: `np.divide` for a mean of sums and sizes.
+      columns: what is summed, an entry for each of the independent units that are drawn, such as families.
+      resamples: bootstrap samples.
+      seed: of the bootstrap.
+
+    Returns:
+      ``[low, high]``; None of fewer than 2 units, and where the statistic of a sample is not a number.
     """
-    groups = np.arange(len(values)) if clusters is None else _families(clusters, len(values))
-    sums, sizes = np.bincount(groups, values), np.bincount(groups).astype(float)
-    count = len(sums)
+    count = len(columns[0])
     if count < 2:
         return None
     import scipy.stats  # as above
 
     drawn = np.random.default_rng(seed).integers(count, size=(resamples, count), dtype=np.int32)
-    means = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
+    found = statistic(*(column[drawn].sum(axis=1) for column in columns))
+    if not np.all(np.isfinite(found)):
+        return None
     tail = NormalDist().cdf(-np.sqrt(count / (count - 1)) * scipy.stats.t.ppf(0.975, count - 1))
-    low, high = np.quantile(means, [tail, 1 - tail])
+    low, high = np.quantile(found, [tail, 1 - tail])
     return [float(low), float(high)]
+
+
+def _bootstrap_interval(
+    values: NDArray[np.float64], clusters: ArrayLike | None, resamples: int, seed: int
+) -> list[float] | None:
+    """`bootstrap_interval` of the mean, over families."""
+    groups = np.arange(len(values)) if clusters is None else _families(clusters, len(values))
+    columns = [column.astype(float) for column in (np.bincount(groups, values), np.bincount(groups))]
+    return bootstrap_interval(np.divide, columns, resamples, seed)
 
 
 def _vector(values: ArrayLike, name: str) -> NDArray[np.float64]:

@@ -101,6 +101,8 @@ CASES = {
         "asks a pretrained model questions of science: give a config of them.",
     ),
     ("benchmarks.mmlu", "--shots=6"): (2, "--shots=6"),
+    ("benchmarks.retraining", "--help"): (0, "--problems", "one of each family"),
+    ("benchmarks.retraining", "--run={tmp}/none"): (2, "there is no run in", "Give the workdir of a run."),
     ("benchmarks.jails", "--workers=0"): (2, "--workers=0", "positive"),
     ("benchmarks.peers", "--sze=small"): (2, "Unknown command line flag 'sze'"),
 }

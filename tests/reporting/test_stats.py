@@ -44,6 +44,20 @@ def test_all_right_still_has_an_interval():
     assert stats.accuracy(np.ones(60), clusters=families)["ci95"] == stats.wilson_interval(1.0, 12)
 
 
+def test_a_function_of_sums_has_the_interval_of_its_linearisation():
+    rng = np.random.default_rng(0)
+    sizes = rng.uniform(1, 3, 150)
+    sums = 2 * sizes + rng.normal(size=150)
+    low, high = stats.bootstrap_interval(np.divide, (sums, sizes))
+    ratio = sums.sum() / sizes.sum()
+    error = np.std(sums - ratio * sizes, ddof=1) / (np.sqrt(150) * sizes.mean())
+    assert low < ratio < high
+    np.testing.assert_allclose(high - low, 2 * 1.976 * error, rtol=0.05)
+    assert stats.bootstrap_interval(np.divide, (sums[:1], sizes[:1])) is None
+    with np.errstate(invalid="ignore"):
+        assert stats.bootstrap_interval(np.divide, (0 * sums, 0 * sizes)) is None
+
+
 def test_paired_difference_uses_the_pairing():
     rng = np.random.default_rng(0)
     b = rng.random(400) < 0.5

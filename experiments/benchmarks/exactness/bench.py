@@ -81,17 +81,21 @@ class Data(NamedTuple):
     right_PxM: np.ndarray
 
 
+def practise(actor: Actor, problems: Sequence[Problem], key: Array) -> tuple[PracticeSets, Practised]:
+    """What the actor writes for problems, on the host and as a training step reads it."""
+    sets, _ = write_practice(actor, problems, key)
+    arrays = on_devices(sets)
+    asked = hosts.share(attribution.references(actor, problems).weighed)
+    return sets, Practised(jax.jit(scorer.features)(actor, arrays), arrays.valid_PxM, arrays.examples, asked)
+
+
 def make_data(actor: Actor, train: Sequence[Problem], held_out: Sequence[Problem], size: Size, seed: int) -> Data:
     """Problems of both splits, drawn by ``seed``, and what the actor writes for them."""
     rng, key = np.random.default_rng(seed), jax.random.key(seed)
 
     def written(split: Sequence[Problem], count: int) -> tuple[list[Problem], PracticeSets, Practised]:
         problems = [split[i] for i in rng.permutation(len(split))[:count]]
-        sets, _ = write_practice(actor, problems, jax.random.fold_in(key, count))
-        arrays = on_devices(sets)
-        asked = hosts.share(attribution.references(actor, problems).weighed)
-        read = Practised(jax.jit(scorer.features)(actor, arrays), arrays.valid_PxM, arrays.examples, asked)
-        return problems, sets, read
+        return problems, *practise(actor, problems, jax.random.fold_in(key, count))
 
     training = written(train, size.problems * size.batches)[2]
     problems, sets, read = written(held_out, size.held_out)
