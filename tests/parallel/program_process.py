@@ -65,8 +65,10 @@ found["learner"] = [(answer.text, [e.prompt for e in answer.practice]) for answe
 
 put = jax.jit(lambda tree: tree, out_shardings=None if on is None else jax.NamedSharding(on, partition.P()))
 found["leaves"] = []
-for workdir, steps in options["runs"]:
-    config = tiny.train_config(steps=steps, problems=8, parts=2, mode="verifier", reward="scorer", save_every=1)
+for workdir, steps, rank in options["runs"]:
+    config = tiny.train_config(
+        steps=steps, problems=8, parts=2, mode="verifier", reward="scorer", save_every=1, lora_rank=rank
+    )
     documents = tiny.document_stream()
     state = meta_train(config, 0, actor, problems, documents, Path(workdir))
     whole = put((state.params, state.eta))

@@ -15,12 +15,12 @@ from tests import programs
 
 
 def start(folder: Path, devices: int, mesh: tuple[int, int, int], runs: list, processes: int = 1) -> list[Any]:
-    """What every process found, which trains as ``runs`` says: in a directory, up to a step."""
+    """What every process found, which trains as ``runs`` says: in a directory, up to a step, an adapter of a rank."""
     # All of it in float64, what the sampler says of its texts included: what is compared is equal but for rounding. In
     # float32 its log-probabilities would be off by 1e-6, and the gradient of their ratios by up to 1e-5.
     environment = programs.environment(devices, JAX_ENABLE_X64="1")
     known = {"mesh": mesh, "processes": processes, "coordinator": f"localhost:{free_port()}"}
-    known["runs"] = [(str(folder / name), steps) for name, steps in runs]
+    known["runs"] = [(str(folder / name), *what) for name, *what in runs]
     files = [folder / f"found-{i}.json" for i in range(processes)]
     running = []
     for i, file in enumerate(files):
@@ -34,24 +34,29 @@ def start(folder: Path, devices: int, mesh: tuple[int, int, int], runs: list, pr
 
 def test_two_processes_do_what_one_does(tmp_path: Path):
     # They save, and read what they saved, on the way; and one process goes on where they stopped. They go over their
-    # problems in parts, each process over its own.
-    first, second = start(tmp_path, 2, (1, 4, 1), [("two", 1), ("two", 2)], processes=2)
-    (alone,) = start(tmp_path, 1, (1, 1, 1), [("one", 2), ("two", 2), ("one", 3), ("two", 3)])
-    assert first["leaves"][1] == alone["leaves"][1], "what they saved, bit for bit"
+    # problems in parts, each process over its own. So they train all parameters (rank 0), and then an adapter.
+    ranks = (0, 2)
+    together = [(f"two-{rank}", steps, rank) for rank in ranks for steps in (1, 2)]
+    after = [(f"{name}-{rank}", steps, rank) for rank in ranks for steps in (2, 3) for name in ("one", "two")]
+    first, second = start(tmp_path, 2, (1, 4, 1), together, processes=2)
+    (alone,) = start(tmp_path, 1, (1, 1, 1), after)
     assert sorted(first["mine"] + second["mine"]) == sorted(alone["mine"]), "no problem twice, none lost"
     assert first["mine"] and second["mine"] and first["leaves"] == second["leaves"]
     for name in ("gold", "other_problem", "nearest", "own", "answers", "learner"):
         assert first[name] == second[name] == alone[name], name
     np.testing.assert_allclose(first["weights"], alone["weights"], atol=1e-9)
-    for one, two in (alone["leaves"][:2], alone["leaves"][2:]):
-        for ours, theirs in zip(two, one, strict=True):
-            # Some gradients of the gate are 0 but for rounding, which the scorer's Adam divides by 1e-8.
-            np.testing.assert_allclose(ours, theirs, rtol=1e-8, atol=max(1e-11, 1e-10 * np.abs(theirs).max()))
-    lines, others = read_repeatable(tmp_path / "two"), read_repeatable(tmp_path / "one")
-    assert [line["step"] for line in lines] == [0, 1, 2], "one process writes"
-    assert all(line["synthesis/well_formed"] > 0.3 and line["grad_norm/scorer"] > 0 for line in lines), "it adapts"
-    for line, other in zip(lines, others, strict=True):
-        assert line == pytest.approx(other, rel=1e-8, abs=1e-10)
+    for place, rank in enumerate(ranks):
+        one, two, longer, resumed = alone["leaves"][4 * place : 4 * place + 4]
+        assert first["leaves"][2 * place + 1] == two, "what they saved, bit for bit"
+        for pair in ((one, two), (longer, resumed)):
+            for ours, theirs in zip(*reversed(pair), strict=True):
+                # Some gradients of the gate are 0 but for rounding, which the scorer's Adam divides by 1e-8.
+                np.testing.assert_allclose(ours, theirs, rtol=1e-8, atol=max(1e-11, 1e-10 * np.abs(theirs).max()))
+        lines, others = read_repeatable(tmp_path / f"two-{rank}"), read_repeatable(tmp_path / f"one-{rank}")
+        assert [line["step"] for line in lines] == [0, 1, 2], "one process writes"
+        assert all(line["synthesis/well_formed"] > 0.3 and line["grad_norm/scorer"] > 0 for line in lines), "it adapts"
+        for line, other in zip(lines, others, strict=True):
+            assert line == pytest.approx(other, rel=1e-8, abs=1e-10)
 
 
 @pytest.mark.parametrize(
