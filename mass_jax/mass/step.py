@@ -15,11 +15,11 @@ import numpy as np
 from mass_jax.mass import attribution, programs, theta, update
 from mass_jax.mass.actor import Actor
 from mass_jax.mass.credit import MARGINAL, CreditAt
-from mass_jax.mass.objective import UpdateData
+from mass_jax.mass.objective import Experience, UpdateData
 from mass_jax.mass.record import Record, describe, floats
 from mass_jax.mass.rewards import REWARDS
 from mass_jax.mass.state import UNLIMITED, Limits, OuterConfig, TrainState
-from mass_jax.mass.texts import Texts, Worked, columns, experience
+from mass_jax.mass.texts import Texts, Worked, columns, experience, rewarded
 from mass_jax.parallel import hosts
 from mass_jax.quantities import Metric
 from mass_jax.tasks.base import Problem
@@ -101,12 +101,12 @@ def outer_step(
     for rows in np.split(np.arange(len(problems)), config.parts):
         part = Part([problems[i] for i in rows], places[rows], everyone)
         worked = work(actor, config, state.eta, part, keys, texts, hooks)
-        found = columns(actor, config, worked, step)
         # Nothing of a part that lies on the devices is kept, but a gradient of the scorer's size.
         gradients.append(worked.scorer_gradient)
-        gathered.append(found)
-        sampled.append(experience(config, worked, found.advantages))
-    record = describe(hosts.whole(_together(gathered)))
+        gathered.append(columns(actor, config, worked, step))
+        sampled.append(experience(config, worked))
+    found = _together(rewarded(config, gathered))
+    record = describe(hosts.whole(found))
     eta, eta_opt_state = state.eta, state.eta_opt_state
     if config.practice:
         with hooks.timer("scorer"):
@@ -122,6 +122,9 @@ def outer_step(
             solve = attribution.references(actor, problems).weighed.sequences
         with hooks.timer("generator"):
             practice, attempts = _together(sampled)
+            if practice is not None:
+                written, log_probs = practice
+                practice = Experience(written, log_probs, config.attribution_weight * found.advantages)
             data = hosts.share(UpdateData(practice, attempts, solve, documents))
             for _ in range(config.epochs):
                 params, opt_state, updates = programs.GENERATOR(

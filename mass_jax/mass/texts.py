@@ -20,7 +20,7 @@ from mass_jax.mass.scorer import Scores
 from mass_jax.mass.state import OuterConfig
 from mass_jax.parallel import hosts
 from mass_jax.tasks.base import KnowsFamily, Problem
-from mass_jax.types import Array, Params, PyTree
+from mass_jax.types import Array, Params, PyTree, Sequences
 
 
 class Practised(NamedTuple):
@@ -109,9 +109,9 @@ def _noise(key: Array, places_P: np.ndarray) -> list[np.random.Generator]:
     return [np.random.default_rng([*seed, place]) for place in places_P.tolist()]
 
 
-def columns(actor: Actor, config: OuterConfig, worked: Worked, step: int) -> Columns:
-    """What is recorded of the problems; the devices are waited for."""
-    found = Columns()
+def columns(actor: Actor, config: OuterConfig, worked: Worked, step: int) -> tuple[Columns, Evidence | None]:
+    """What is recorded of the problems, and of their practice what rewards are made of; the devices are waited for."""
+    found, evidence = Columns(), None
     if worked.practised is not None:
         assert worked.adapted and worked.losses and worked.attribution and worked.solutions
         solutions, valid = worked.solutions, np.asarray(worked.practised.sets.arrays.valid_PxM)
@@ -136,18 +136,31 @@ def columns(actor: Actor, config: OuterConfig, worked: Worked, step: int) -> Col
                 on_family=each_example(actor.task.is_on_family, worked.problems, texts),
                 correct=each_example(actor.task.is_correct, worked.problems, texts),
             )
-        kind = REWARDS[config.reward]
         evidence = _evidence(worked, found, result, scores, credit, step, config.credit_scale)
-        if kind.scored:
-            evidence = evidence._replace(trust=_trust(evidence))
-            found = found._replace(trust=np.full(len(valid), evidence.trust))
-        worth = rewards(config.reward, config.set_weight, config.sets, evidence)
-        against_mean = advantages(worth, valid, config.sets, config.malformed_reward, kind.centred)
-        found = found._replace(rewards=worth, advantages=against_mean)
     if worked.attempts is not None:
         solutions = worked.attempts[0]
         signal = np.any(solutions.weighed.coefficients != 0, axis=-1)
         found = found._replace(unadapted=solutions.graded, signal=signal)
+    return found, evidence
+
+
+def rewarded(config: OuterConfig, parts: Sequence[tuple[Columns, Evidence | None]]) -> list[Columns]:
+    """The columns of all parts of a step, with rewards and advantages of their practice.
+
+    How far a scorer is believed is said by all problems of the step, whichever part or process has them.
+    """
+    kind, found = REWARDS[config.reward], []
+    trusted = _trust([evidence for _, evidence in parts if evidence is not None]) if kind.scored else None
+    for column, evidence in parts:
+        if evidence is not None:
+            if trusted is not None:
+                evidence = evidence._replace(trust=trusted)
+                column = column._replace(trust=np.full(len(evidence.valid_PxM), trusted))
+            worth = rewards(config.reward, config.set_weight, config.sets, evidence)
+            valid, malformed = evidence.valid_PxM, config.malformed_reward
+            against_mean = advantages(worth, valid, config.sets, malformed, kind.centred)
+            column = column._replace(rewards=worth, advantages=against_mean)
+        found.append(column)
     return found
 
 
@@ -176,21 +189,20 @@ def _evidence(
     )
 
 
-def _trust(found: Evidence) -> float:
-    """How far the scorer is believed, by all processes' problems."""
-    return trust(*hosts.whole((found.logits_PxM, found.credit_PxM, found.valid_PxM & found.alive_P[:, None])))
+def _trust(found: Sequence[Evidence]) -> float | None:
+    """How far the scorer is believed; None without practice."""
+    parts = [(each.logits_PxM, each.credit_PxM, each.valid_PxM & each.alive_P[:, None]) for each in found]
+    return trust(*hosts.whole(tuple(map(np.concatenate, zip(*parts, strict=True))))) if parts else None
 
 
-def experience(
-    config: OuterConfig, worked: Worked, advantages_PxM: np.ndarray | None
-) -> tuple[Experience | None, Experience | None]:
-    """What the model's policy gradient is made of: practice, and attempts."""
+def experience(config: OuterConfig, worked: Worked) -> tuple[tuple[Sequences, np.ndarray] | None, Experience | None]:
+    """What the model's policy gradient is made of: practice, of which the advantages are still to come, and attempts.
+
+    Practice is told by its texts, and their log-probabilities when they were sampled.
+    """
     practice = attempts = None
     if worked.practised is not None and config.attribution_weight:
-        assert advantages_PxM is not None
-        practised = worked.practised
-        worth = config.attribution_weight * advantages_PxM
-        practice = Experience(practised.sets.arrays.written, practised.log_probs_PxM, worth)
+        practice = worked.practised.sets.arrays.written, worked.practised.log_probs_PxM
     if worked.attempts is not None:
         solutions, log_probs = worked.attempts
         # A coefficient is A / S; the objective averages over problems and samples, so S comes back.

@@ -17,7 +17,7 @@ from mass_jax.mass.attribution import Attribution, Solutions, Weighed
 from mass_jax.mass.calls import Asked
 from mass_jax.mass.generator import attempting, writing
 from mass_jax.mass.method import Method
-from mass_jax.mass.objective import UpdateData
+from mass_jax.mass.objective import Experience, UpdateData
 from mass_jax.mass.packing import PracticeArrays
 from mass_jax.mass.practice import PracticeSets
 from mass_jax.mass.programs import Recorder
@@ -225,13 +225,15 @@ def _update_data(
     actor: Actor, config: OuterConfig, worked: Worked, problems: int, recorder: Recorder, documents: Sequences
 ) -> UpdateData:
     """What the model's update reads, of all parts."""
-    rewards = None if worked.practised is None else worked.practised.log_probs_PxM
-    sampled = jax.eval_shape(partial(experience, config), worked._replace(problems=()), rewards)
+    sampled = jax.eval_shape(partial(experience, config), worked._replace(problems=()))
     sampled = jax.tree.map(lambda x: struct((x.shape[0] * config.parts, *x.shape[1:]), x.dtype), sampled)
     solve = None
     if config.solve_weight and config.mode == "gold":
         solve = sequences(problems, 1, actor.method.lengths.prompt + actor.method.lengths.solution)
     practice, attempts = sampled
+    if practice is not None:
+        written, log_probs = practice
+        practice = Experience(written, log_probs, log_probs)  # an advantage for every log-probability
     return recorder.placed(UpdateData(practice, attempts, solve, documents), programs.SPREAD)
 
 

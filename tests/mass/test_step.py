@@ -162,6 +162,19 @@ def test_a_step_in_parts_is_the_same_step_with_a_part_on_the_devices():
         assert distance(ours, theirs) < 1e-4 * max(np.abs(leaf).max() for leaf in jax.tree.leaves(theirs))
 
 
+def test_a_critic_is_believed_by_all_problems_of_a_step_whatever_its_parts():
+    found = []
+    for parts in (1, 2):
+        config = dataclasses.replace(tiny.OUTER, reward="scorer", parts=parts)
+        state = start(config)._replace(eta=tiny.make_eta(METHOD))
+        args = (tiny.make_actor(METHOD, tiny.LENIENT), config, state, 0, tiny.make_problems(8), DOCUMENTS)
+        found.append(outer_step(*args)[1].named())
+    one, two = found
+    assert one["reward/trust"] > 0.3
+    for name in ("reward/trust", "grad_norm/generator"):
+        np.testing.assert_allclose(two[name], one[name], rtol=1e-3, err_msg=name)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
