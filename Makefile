@@ -74,7 +74,7 @@ $(VENV)/.qwen: | $(BIN)/python
 demo: $(VENV)/.with-study  ## train and evaluate everything, then write runs/demo/report.html
 	$(KEEP_MEMORY) $(BIN)/python -m experiments.demo --config=configs/demo.py --workdir=runs/demo
 
-reproduce: $(VENV)/.with-study  ## the demo's generator by every reward over five seeds, into runs/reproduce (hours; resumes)
+reproduce: $(VENV)/.with-study  ## the demo's generator by every reward over five seeds, into runs/reproduce (an hour or more; resumes)
 	$(KEEP_MEMORY) $(BIN)/python -m experiments.benchmarks.generator --config=configs/demo.py --workdir=runs/reproduce \
 	  --split=test --seeds=0,1,2,3,4 --rows=scorer,attribution,frozen,shuffled_scorer,random,privileged,outcome,rejection,solve
 

@@ -9,11 +9,18 @@ CHECKS: dict[str, str] = {
     "scorer_auc_within_task": "Scorer finds right practice pairs: area within the task",
     "oracle_gain_recovered": "Share of the oracle's gain recovered",
 }
+GATES: dict[str, str] = {
+    "any_topic": "Right practice about any of the topics",
+    "read_off_gold": "Right practice, read off",
+    "read_off_check": "Own practice, read off by the model's check",
+    "read_off_right": "Own practice, read off by a perfect scorer",
+}
+"""Rows of `experiments.gate` alone, whose names no file has."""
 
 
 def label(name: str, results: Results) -> str:
     """The name that a reader sees of a row or a trained arm; one without a label stands for itself."""
-    return results.labels.get(name) or name.replace("_", " ")
+    return results.labels.get(name) or GATES.get(name) or name.replace("_", " ")
 
 
 def meaning(name: str, results: Results) -> str:

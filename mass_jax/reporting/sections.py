@@ -115,7 +115,10 @@ def generator(run: Run) -> str:
         series = {label(arm, results): points for arm, points in found.items() if points[0]}
         grid += f"<figure>{plots.curves(series, _LEARNED[metric])}</figure>" if series else ""
     start, end = (finite(results.generator.d_prime.get(side)) for side in ("start", "end"))
-    note = "All arms have the same base and the same steps; what differs is in the section on what made this run."
+    note = (
+        "All arms have the same base and the same steps; what differs is in the section on what made this run. In the "
+        "first table 'before' is the base and 'after' the headline's model; the other rows are its controls."
+    )
     if start is not None and end is not None:
         note += f" The d' of the headline's reward goes from {start:.2f} to {end:.2f}."
     shares = html.table(table.generator_table(results), compact=True) if results.generator.right else ""
@@ -151,7 +154,8 @@ def attribution(run: Run) -> str:
     ]
     note = (
         "A pair's attribution is the derivative of the test problem's loss with respect to the pair's weight; its "
-        "negative, here called helpfulness, is what the scorer learns and the generator is rewarded with."
+        "negative, here called helpfulness, is what the scorer learns. The generator's reward is made of it, or of "
+        "what the scorer has learned, as the configuration's train.reward says."
     )
     grid = "".join(f"<figure>{figure}</figure>" for figure in figures)
     summary = html.table(table.Table(("Over test problems", ""), "lr", rows), compact=True)

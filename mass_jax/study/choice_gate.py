@@ -45,7 +45,8 @@ ON_TOPIC, RIGHT, ORACLE, STRICT, NOTHING, CARRIED = (0.1, 0.4), 0.6, 0.15, 0.08,
 ASKS = {
     "a": f"{ON_TOPIC[0]:.0%} to {ON_TOPIC[1]:.0%} of the base's well-formed practice are on the hidden topic, and of "
     f"those {RIGHT:.0%} or more are right",
-    "b": f"the oracle gains {100 * ORACLE:.0f} points or more, without anything that is asked {100 * STRICT:.0f}",
+    "b": f"the oracle gains {100 * ORACLE:.0f} points or more, and {100 * STRICT:.0f} or more without anything that is "
+    "asked",
     "c": f"right practice of other problems gains or loses {100 * NOTHING:.0f} points at most, or its interval holds 0",
     "e": "what the base's practice says, read off without an update, gains at most a third of what the oracle gains",
 }

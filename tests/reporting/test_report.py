@@ -377,7 +377,7 @@ def test_verdicts(run_files: dict[str, str]):
 
 def test_what_taught_the_generator_is_shown_beside_its_controls(page: str):
     section = _section(page, "generator")
-    assert "reward goes from 0.85 to 0.49" in unescape(section)
+    assert "reward goes from 0.85 to 0.49" in unescape(section) and "'before' is the base" in unescape(section)
     for title in ("Right practice, of all texts", "d' of the reward, right practice against other"):
         assert title in unescape(section)
     text = re.sub("<[^>]+>", " ", section)

@@ -10,6 +10,7 @@ import pytest
 
 from mass_jax import records
 from mass_jax.models.tokenizer import WordTokenizer
+from mass_jax.reporting.labels import GATES, label
 from mass_jax.reporting.table import choice_rows_table, choice_table
 from mass_jax.results import Results
 from mass_jax.runtime.results import merge
@@ -129,6 +130,11 @@ def test_the_gates_of_a_domain_with_a_choice_are_measured_once_and_kept(study: S
         "shut",
     }
     assert len(choice_rows_table(results).rows) == len(rows)
+
+
+def test_rows_of_the_gate_alone_have_words():
+    assert set(GATES) == set(choice_gate.ROWS) - set(choice_gate.COMPARED)
+    assert label("read_off_right", Results()) == "Own practice, read off by a perfect scorer"
 
 
 def test_results_that_were_damaged_get_their_gates_back(study: SimpleNamespace, caplog: pytest.LogCaptureFixture):
