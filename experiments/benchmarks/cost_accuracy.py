@@ -25,7 +25,8 @@ from mass_jax.inference.adapted import Adapted
 from mass_jax.inference.adapter import MassAdapter
 from mass_jax.inference.options import MOST_VOTES, Options
 from mass_jax.mass.actor import Actor
-from mass_jax.mass.generator import complete, solving
+from mass_jax.mass.episodes import solved
+from mass_jax.mass.generator import solving
 from mass_jax.reporting import pareto, stats
 from mass_jax.reporting.table import Table, to_markdown
 from mass_jax.runtime import program
@@ -85,7 +86,7 @@ def ways(adapter: MassAdapter) -> Iterator[Way]:
 def likeliest(actor: Actor, count: int, problems: Sequence[Problem]) -> tuple[list[str], list[int]]:
     """The sampled solution with the largest mean log-probability a token, of ``count``."""
     prompts = [actor.task.solve_prompt(problem.prompt) for problem in problems]
-    found = complete(actor, None, prompts, jax.random.key(0), solving(actor, count, 1.0))
+    found = solved(actor, None, problems, prompts, jax.random.key(0), solving(actor, count, 1.0))
     lengths_PxN = np.asarray(found.sequences.target).sum(axis=-1)
     best_P = (found.log_probs_PxS / np.maximum(lengths_PxN, 1)).argmax(axis=-1)
     texts = [row[i] for row, i in zip(found.texts, best_P, strict=True)]

@@ -1,10 +1,13 @@
-"""An agent that practises before its task: round after round, until its answer settles.
+r"""An agent that practises before its task: round after round, until its answer settles.
 
     python -m experiments.examples.agent --run=runs/demo --problem="f7,8,5 f5,10,8 f0,3,10 3>4 4>6 2>5 ? 9 6"
     python -m experiments.examples.agent --run=runs/demo --problems=20
+    python -m experiments.examples.agent --run=runs/agent \
+        --problem="a3 b5 c2 d9 > c 27 a7 b2 c6 d1 > c 7 a4 b8 c8 d6 > c 24 ? a6 b1 c9 d8"
 
 Each round writes other practice for the task and goes on from the last update, with what was practised before; the
-guard's drift budget bounds all rounds together. Without --problem it is tried on validation problems, and graded.
+guard's drift budget bounds all rounds together. Without --problem it is tried on validation problems, and graded. In a
+domain with tools, as that of `configs/agent.py`, an answer is an episode, whose calls are answered while it is written.
 """
 
 from pathlib import Path
@@ -19,6 +22,7 @@ from mass_jax.inference.sessions.session import Session
 from mass_jax.runtime import program
 from mass_jax.runtime.compilation import enable_compilation_cache
 from mass_jax.study.load import read_config
+from mass_jax.tasks.base import Task, UsesTools
 
 POLICY = Policy(decay=0.9, buffer=64)
 
@@ -59,6 +63,13 @@ def practise(adapter: MassAdapter, problem: str, most: int, settled: int) -> Pra
         return Practised(before, answers[0], answers[-1], len(answers), session.state.refused)
 
 
+def shown(task: Task, answer: str) -> str:
+    """An answer; an episode with tools as lines, a call each, with what they said behind it."""
+    if not isinstance(task, UsesTools):
+        return answer
+    return "".join(("\n  " if each.own else " ") + each.text.strip() for each in task.pieces(answer))
+
+
 def main() -> None:
     """One task, or a few that are graded."""
     values = flags.FLAGS
@@ -66,7 +77,9 @@ def main() -> None:
     adapter = MassAdapter.load(values.run, values.arm)
     if values.problem:
         found = practise(adapter, values.problem, values.rounds, values.settled)
-        print(f"at once: {found.at_once}\nafter one round: {found.once}\nafter {found.rounds}: {found.answer}")
+        answers = {"at once": found.at_once, "after one round": found.once, f"after {found.rounds}": found.answer}
+        for name, answer in answers.items():
+            print(f"{name}: {shown(adapter.learner.actor.task, answer)}")
         return
     problems = list(read_config(Path(values.run)).task.load("validation"))[: values.problems]
     done = [practise(adapter, problem.prompt, values.rounds, values.settled) for problem in problems]

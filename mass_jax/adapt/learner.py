@@ -84,8 +84,8 @@ class Learner:
         with entered(self.mesh):
             practice = self.practice(read)
             found: list[Answer] = []
-            for i, (_, ready) in enumerate(self.ready(read, practice)):
-                texts = solve(self.actor, ready)
+            for i, (batch, ready) in enumerate(self.ready(read, practice)):
+                texts = solve(self.actor, batch, ready)
                 examples = [[]] * len(texts) if practice is None else practice[i].texts
                 found += _whole(texts, examples, ready)
         return found[: len(read)]

@@ -17,7 +17,8 @@ from mass_jax.adapt.weights import WEIGHTS, Unweighed, weighed
 from mass_jax.errors import InputError, not_one_of
 from mass_jax.mass import attribution
 from mass_jax.mass.actor import Actor
-from mass_jax.mass.generator import complete, solving
+from mass_jax.mass.episodes import solved
+from mass_jax.mass.generator import solving
 from mass_jax.mass.packing import fits
 from mass_jax.mass.practice import PracticeSets, each_example
 from mass_jax.mass.scorer import Scores
@@ -183,7 +184,7 @@ def offered(task: Task, problems: Sequence[Problem]) -> list[tuple[str, ...]] | 
     return found if all(found) and found else None
 
 
-def solve(actor: Actor, ready: Ready) -> list[str]:
+def solve(actor: Actor, problems: Sequence[Problem], ready: Ready) -> list[str]:
     """An answer to every problem by the model that was adapted to it: the likeliest choice where there are choices.
 
     Else it is greedy, where none is chosen already.
@@ -194,13 +195,14 @@ def solve(actor: Actor, ready: Ready) -> list[str]:
         return likeliest(actor, ready.adapters, ready.prompts, ready.choices)
     no_noise = jax.random.key(0)
     spec = solving(actor, samples=1, temperature=0.0)
-    found = complete(actor, ready.adapters, ready.prompts, no_noise, spec, prompt_limit=ready.prompt_limit)
+    asked = (problems, ready.prompts)
+    found = solved(actor, ready.adapters, *asked, no_noise, spec, prompt_limit=ready.prompt_limit)
     return [row[0] for row in found.texts]
 
 
 def measure(actor: Actor, problems: Sequence[Problem], ready: Ready) -> Outcome:
     """`solve`, graded, and how likely the references are."""
-    answers = solve(actor, ready)
+    answers = solve(actor, problems, ready)
     graded = attribution.as_graded(actor.task.grade(problems, answers), samples=1)
     likelihood_P = None
     if ready.answers is None:

@@ -18,7 +18,8 @@ from mass_jax.adapt.neighbours import Pool
 from mass_jax.errors import blamed, outside
 from mass_jax.fields import enter
 from mass_jax.mass.actor import Actor
-from mass_jax.mass.generator import complete, solving, write_practice
+from mass_jax.mass.episodes import solved
+from mass_jax.mass.generator import solving, write_practice
 from mass_jax.mass.packing import PracticeArrays
 from mass_jax.mass.practice import PracticeSets, fitting, pack_practice
 from mass_jax.parallel import hosts
@@ -230,8 +231,9 @@ def _as_practice(actor: Actor, problem: Problem, others: Iterable[Problem]) -> l
 
 def _majority(actor: Actor, problems: Sequence[Problem], sets: PracticeSets, key: Array) -> list[list[Practice]]:
     """Replace each solution by the most frequent of several sampled from the un-adapted solver."""
-    prompts = [actor.task.solve_prompt(e.prompt) for row in sets.texts for e in row]
-    votes = complete(actor, None, prompts, jax.random.fold_in(key, 1), solving(actor, MAJORITY_VOTES, 1.0))
+    posed = [Problem(e.prompt, "", (), -1, -1) for row in sets.texts for e in row]
+    prompts = [actor.task.solve_prompt(each.prompt) for each in posed]
+    votes = solved(actor, None, posed, prompts, jax.random.fold_in(key, 1), solving(actor, MAJORITY_VOTES, 1.0))
     winners = iter([Counter(row).most_common(1)[0][0] for row in votes.texts])
 
     def with_solution(problem: Problem, example: Practice, solution: str) -> Practice:

@@ -8,7 +8,8 @@ import numpy as np
 
 from mass_jax.adapt import checked
 from mass_jax.mass.actor import Actor
-from mass_jax.mass.generator import complete, solving
+from mass_jax.mass.episodes import solved
+from mass_jax.mass.generator import solving
 from mass_jax.mass.packing import fits, pack
 from mass_jax.mass.practice import PracticeSets
 from mass_jax.mass.scorer import Scores
@@ -38,7 +39,7 @@ def voted(actor: Actor, problems: Sequence[Problem], by: str, key: Array) -> lis
       key: PRNG key.
     """
     prompts = [actor.task.solve_prompt(problem.prompt) for problem in problems]
-    texts = complete(actor, None, prompts, key, solving(actor, as_many(actor), SAMPLED_AT)).texts
+    texts = solved(actor, None, problems, prompts, key, solving(actor, as_many(actor), SAMPLED_AT)).texts
     if by == "check":
         return [row[i] for row, i in zip(texts, _best_checked(actor, problems, texts), strict=True)]
     task, rows = actor.task, zip(problems, texts, strict=True)
@@ -57,7 +58,7 @@ def read_off(actor: Actor, problems: Sequence[Problem], practice: PracticeSets, 
     ]
     spec, no_noise = solving(actor, samples=1, temperature=0.0), jax.random.key(0)
     limit = actor.method.model.context - spec.max_new_tokens
-    return [row[0] for row in complete(actor, None, prompts, no_noise, spec, prompt_limit=limit).texts]
+    return [row[0] for row in solved(actor, None, problems, prompts, no_noise, spec, prompt_limit=limit).texts]
 
 
 def _best_checked(actor: Actor, problems: Sequence[Problem], texts: Sequence[Sequence[str]]) -> np.ndarray:

@@ -22,8 +22,9 @@ from mass_jax.inference.forecast.forecast import Forecast, declined
 from mass_jax.inference.options import Options
 from mass_jax.mass import attribution
 from mass_jax.mass.actor import Actor
+from mass_jax.mass.episodes import solved
 from mass_jax.mass.generator import Told as Hears
-from mass_jax.mass.generator import complete, solving, write_practice
+from mass_jax.mass.generator import solving, write_practice
 from mass_jax.mass.practice import PracticeSets
 from mass_jax.mass.scorer import Scores
 from mass_jax.parallel import hosts
@@ -318,10 +319,10 @@ def _answers(batch: Batch, adapters: PyTree) -> tuple[list[Voted], np.ndarray]:
     prompts = [actor.task.solve_prompt(problem.prompt) for problem in problems]
     if votes == 1:
         ready = Ready(prompts, actor.method.lengths.prompt, adapters, None, choices=offered(actor.task, problems))
-        texts = solve(actor, ready)
+        texts = solve(actor, problems, ready)
         return [Voted(text, {}) for text in texts], _tokens(actor, [[text] for text in texts])
     spec = solving(actor, votes, SAMPLED_AT)
-    rows = complete(actor, adapters, prompts, jax.random.key(KEY), spec, batch.seeds_P).texts
+    rows = solved(actor, adapters, problems, prompts, jax.random.key(KEY), spec, batch.seeds_P).texts
     task = actor.task
     assert isinstance(task, StatesAnswer)  # `MassAdapter.adapt` has looked
     found = []

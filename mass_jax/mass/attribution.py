@@ -21,8 +21,9 @@ import numpy as np
 
 from mass_jax.mass import inner, scorer
 from mass_jax.mass.actor import Actor
-from mass_jax.mass.generator import attempting, complete
-from mass_jax.mass.packing import PracticeArrays, mean_log_probs, pack
+from mass_jax.mass.episodes import solved
+from mass_jax.mass.generator import attempting
+from mass_jax.mass.packing import Continuation, PracticeArrays, mean_log_probs, pack, solution
 from mass_jax.mass.policy import group_normalize
 from mass_jax.mass.practice import PracticeSets, on_devices
 from mass_jax.mass.scorer import Scores
@@ -30,7 +31,7 @@ from mass_jax.metagrad import InnerRun
 from mass_jax.models import lora
 from mass_jax.models.sampling import bucket
 from mass_jax.parallel import hosts
-from mass_jax.tasks.base import KnowsFamily, Problem, Verdict
+from mass_jax.tasks.base import KnowsFamily, Practice, Problem, Verdict
 from mass_jax.types import AnyArray, Array, Params, PyTree, Sequences
 
 VERDICT_STD_FLOOR = 1e-3
@@ -168,7 +169,9 @@ def references(actor: Actor, problems: Sequence[Problem], prompts: Sequence[str]
     else:
         longest = hosts.largest(max(len(tokenizer.encode(prompt)) + 1 for prompt in prompts))
         room = bucket(longest, actor.method.model.context + 1 - lengths.solution)
-    pairs = [(prompt, problem.solution) for prompt, problem in zip(prompts, problems, strict=True)]
+    pairs = [
+        (prompt, solution(actor.task, problem.solution)) for prompt, problem in zip(prompts, problems, strict=True)
+    ]
     packed = pack(tokenizer, pairs, room + lengths.solution, "lengths.prompt + lengths.solution")
     weighed = Weighed(
         # [P, T] to [P, 1, T]: one solution a problem.
@@ -185,11 +188,10 @@ def siblings(actor: Actor, problems: Sequence[Problem], count: int, noise_P: Seq
     problem's own answer away.
     """
     assert isinstance(actor.task, KnowsFamily)
-    tokenizer, lengths, pairs = actor.tokenizer, actor.method.lengths, list[tuple[str, str]]()
+    tokenizer, lengths, pairs = actor.tokenizer, actor.method.lengths, list[tuple[str, Continuation]]()
     for problem, noise in zip(problems, noise_P, strict=True):
-        pairs.append((actor.task.solve_prompt(problem.prompt), problem.solution))
-        for other in actor.task.gold_practice(problem, count, noise, strict=True):
-            pairs.append((actor.task.solve_prompt(other.prompt), other.solution))
+        posed: list[Problem | Practice] = [problem, *actor.task.gold_practice(problem, count, noise, strict=True)]
+        pairs += [(actor.task.solve_prompt(each.prompt), solution(actor.task, each.solution)) for each in posed]
     packed = pack(tokenizer, pairs, max(lengths.practice, lengths.prompt + lengths.solution), "lengths.practice")
     asked = Sequences(*(leaf.reshape(len(problems), 1 + count, -1) for leaf in packed))
     return Weighed(asked, np.full((len(problems), 1 + count), 1 / (1 + count), np.float32))
@@ -219,7 +221,7 @@ def attempts(
       The solutions, and the log-probability of each when it was sampled, [P, S], once they are graded.
     """
     prompts = [actor.task.solve_prompt(problem.prompt) for problem in problems]
-    found = complete(actor, adapters, prompts, key, attempting(actor, samples), identities_P)
+    found = solved(actor, adapters, problems, prompts, key, attempting(actor, samples), identities_P)
 
     def graded() -> tuple[Solutions, np.ndarray]:
         repeated = [problem for problem in problems for _ in range(samples)]

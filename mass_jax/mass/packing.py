@@ -1,7 +1,7 @@
 """Texts to padded arrays, and the log-probabilities of what stands in them."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import chex
 import jax
@@ -14,7 +14,11 @@ from mass_jax.models.config import ModelConfig
 from mass_jax.models.cross_entropy import OWN, Draw
 from mass_jax.models.sampling import bucket
 from mass_jax.parallel import hosts
+from mass_jax.tasks.base import Piece, Task, UsesTools
 from mass_jax.types import AnyArray, Array, Params, PyTree, Sequences, Tokenizer
+
+Continuation: TypeAlias = str | Sequence[Piece]
+"""What stands behind a context: the model's own text, or a text of which parts are not."""
 
 
 class PracticeArrays(NamedTuple):
@@ -33,14 +37,19 @@ class PracticeArrays(NamedTuple):
     valid_PxM: AnyArray
 
 
+def solution(task: Task, text: str) -> Continuation:
+    """A solution as `pack` takes it: where tools wrote parts of it, in pieces."""
+    return task.pieces(text) if isinstance(task, UsesTools) else text
+
+
 def pack(
-    tokenizer: Tokenizer, texts: Sequence[tuple[str, str]], length: int, what: str, *, end: bool = True
+    tokenizer: Tokenizer, texts: Sequence[tuple[str, Continuation]], length: int, what: str, *, end: bool = True
 ) -> Sequences:
     """BOS (if there is one), context, target, EOS, for every (context, target); arrays [B, T] on the host.
 
     Args:
       tokenizer: turns words to ids.
-      texts: pairs of context and target.
+      texts: pairs of context and target; of a target in pieces, those that are not the model's own are not predicted.
       length: T.
       what: the name of ``length`` for the error.
       end: whether the target ends with EOS.
@@ -51,26 +60,28 @@ def pack(
     tokens = np.full((len(texts), length), tokenizer.pad_id, np.int32)
     target = np.zeros((len(texts), length), bool)
     for row, (context, continuation) in enumerate(texts):
-        head, tail = _encode(tokenizer, context, continuation, end)
+        head, tail, own = _encode(tokenizer, context, continuation, end)
         ids = head + tail
         if len(ids) > length:
+            text = continuation if isinstance(continuation, str) else "".join(piece.text for piece in continuation)
             raise InputError(
-                f"{context!r} followed by {continuation!r} takes {len(ids)} tokens, but {what} = {length}: raise "
+                f"{context!r} followed by {text!r} takes {len(ids)} tokens, but {what} = {length}: raise "
                 "it, or leave such problems out."
             )
         tokens[row, : len(ids)] = ids
-        target[row, len(head) : len(ids)] = True
+        target[row, len(head) : len(ids)] = own
     return Sequences(tokens, target)
 
 
-def fits(tokenizer: Tokenizer, context: str, continuation: str, length: int, *, end: bool = True) -> bool:
+def fits(tokenizer: Tokenizer, context: str, continuation: Continuation, length: int, *, end: bool = True) -> bool:
     """Whether `pack` would take the pair."""
     return taken(tokenizer, context, continuation, end=end) <= length
 
 
-def taken(tokenizer: Tokenizer, context: str, continuation: str, *, end: bool = True) -> int:
+def taken(tokenizer: Tokenizer, context: str, continuation: Continuation, *, end: bool = True) -> int:
     """How many tokens `pack` would fill with the pair."""
-    return sum(map(len, _encode(tokenizer, context, continuation, end)))
+    head, tail, _ = _encode(tokenizer, context, continuation, end)
+    return len(head) + len(tail)
 
 
 def pack_prompts(tokenizer: Tokenizer, prompts: Sequence[str], limit: int) -> tuple[np.ndarray, np.ndarray]:
@@ -143,5 +154,11 @@ def encode_prompt(tokenizer: Tokenizer, text: str) -> list[int]:
     return ([] if tokenizer.bos_id is None else [tokenizer.bos_id]) + tokenizer.encode(text)
 
 
-def _encode(tokenizer: Tokenizer, context: str, continuation: str, end: bool) -> tuple[list[int], list[int]]:
-    return encode_prompt(tokenizer, context), tokenizer.encode(continuation) + [tokenizer.eos_id] * end
+def _encode(
+    tokenizer: Tokenizer, context: str, continuation: Continuation, end: bool
+) -> tuple[list[int], list[int], list[bool]]:
+    """The ids of the context and of what follows it, and which of the latter are the model's own."""
+    pieces = [Piece(continuation, True)] if isinstance(continuation, str) else continuation
+    encoded = [(tokenizer.encode(text), own) for text, own in pieces] + [([tokenizer.eos_id] * end, True)]
+    tail = [(token, own) for ids, own in encoded for token in ids]
+    return encode_prompt(tokenizer, context), [token for token, _ in tail], [own for _, own in tail]

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mass_jax.mass.actor import Actor
-from mass_jax.mass.packing import PracticeArrays, fits, pack
+from mass_jax.mass.packing import PracticeArrays, fits, pack, solution
 from mass_jax.parallel import hosts
 from mass_jax.tasks.base import MALFORMED, Check, Practice, Problem
 from mass_jax.types import Sequences
@@ -29,7 +29,8 @@ def fitting(actor: Actor, problem: Problem, example: Practice) -> Practice:
     task, lengths = actor.task, actor.method.lengths
     if not example.well_formed:
         return MALFORMED
-    practice = fits(actor.tokenizer, task.solve_prompt(example.prompt), example.solution, lengths.practice)
+    written = solution(task, example.solution)
+    practice = fits(actor.tokenizer, task.solve_prompt(example.prompt), written, lengths.practice)
     checks = (fits(actor.tokenizer, *check, lengths.check, end=False) for check in task.checks(problem, example))
     return example if practice and all(checks) else MALFORMED
 
@@ -53,7 +54,9 @@ def pack_practice(
     valid = np.array([[example.well_formed for example in row] for row in texts], bool)
     pairs = [(problem, example) for problem, row in zip(problems, texts, strict=True) for example in row]
 
-    practice = [(task.solve_prompt(e.prompt), e.solution) if e.well_formed else ("", "") for _, e in pairs]
+    practice = [
+        (task.solve_prompt(e.prompt), solution(task, e.solution)) if e.well_formed else ("", "") for _, e in pairs
+    ]
     packed = pack(tokenizer, practice, lengths.practice, "lengths.practice")
     packed.target[~valid.reshape(-1)] = False  # a malformed example has nothing to learn, not even its end
 

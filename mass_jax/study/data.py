@@ -8,7 +8,7 @@ from absl import logging
 from mass_jax.errors import InputError, said
 from mass_jax.fields import check
 from mass_jax.mass.method import LengthConfig, Method
-from mass_jax.mass.packing import fits
+from mass_jax.mass.packing import fits, solution
 from mass_jax.study.schema import Config
 from mass_jax.tasks import pipeline
 from mass_jax.tasks.base import Domain, KnowsFamily, Problem
@@ -74,7 +74,7 @@ def _fits(domain: Domain, lengths: LengthConfig, document: int | None, problem: 
     prompts = [solve, domain.task.synthesis_prompt(problem)]
     return (
         all(fits(domain.tokenizer, prompt, "", lengths.prompt, end=False) for prompt in prompts)
-        and fits(domain.tokenizer, "", problem.solution, lengths.solution)
+        and fits(domain.tokenizer, "", solution(domain.task, problem.solution), lengths.solution)
         and (document is None or fits(domain.tokenizer, "", solve + problem.solution, document))
     )
 

@@ -115,7 +115,7 @@ class AdaptedLM(LM):
             actor = self._answering(tokens)
             contexts = list(dict.fromkeys(context for context, each, _ in asked if each == tokens))
             for problems, ready in self._adapted(contexts, actor, actor.method.model.context - tokens):
-                texts = solve(actor, ready)
+                texts = solve(actor, problems, ready)
                 answered = {(p.prompt, tokens): text for p, text in zip(problems, texts, strict=True)}
                 found = answered | found  # the last batch is filled up with problems that are answered already
         return [

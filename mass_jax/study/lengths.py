@@ -6,7 +6,7 @@ import numpy as np
 
 from mass_jax.errors import InputError
 from mass_jax.mass.method import LengthConfig
-from mass_jax.mass.packing import taken
+from mass_jax.mass.packing import solution, taken
 from mass_jax.study.data import replayed
 from mass_jax.study.schema import Config
 from mass_jax.tasks import pipeline
@@ -81,7 +81,7 @@ def _of_practice(domain: Domain, task: KnowsFamily, splits: Splits) -> Iterator[
     )
     yield (
         "practice",
-        min(taken(tokenizer, task.solve_prompt(e.prompt), e.solution) for _, e in pairs),
+        min(taken(tokenizer, task.solve_prompt(e.prompt), solution(task, e.solution)) for _, e in pairs),
         "the shortest practice with its solution",
     )
     checks = (max((taken(tokenizer, *c, end=False) for c in task.checks(p, e)), default=0) for p, e in pairs)

@@ -180,7 +180,7 @@ class ShowsExamples(Task, Protocol):
 class UsesTools(Task, Protocol):
     """What a domain adds whose solutions are episodes: the model writes calls, and tools write what they say to them.
 
-    Nothing is learned from what tools write. Its texts have no stop strings beside `hands_over`.
+    Of a solution nothing is learned that tools wrote. Its texts have no stop strings beside `hands_over`.
     """
 
     @property

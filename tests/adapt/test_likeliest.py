@@ -52,7 +52,7 @@ def test_a_domain_with_choices_is_answered_by_them_before_and_after_an_update():
     adapted = run.prepare(actor, eta, PROBLEMS, Recipe("gold"), once("gold"), KEY)
     shown = run.prepare(actor, eta, PROBLEMS, Recipe("gold", use="prompt"), once("gold"), KEY)
     for ready in (direct, adapted, shown):
-        texts = run.solve(actor, ready)
+        texts = run.solve(actor, PROBLEMS, ready)
         assert texts == likeliest(actor, ready.adapters, ready.prompts, CHOICES)
         assert run.measure(actor, PROBLEMS, ready).texts == texts
     for choices in (CHOICES, WORDS):

@@ -72,11 +72,12 @@ def test_the_majority_is_the_most_common_readable_solution(monkeypatch: pytest.M
     rows = tiny.make_rows(problems)
     votes = {}
 
-    def complete(actor, adapters, prompts, key, spec) -> Completions:
+    def solved(actor, adapters, posed, prompts, key, spec) -> Completions:
+        assert [f"{each.prompt} :" for each in posed] == prompts
         assert spec.samples == sources.MAJORITY_VOTES
         return Completions([votes[prompt.removesuffix(" :")] for prompt in prompts], None, None)
 
-    monkeypatch.setattr(sources, "complete", complete)
+    monkeypatch.setattr(sources, "solved", solved)
     for e in (e for row in rows for e in row):
         wrong = f"{tiny.RULES[7].name} {e.solution.partition(' ')[2]}"
         votes[e.prompt] = [e.solution] * 3 + [wrong] * 4 + ["?"]

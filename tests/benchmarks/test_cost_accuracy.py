@@ -49,7 +49,7 @@ def test_every_way_is_measured_by_its_own_tokens(adapter: MassAdapter, monkeypat
 def test_the_likeliest_is_the_most_probable_a_token(adapter: MassAdapter, monkeypatch: pytest.MonkeyPatch):
     mask = np.array([[[1, 1, 1, 1], [1, 0, 0, 0]], [[1, 1, 0, 0], [1, 1, 1, 1]]], bool)
     made = Completions([["a", "b"], ["c", "d"]], Sequences(mask * 0, mask), np.array([[-2.0, -1.0], [-3.0, -4.0]]))
-    monkeypatch.setattr(cost_accuracy, "complete", lambda *_: made)
+    monkeypatch.setattr(cost_accuracy, "solved", lambda *_: made)
     problems = list(read_config(RUN).task.load("test"))[:2]
     # A token: -0.5 against -1 of the first, -1.5 against -1 of the second.
     assert cost_accuracy.likeliest(adapter.learner.actor, 2, problems) == (["a", "d"], [5, 6])

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from experiments.examples import agent
 from mass_jax.study.load import read_config
+from mass_jax.tasks.agent.task import AgentTask
+from mass_jax.tasks.arithmetic.task import ArithmeticTask
 from mass_jax.tasks.base import Problem
 from tests import programs
 
@@ -55,3 +58,10 @@ def test_an_agent_practises_until_its_answer_settles(forks: programs.Forks, prob
     assert re.fullmatch(r"(\w+: [01] of 1 right\n){3}rounds: 1, of which 0 were refused\n", graded.stdout), (
         graded.stdout
     )
+
+
+def test_an_episode_is_shown_a_call_a_line():
+    episode = "a*d c = read a > 6 read q > error write c 3 > ok done"
+    lines = ["", "  a*d c = read a > 6", "  read q > error", "  write c 3 > ok", "  done"]
+    assert agent.shown(AgentTask(()), episode).split("\n") == lines
+    assert agent.shown(ArithmeticTask(()), episode) == episode

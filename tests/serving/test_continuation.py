@@ -38,7 +38,7 @@ def log_probs(adapter: MassAdapter, ids: list[int]) -> list[float]:
 
 def test_it_goes_on_as_the_model_does(client: TestClient, adapter: MassAdapter, texts: list[str]):
     actor = adapter.learner.actor
-    expected = solve(actor, Ready(texts, actor.method.lengths.prompt, None, None))
+    expected = solve(actor, [], Ready(texts, actor.method.lengths.prompt, None, None))
     found = complete(client, texts)
     assert [each["text"].strip() for each in found] == expected and any(expected)
     ids = [[1, *actor.tokenizer.encode(text)] for text in texts]

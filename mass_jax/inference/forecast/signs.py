@@ -6,7 +6,7 @@ import numpy as np
 
 from mass_jax.adapt import checked
 from mass_jax.mass.actor import Actor
-from mass_jax.mass.packing import pack, taken
+from mass_jax.mass.packing import pack, solution, taken
 from mass_jax.mass.practice import PracticeSets
 from mass_jax.mass.scorer import Scores
 from mass_jax.tasks.base import Problem
@@ -33,7 +33,7 @@ FLOOR = 1e-6
 def confidence(actor: Actor, problems: Sequence[Problem], answers: Sequence[str]) -> np.ndarray:
     """The mean log-probability of the tokens of every answer, its end included, by the un-adapted model; float [P]."""
     prompts, lengths = [actor.task.solve_prompt(problem.prompt) for problem in problems], actor.method.lengths
-    pairs = list(zip(prompts, answers, strict=True))
+    pairs = [(prompt, solution(actor.task, answer)) for prompt, answer in zip(prompts, answers, strict=True)]
     # A text may take more tokens than the model wrote it in.
     length = max(lengths.prompt + lengths.solution, *(taken(actor.tokenizer, *pair, end=True) for pair in pairs))
     asked = pack(actor.tokenizer, pairs, length, "lengths.prompt + lengths.solution")

@@ -11,7 +11,7 @@ from mass_jax.inference.phases import Batch, Found, Told
 from mass_jax.inference.sessions.buffer import Kept
 from mass_jax.mass.actor import Actor
 from mass_jax.mass.method import Method
-from mass_jax.mass.packing import pack
+from mass_jax.mass.packing import pack, solution
 from mass_jax.mass.scorer import Scores
 from mass_jax.types import AnyArray, PyTree, Sequences
 
@@ -53,9 +53,9 @@ def mixed(
     """
     task, lengths, steps = actor.task, actor.method.lengths, _parts(actor.method)
     count, problems = actor.method.generator.examples, len(examples.tokens)
-    texts = [(task.solve_prompt(each.prompt), each.solution) for each in replay]
+    texts = [(task.solve_prompt(each.prompt), solution(task, each.solution)) for each in replay]
     blank = [("", "")] * (room - len(replay))
-    packed = pack(actor.tokenizer, texts + blank, lengths.practice, "lengths.practice")
+    packed = pack(actor.tokenizer, [*texts, *blank], lengths.practice, "lengths.practice")
     packed.target[len(replay) :] = False  # not even its end
     weights_R = np.array([each.weight for each in replay] + [0.0] * len(blank), np.float32)
 
