@@ -104,12 +104,13 @@ def read(path: Path) -> list[dict[str, Any]]:
     return found
 
 
-def verify(path: Path) -> Checked:
+def verify(path: str | os.PathLike[str]) -> Checked:
     """Looks whether the file is what was written.
 
     Raises:
       InputError: it cannot be read.
     """
+    path = Path(path)
     lines, torn = _lines(path)
     faults, before, expected, hashes = list[str](), START, 1, list[str]()
     for number, line in enumerate(lines, 1):
