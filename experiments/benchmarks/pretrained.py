@@ -68,10 +68,11 @@ LOADS = {
 }
 """The type of the parameters, and whether text is written; the first finds an empty cache."""
 LOAD = """
-import json, resource, sys, time
+import json, sys, time
 import jax, numpy as np
 from mass_jax.models.pretrained import source
 from mass_jax.models.sampling import Prompts, SamplingSpec, sample
+from mass_jax.runtime.memory import peak_host_bytes
 name, cache, dtype, write = sys.argv[1:]
 began = time.process_time()
 model = source.load(name, cache_dir=cache, dtype=dtype, scan_layers=True, context=64)
@@ -82,11 +83,11 @@ if write == "True":
     spec = SamplingSpec(samples=1, max_new_tokens=16, temperature=0.0)
     key = jax.random.key(0)
     jax.block_until_ready(sample(model.config, model.params, None, read, key, spec, adapter_per_problem=False))
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+peak = peak_host_bytes() / 2**30
 size = sum(leaf.nbytes for leaf in jax.tree.leaves(model.params)) / 2**30
 print(json.dumps({"seconds": seconds, "peak": peak, "size": size}))
 """
-"""Loads a model in a process of its own; KiB of `ru_maxrss` to GiB."""
+"""Loads a model in a process of its own; sizes are in GiB."""
 
 
 def define_flags() -> None:

@@ -4,9 +4,7 @@ import contextlib
 import io
 import json
 import os
-import resource
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -20,6 +18,7 @@ from mass_jax import records
 from mass_jax.parallel import hosts
 from mass_jax.quantities import MACHINE, TIME, Metric
 from mass_jax.runtime.events import EventFile
+from mass_jax.runtime.memory import peak_host_bytes
 from mass_jax.runtime.workdir import WorkdirError, write_atomically
 
 METRICS_FILE = "metrics.jsonl"
@@ -120,9 +119,7 @@ class MetricsWriter:
 
 def peak_bytes() -> dict[Metric, float]:
     """The most memory held so far: by this process on the host, and on its first device where that tells."""
-    # Linux counts in KiB, macOS in bytes.
-    unit = 1 if sys.platform == "darwin" else 1024
-    found = {Metric.PEAK_HOST_BYTES: float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)}
+    found = {Metric.PEAK_HOST_BYTES: float(peak_host_bytes())}
     stats = jax.local_devices()[0].memory_stats() or {}
     if "peak_bytes_in_use" in stats:
         found[Metric.PEAK_DEVICE_BYTES] = float(stats["peak_bytes_in_use"])

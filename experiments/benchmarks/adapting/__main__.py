@@ -119,7 +119,7 @@ def _peak(module: str, *words: str) -> float:
     """MiB that a process of its own needs at most for one batch."""
     command = [sys.executable, "-m", f"experiments.benchmarks.adapting.{module}", *words]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return float(re.findall(r"peak (\d+) KiB", done.stdout)[-1]) / 1024
+    return float(re.findall(r"peak (\d+) bytes", done.stdout)[-1]) / 2**20
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""What is to be done: the same texts, steps and adapter for both. Nothing here imports either library."""
+"""What is to be done: the same texts, steps and adapter for both. Nothing here imports jax or torch."""
 
-import re
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+
+from mass_jax.runtime.memory import peak_host_bytes
 
 
 class Size(NamedTuple):
@@ -58,9 +58,5 @@ def make_work(size: Size, problems: int, vocabulary: int, seed: int = 0) -> Work
 
 
 def peak() -> str:
-    """The most memory that this process had, for its starter to read.
-
-    From the kernel's own file: what `getrusage` says begins with the memory of the process that started this one.
-    """
-    (most,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
-    return f"peak {most} KiB"
+    """The most memory that this process had, for its starter to read."""
+    return f"peak {peak_host_bytes()} bytes"

@@ -15,10 +15,8 @@ import collections
 import faulthandler
 import importlib
 import os
-import resource
 import shutil
 import signal
-import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -30,6 +28,7 @@ import numpy as np
 
 from mass_jax.errors import InputError
 from mass_jax.models.pretrained.errors import PretrainedError
+from mass_jax.runtime.memory import peak_host_bytes
 
 PATIENCE = 120.0
 """Seconds after which a process that uses no CPU is taken for one that waits for ever."""
@@ -145,7 +144,7 @@ def work(
     for kind, paths in sources.items():
         for path in paths:
             _module(kinds, kind).load(Path(path))
-    before = _peak()
+    before = peak_host_bytes()
     pipe.send((ACCEPTED, "", True))
     while (number := pipe.recv()) is not None:
         kind, rng = kind_of(kinds, number), np.random.default_rng([seed, number])
@@ -153,7 +152,7 @@ def work(
         verdict, words = _read(
             _module(kinds, kind), Path(rng.choice(np.array(sources[kind]))), scratch / "case", rng, limits.seconds
         )
-        grown = _peak() - before
+        grown = peak_host_bytes() - before
         if grown > limits.bytes:
             verdict, words = FAILED, f"{words}\nIt took {grown >> 20} MiB, more than {limits.bytes >> 20}."
         pipe.send((verdict, words, grown <= limits.bytes))
@@ -199,15 +198,6 @@ def _keep(scratch: Path, folder: Path, words: str) -> None:
 
 def _module(kinds: Mapping[str, str], kind: str) -> Any:
     return importlib.import_module(kinds[kind])
-
-
-def _peak() -> int:
-    """The most memory that this process has had, in bytes."""
-    status = Path("/proc/self/status")
-    if status.exists():  # the other count starts at the parent's
-        (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
-        return int(line.split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _made(folder: Path) -> Path:
