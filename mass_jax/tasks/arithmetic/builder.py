@@ -26,6 +26,8 @@ class ArithmeticConfig(WorkedConfig):
     """See `worked.WorkedConfig`."""
 
     builder: ClassVar[type[procedural.ProceduralBuilder]] = MassArithmetic
+    canonical = staticmethod(documents.canonical)
+    facts = staticmethod(documents.facts)
 
     rules: int = 200
     validation_families: int = 40
@@ -41,11 +43,3 @@ class ArithmeticConfig(WorkedConfig):
     def draw_problem(self, rules: Sequence[Rule], family: int, rng: np.random.Generator) -> Problem:
         """See `documents.draw_problem`."""
         return documents.draw_problem(rules[family], family, rng)
-
-    def canonical(self, prompt: str) -> str:
-        """See `documents.canonical`."""
-        return documents.canonical(prompt)
-
-    def facts(self, prompt: str) -> tuple[str, ...]:
-        """See `documents.facts`."""
-        return documents.facts(prompt)

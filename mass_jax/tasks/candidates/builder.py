@@ -30,6 +30,8 @@ class CandidatesConfig(WorkedConfig):
     """
 
     builder: ClassVar[type[procedural.ProceduralBuilder]] = MassCandidates
+    canonical = staticmethod(documents.canonical)
+    facts = staticmethod(documents.facts)
 
     rules: int = 200
     validation_families: int = 40
@@ -59,11 +61,3 @@ class CandidatesConfig(WorkedConfig):
         splits = (self.families(split) for split in procedural.ProceduralConfig.splits)
         others = next(families for families in splits if family in families)
         return documents.draw_problem(rules, family, others, rng)
-
-    def canonical(self, prompt: str) -> str:
-        """See `documents.canonical`."""
-        return documents.canonical(prompt)
-
-    def facts(self, prompt: str) -> tuple[str, ...]:
-        """See `documents.facts`."""
-        return documents.facts(prompt)

@@ -1,14 +1,11 @@
 """The domain's data on disk: a TFDS builder and what it draws."""
 
 import dataclasses
-from collections.abc import Sequence
 from typing import ClassVar
 
-import numpy as np
 import tensorflow_datasets as tfds
 
 from mass_jax.tasks import procedural
-from mass_jax.tasks.base import Problem
 from mass_jax.tasks.countdown import documents
 from mass_jax.tasks.countdown.rules import Rule, make_rules
 from mass_jax.tasks.worked import WorkedConfig
@@ -34,6 +31,9 @@ class CountdownConfig(WorkedConfig):
 
     builder: ClassVar[type[procedural.ProceduralBuilder]] = MassCountdown
     most_per_family: ClassVar[int] = 10  # a shape has `rules.LEAST` at least, and other shapes share them
+    draw_problem = staticmethod(documents.draw_problem)
+    canonical = staticmethod(documents.canonical)
+    facts = staticmethod(documents.facts)
 
     numbers: int = 3
     rules: int = 48
@@ -46,15 +46,3 @@ class CountdownConfig(WorkedConfig):
     def make_rules(self) -> tuple[Rule, ...]:
         """Shapes."""
         return make_rules(self.rules, self.rules_seed, self.numbers)
-
-    def draw_problem(self, rules: Sequence[Rule], family: int, rng: np.random.Generator) -> Problem:
-        """See `documents.draw_problem`."""
-        return documents.draw_problem(rules, family, rng)
-
-    def canonical(self, prompt: str) -> str:
-        """See `documents.canonical`."""
-        return documents.canonical(prompt)
-
-    def facts(self, prompt: str) -> tuple[str, ...]:
-        """See `documents.facts`."""
-        return documents.facts(prompt)

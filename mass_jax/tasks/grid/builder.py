@@ -1,14 +1,11 @@
 """The domain's data on disk: a TFDS builder and what it draws."""
 
 import dataclasses
-from collections.abc import Sequence
 from typing import ClassVar
 
-import numpy as np
 import tensorflow_datasets as tfds
 
 from mass_jax.tasks import procedural
-from mass_jax.tasks.base import Problem
 from mass_jax.tasks.grid import documents
 from mass_jax.tasks.grid.rules import Rule, make_rules
 from mass_jax.tasks.worked import WorkedConfig
@@ -26,6 +23,9 @@ class GridConfig(WorkedConfig):
     """See `worked.WorkedConfig`."""
 
     builder: ClassVar[type[procedural.ProceduralBuilder]] = MassGrid
+    draw_problem = staticmethod(documents.draw_problem)
+    canonical = staticmethod(documents.canonical)
+    facts = staticmethod(documents.facts)
 
     rules: int = 300
     validation_families: int = 60
@@ -37,15 +37,3 @@ class GridConfig(WorkedConfig):
     def make_rules(self) -> tuple[Rule, ...]:
         """Effects of keys."""
         return make_rules(self.rules, self.rules_seed)
-
-    def draw_problem(self, rules: Sequence[Rule], family: int, rng: np.random.Generator) -> Problem:
-        """See `documents.draw_problem`."""
-        return documents.draw_problem(rules, family, rng)
-
-    def canonical(self, prompt: str) -> str:
-        """See `documents.canonical`."""
-        return documents.canonical(prompt)
-
-    def facts(self, prompt: str) -> tuple[str, ...]:
-        """See `documents.facts`."""
-        return documents.facts(prompt)
