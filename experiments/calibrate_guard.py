@@ -25,6 +25,7 @@ def main() -> None:
     run = Path(values.workdir)
     enable_compilation_cache()
     adapter = MassAdapter.load(run, values.arm, values.batch, guard=False)
+    calibration.ready(run)
     found = calibrate(adapter, read_config(run).task.load("validation"), values.problems)
     path = calibration.write(run, values.arm, found)
     print(f"{json.dumps(dataclasses.asdict(found.thresholds), indent=2)}\nThese limits are in {path}")

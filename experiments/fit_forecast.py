@@ -22,6 +22,7 @@ def main() -> None:
     run = Path(values.workdir)
     enable_compilation_cache()
     adapter = MassAdapter.load(run, values.arm, values.batch)
+    forecast.ready(run)
     problems = list(read_config(run).task.load("validation"))[: values.problems]
     found = observed.fit(adapter, problems, values.sets)
     path = forecast.write(run, values.arm, found)

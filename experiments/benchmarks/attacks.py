@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.benchmarks.kept import keep
+from experiments.benchmarks.kept import held, keep, writable
 from mass_jax.guard import attacked
 from mass_jax.guard.attacks import Setting
 from mass_jax.parallel.mesh import entered
@@ -27,7 +27,7 @@ def measure(setting: Setting, origin: Mapping[str, Any], out: Path, names: Seque
       out: the folder.
       names: of `attacked.ATTACKS`.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    held(writable(out) / "results.json", ("attack",))  # what is another program's is not overwritten
     rows = list[dict[str, Any]]()
     with entered(setting.learner.mesh):
         benign = attacked.benign(setting)

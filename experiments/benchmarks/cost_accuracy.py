@@ -20,7 +20,8 @@ import jax
 import numpy as np
 from absl import flags
 
-from experiments.benchmarks.kept import held, keep
+from experiments.benchmarks.kept import alike, held, keep, writable
+from mass_jax.guard.calibration import fingerprint
 from mass_jax.inference.adapted import Adapted
 from mass_jax.inference.adapter import MassAdapter
 from mass_jax.inference.options import MOST_VOTES, Options
@@ -137,17 +138,20 @@ def table(rows: Sequence[dict[str, Any]]) -> Table:
 def main() -> None:
     """Measures what is not measured yet, and keeps the table after every row."""
     options = flags.FLAGS
-    workdir, run = Path(options.workdir), Path(options.run)
-    workdir.mkdir(parents=True, exist_ok=True)
+    workdir, run = writable(Path(options.workdir)), Path(options.run)
     path = workdir / "results.json"
     rows = held(path, ("way", "tokens", "seconds", "accuracy"), rows=None) or []
     enable_compilation_cache()
     adapter = replace(MassAdapter.load(run, options.arm, options.batch), guard=None)
     problems = list(read_config(run).task.load("validation"))[: options.problems]
+    learner = adapter.learner
+    origin = {"model": fingerprint((learner.actor.params, learner.eta)), "problems": len(problems)}
+    for row in rows:
+        alike(path, row, **origin)
     for way in ways(adapter):
         if any(row["way"] == way.label for row in rows):
             continue
-        rows.append(measured(way, adapter, problems))
+        rows.append(origin | measured(way, adapter, problems))
         write_atomically(path, json.dumps(rows, indent=1) + "\n")
         keep(workdir / "table.json", rows=table(rows))
         print(json.dumps(rows[-1]), flush=True)

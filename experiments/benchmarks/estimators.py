@@ -28,7 +28,7 @@ import jax
 import numpy as np
 from absl import flags
 
-from experiments.benchmarks.kept import held, keep
+from experiments.benchmarks.kept import held, keep, writable
 from experiments.benchmarks.problems import RATES, SIZES, Case, make_case
 from mass_jax import metagrad
 from mass_jax.metagrad.base import inner_loop
@@ -215,8 +215,7 @@ def run(
     Raises:
       InputError: the file that is there is damaged, or another program's.
     """
-    path = workdir / "results.json"
-    workdir.mkdir(parents=True, exist_ok=True)
+    path = writable(workdir) / "results.json"
     old = held(path, KEYS)
     results: dict[str, Any] = {"rows": []} if fresh or old is None else old
     results["versions"] = {name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "optax")}

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from absl import flags
 from jax.sharding import SingleDeviceSharding
 
-from experiments.benchmarks.kept import held, keep
+from experiments.benchmarks.kept import held, keep, writable
 from mass_jax import metagrad
 from mass_jax.metagrad import optimizers
 from mass_jax.models import gpt2
@@ -179,7 +179,7 @@ def run(
     if old is not None and old.get("setting") == described:
         results = old
     wanted = [(plan, length) for length in tokens for plan in plans]
-    path.parent.mkdir(parents=True, exist_ok=True)
+    writable(path.parent)
     with Progress(len(wanted), label="compile") as progress:
         for done, (plan, length) in enumerate(wanted, 1):
             same = [row for row in results["rows"] if _key(row) == (plan.estimator, plan.described(), length)]

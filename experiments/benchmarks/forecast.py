@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from absl import flags
 
-from experiments.benchmarks.kept import MINUS, keep
+from experiments.benchmarks.kept import MINUS, keep, writable
 from mass_jax.inference.adapter import MassAdapter
 from mass_jax.inference.forecast import observed
 from mass_jax.inference.forecast.observed import Observed, Sample
@@ -211,8 +211,7 @@ def pairs(found: Sequence[Way], families_P: np.ndarray) -> Table:
 def main() -> None:
     """Measures, and keeps both tables."""
     options = flags.FLAGS
-    workdir, run = Path(options.workdir), Path(options.run)
-    workdir.mkdir(parents=True, exist_ok=True)
+    workdir, run = writable(Path(options.workdir)), Path(options.run)
     enable_compilation_cache()
     adapter = MassAdapter.load(run, options.arm, options.batch)
     problems = list(read_config(run).task.load("validation"))[: options.problems]

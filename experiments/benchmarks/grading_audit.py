@@ -19,7 +19,7 @@ from typing import Any
 from absl import flags
 
 from experiments.benchmarks import paraphrases
-from experiments.benchmarks.kept import keep
+from experiments.benchmarks.kept import keep, writable
 from mass_jax.errors import InputError
 from mass_jax.reporting.table import Table, to_markdown
 from mass_jax.runtime import program
@@ -134,12 +134,12 @@ def run(folder: Path, workdir: Path, judge: Judge, files: Sequence[str] = (), li
         raise InputError(
             f"--data={folder} has no gsm8k*.jsonl, math*.jsonl or svamp*.json{wanted}: give such a folder."
         )
+    writable(workdir)
     results: dict[str, Any] = {}
     for file in found:
         known = references(file)
         chosen = random.Random(seed).sample(known, min(limit or len(known), len(known)))
         results[file.stem] = audit(chosen, judge, file.stem)
-    workdir.mkdir(parents=True, exist_ok=True)
     content = {"totals": {name: totals(each) for name, each in results.items()}, "ways": results}
     write_atomically(workdir / RESULTS, json.dumps(content, indent=2, ensure_ascii=False))
     return results

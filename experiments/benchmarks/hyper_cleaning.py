@@ -24,7 +24,7 @@ import numpy as np
 import optax
 from absl import flags
 
-from experiments.benchmarks.kept import held, keep
+from experiments.benchmarks.kept import held, keep, writable
 from mass_jax import metagrad
 from mass_jax.errors import InputError
 from mass_jax.metagrad import optimizers
@@ -186,7 +186,9 @@ def baselines(data: Data, steps: int) -> dict[str, float]:
 
 def run(workdir: Path, names: Sequence[str] | None, seeds: int, steps: int, outer_steps: int, corrupted: float) -> dict:
     """All rows over all seeds; writes results.json, table.json and table.md."""
-    held(workdir / "results.json", ("estimator", "test_accuracy"))  # what is another program's is not overwritten
+    held(
+        writable(workdir) / "results.json", ("estimator", "test_accuracy")
+    )  # what is another program's is not overwritten
     chosen = [row for row in rows(steps) if names is None or row[0] in names]
     found: dict[str, list[dict[str, Any]]] = {}
     references: list[dict[str, float]] = []
@@ -207,7 +209,6 @@ def run(workdir: Path, names: Sequence[str] | None, seeds: int, steps: int, oute
         name, options = json.loads(key)
         summary = {field: _spread([one[field] for one in each]) for field in each[0]}
         results["rows"].append({"estimator": name, "options": options, **summary})
-    workdir.mkdir(parents=True, exist_ok=True)
     write_atomically(workdir / "results.json", json.dumps(results, indent=1) + "\n")
     keep(workdir / "table.json", rows=table(results))
     return results

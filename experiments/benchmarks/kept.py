@@ -1,7 +1,8 @@
 """How a benchmark keeps what it measures: to go on with, and as tables that a page of the documentation can show."""
 
+import os
 import statistics
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,21 @@ from mass_jax.reporting.writing import replace
 from mass_jax.runtime import environment
 
 MINUS = "\N{MINUS SIGN}"
+
+
+def writable(folder: Path) -> Path:
+    """The folder, which is made, and can be written: asked before anything is measured.
+
+    Raises:
+      InputError: it cannot be.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"the folder '{folder}' cannot be made ({error.strerror}): give another.") from None
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"the folder '{folder}' cannot be written: give another, or make it writable.")
+    return folder
 
 
 def held(path: Path, keys: Collection[str], rows: str | None = "rows") -> Any:
@@ -36,9 +52,23 @@ def held(path: Path, keys: Collection[str], rows: str | None = "rows") -> Any:
             raise ValueError(f"it has no list of rows with {', '.join(keys)}")
     except (OSError, ValueError) as error:
         raise InputError(
-            f"'{path}' is damaged, or not of this benchmark ({error}): give another --workdir, or move the file away."
+            f"'{path}' is damaged, or not of this benchmark ({error}): give another folder, or move the file away."
         ) from None
     return values
+
+
+def alike(path: Path, row: Mapping[str, Any], **asked: Any) -> None:
+    """Looks whether a row that is held was measured by what is asked for now: one table would have both.
+
+    Raises:
+      InputError: it was not.
+    """
+    for name, value in asked.items():
+        if row.get(name) != value:
+            raise InputError(
+                f"'{path}' has a row of {name} = {row.get(name)!r}, where it is {value!r} now: give the same again, or "
+                "another --workdir."
+            )
 
 
 def keep(path: Path, **tables: Table) -> None:

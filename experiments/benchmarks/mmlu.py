@@ -19,7 +19,7 @@ import jax
 import numpy as np
 from absl import flags
 
-from experiments.benchmarks.kept import keep
+from experiments.benchmarks.kept import keep, writable
 from mass_jax import extras
 from mass_jax.adapt import likeliest
 from mass_jax.adapt.run import offered
@@ -192,7 +192,7 @@ def main(config: Config, workdir: Path) -> None:
     asked = data.in_turn(data.load(given["task"]["source"], "test"), data.SUBJECTS, 0)
     asked = asked[: options.each * len({each.subject for each in asked})]
     dev = data.load(given["task"]["source"], "dev") if options.shots else []
-    workdir.mkdir(parents=True, exist_ok=True)
+    writable(workdir)
     params = source.load_params(config.model.source, setup.make_model(config))
     model = HFLM(device="cpu", dtype="float32", batch_size=options.batch, max_length=2048, **named(config.model.source))
     rows = []

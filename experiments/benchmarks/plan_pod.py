@@ -26,7 +26,7 @@ from absl import flags, logging
 from jax.sharding import Mesh
 from ml_collections import config_flags
 
-from experiments.benchmarks.kept import held, keep
+from experiments.benchmarks.kept import held, keep, writable
 from mass_jax.errors import InputError
 from mass_jax.models import sharding
 from mass_jax.models.pretrained import folder
@@ -159,7 +159,7 @@ class Planner:
         old = held(path, ("mesh", "problems", "phase", "estimator", "options", "fits"), rows="phases")
         if old is not None and old.get("run") == self.identity:
             self.rows = old["phases"]
-        path.parent.mkdir(parents=True, exist_ok=True)
+        writable(path.parent)
 
     def meshes(self) -> list[str]:
         """The meshes to search: ``data`` would copy the parameters where ``fsdp`` splits them."""

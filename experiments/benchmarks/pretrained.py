@@ -22,7 +22,7 @@ import jax
 import numpy as np
 from absl import flags
 
-from experiments.benchmarks.kept import keep
+from experiments.benchmarks.kept import keep, writable
 from mass_jax.errors import InputError
 from mass_jax.mass.packing import pack_prompts
 from mass_jax.models import decoder
@@ -105,7 +105,7 @@ def main() -> None:
     path = source.resolve(options.model)
     if path.suffix != ".gguf":
         raise InputError(f"--model={options.model} is no GGUF file, which transformers reads by itself: give one.")
-    workdir.mkdir(parents=True, exist_ok=True)
+    writable(workdir)
     tables = {"loading": loading(options.model, workdir)}
     print(to_markdown(tables["loading"]), flush=True)
     rows = [*tokenizers(path, texts(source.load_tokenizer(options.model), options.texts))]

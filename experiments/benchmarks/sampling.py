@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from experiments.benchmarks.kept import held, keep
+from experiments.benchmarks.kept import held, keep, writable
 from mass_jax.models import lora
 from mass_jax.models.lora import LoraConfig
 from mass_jax.models.pretrained import folder, source
@@ -51,8 +51,7 @@ def define_flags() -> None:
 def main() -> None:
     """Time everything, print the table, write it and results.json."""
     options = flags.FLAGS
-    workdir = Path(options.workdir)
-    workdir.mkdir(parents=True, exist_ok=True)
+    workdir = writable(Path(options.workdir))
     held(workdir / "results.json", ("system", "batch"))  # what is another program's is not overwritten
     enable_compilation_cache()
     if jax.default_backend() == "gpu":

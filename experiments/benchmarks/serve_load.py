@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 from absl import flags
 
-from experiments.benchmarks.kept import keep
+from experiments.benchmarks.kept import keep, writable
 from mass_jax.errors import InputError
 from mass_jax.inference.adapter import MassAdapter
 from mass_jax.inference.options import Options
@@ -242,6 +242,7 @@ def wrong(found: dict[str, Counter[str]]) -> list[str]:
 def main() -> None:
     """Runs all of it, prints and keeps the table."""
     options = flags.FLAGS
+    workdir = writable(Path(options.workdir))
     enable_compilation_cache()
     adapter = dataclasses.replace(MassAdapter.load(options.model, batch=options.batch), name=NAME)
     texts = [problem.prompt for problem in read_config(Path(options.model)).task.load("test")[: options.problems]]
@@ -255,8 +256,6 @@ def main() -> None:
         for kind, counts in found.items()
     ]
     table = Table(("Kind", "Requests", "What came of them"), "lrl", rows)
-    workdir = Path(options.workdir)
-    workdir.mkdir(parents=True, exist_ok=True)
     keep(workdir / "table.json", load=table)
     print(f"{to_markdown(table)}\n\n{options.clients} clients, batches of {options.batch}, {seconds:.0f} seconds")
     if faults := wrong(found):

@@ -19,7 +19,7 @@ import jax
 import numpy as np
 from absl import flags
 
-from experiments.benchmarks.kept import held, interval_figure, keep, mean_figure
+from experiments.benchmarks.kept import alike, held, interval_figure, keep, mean_figure, writable
 from mass_jax.errors import InputError
 from mass_jax.guard import canaries, trust_region
 from mass_jax.guard.calibration import Calibration
@@ -217,8 +217,7 @@ def tables(rows: Sequence[dict[str, Any]]) -> dict[str, Table]:
 def main() -> None:
     """Measures what is not measured yet, and keeps the tables after every row."""
     options = flags.FLAGS
-    workdir, run = Path(options.workdir), Path(options.run)
-    workdir.mkdir(parents=True, exist_ok=True)
+    workdir, run = writable(Path(options.workdir)), Path(options.run)
     path = workdir / "results.json"
     rows = held(path, KEYS, rows=None) or []
     enable_compilation_cache()
@@ -226,13 +225,16 @@ def main() -> None:
     calibration = calibrated(adapter.guard, run, options.arm)
     if not isinstance(task, Drawn):
         raise InputError(f"streams are drawn from families, and the domain of '{run}' has none: name another run.")
+    for row in rows:
+        length = options.many if row["stream"] == MANY else options.length
+        alike(path, row, model=calibration.model, length=length)
     for seed in range(options.seeds):
         for stream in streams(task, calibration, options.length, options.many, seed):
             for policy in POLICIES:
                 row = {"policy": policy, "stream": stream.name, "seed": seed, "length": len(stream.problems)}
                 if any(row.items() <= each.items() for each in rows) or (policy, stream.name) == ("reset", MANY):
                     continue
-                rows.append(measured(adapter, policy, stream))
+                rows.append({"model": calibration.model} | measured(adapter, policy, stream))
                 write_atomically(path, json.dumps(rows, indent=1) + "\n")
                 keep(workdir / "table.json", **tables(rows))
                 print(json.dumps(row | {"right": float(np.mean(rows[-1]["right"]))}), flush=True)

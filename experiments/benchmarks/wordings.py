@@ -17,7 +17,7 @@ import jax
 import numpy as np
 from absl import flags
 
-from experiments.benchmarks.kept import held, keep
+from experiments.benchmarks.kept import alike, held, keep, writable
 from mass_jax.errors import InputError
 from mass_jax.mass.actor import Actor
 from mass_jax.mass.generator import complete, solving
@@ -84,14 +84,15 @@ def main(config: Config, workdir: Path) -> None:
     options = flags.FLAGS
     if not isinstance(config.model, Pretrained) or "prompts" not in type(config.task).model_fields:
         raise InputError("this benchmark asks a pretrained model problems of mathematics: give a config of one.")
-    workdir.mkdir(parents=True, exist_ok=True)
-    path = workdir / "wordings.json"
+    path = writable(workdir) / "wordings.json"
     rows = held(path, KEYS, rows=None) or []
     problems = list(config.task.load("validation"))[: options.problems]
     if len(problems) < 2:
         raise InputError("task.validation_problems: give 2 or more, for an interval.")
     enable_compilation_cache()
     params = None
+    for row in rows:
+        alike(path, row, model=config.model.source)
     for name in options.prompts:
         given = config.given
         asked = read(given | {"task": given["task"] | {"prompts": name}})
@@ -102,7 +103,8 @@ def main(config: Config, workdir: Path) -> None:
         if params is None:
             params = source.load_params(config.model.source, method.model)
         rows.append(
-            {"prompts": name} | measured(Actor(params, method, setup.make_domain(asked)), problems, options.batch)
+            {"prompts": name, "model": config.model.source}
+            | measured(Actor(params, method, setup.make_domain(asked)), problems, options.batch)
         )
         write_atomically(path, json.dumps(rows, indent=1) + "\n")
         keep(workdir / "wordings.table.json", rows=table(rows))

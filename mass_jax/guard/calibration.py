@@ -78,6 +78,15 @@ def limits(verdicts: Sequence[Verdict], surprises: Sequence[float]) -> Threshold
     )
 
 
+def ready(run: Path) -> None:
+    """Looks whether a calibration can be kept there, before it is made.
+
+    Raises:
+      InputError: the file is damaged, or cannot be written.
+    """
+    by_arm.ready(run / FILE, _way_out(run))
+
+
 def write(run: Path, arm: str, calibration: Calibration) -> Path:
     """Keep the calibration of an arm beside those of others; returns the file."""
     return by_arm.write(run / FILE, arm, dataclasses.asdict(calibration), _way_out(run))

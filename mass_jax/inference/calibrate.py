@@ -35,9 +35,11 @@ def calibrate(adapter: MassAdapter, problems: Sequence[Problem], updates: int = 
       updates: at most so many.
 
     Raises:
-      InputError: there are too few problems, or too few of them are solved or lead to an update.
+      InputError: the model makes no updates; or there are too few problems, or too few are solved or lead to one.
     """
     learner = adapter.learner
+    if learner.recipe.practice is None:
+        raise InputError(f"{adapter.name} makes no updates, which a guard would be calibrated on: name another arm.")
     anchors, rest = tuple(problems[:ANCHORS]), problems[ANCHORS:]
     tried = rest[: min(len(rest) // 2, LOOKED_AT * CANARIES)]
     benign = rest[len(tried) : len(tried) + updates]

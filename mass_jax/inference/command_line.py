@@ -66,7 +66,7 @@ def _read(words: Sequence[str] | None) -> argparse.Namespace:
         raise InputError("--save-adapter is for one problem: each has an adapter of its own.")
     if asked.timing and not (asked.json or asked.file):
         raise InputError("--timing adds seconds to JSON: give --json or --file too.")
-    if asked.save_adapter is not None and asked.save_adapter.exists() and not asked.save_adapter.is_dir():
+    if asked.save_adapter is not None and os.path.exists(asked.save_adapter) and not asked.save_adapter.is_dir():
         raise InputError(f"--save-adapter={asked.save_adapter} is a file: give a folder.")
     _apart(asked)
     if asked.session is None and (asked.carry is not None or asked.replay is not None):
@@ -93,7 +93,7 @@ def _apart(asked: argparse.Namespace) -> None:
     for name in ("file", "out", "audit"):
         if (given := getattr(asked, name)) is None:
             continue
-        path = Path(given).expanduser().resolve()
+        path = Path(os.path.realpath(given))
         if path in taken:
             raise InputError(f"--{taken[path]} and --{name} are the same file, '{given}': give another for one.")
         taken[path] = name
@@ -107,8 +107,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--arm", help="of a run, the row of its table (default: mass)")
     add("--domain", choices=pretrained.SETTINGS, help="of a model, what its problems are (default: mathematics)")
     add("--prompts", help="of a model, a file with the words it is asked in, or gsm8k, math, svamp, jsonl")
-    add("--file", type=Path, help='problems, an object a line: {"problem": "...", "seed": 1}')
-    add("--out", type=Path, help="their answers, an object a line; continued where it is there already")
+    add("--file", type=_path, help='problems, an object a line: {"problem": "...", "seed": 1}')
+    add("--out", type=_path, help="their answers, an object a line; continued where it is there already")
     add("--no-update", action="store_true", help="answer at once")
     add("--budget", action="append", default=[], help="seconds, such as 10s, or tokens, such as 2000t; or one of each")
     add("--votes", type=_whole, default=1, help="sampled solutions, of which the most frequent answer is given")
@@ -120,10 +120,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--batch", type=_whole, default=1, help="problems that are answered at once; changes no answer")
     add("--json", action="store_true", help="print all that is known of an answer, as JSON")
     add("--timing", action="store_true", help="with seconds, which no seed repeats")
-    add("--save-adapter", type=Path, metavar="DIR", help="write the update there, as PEFT reads it")
+    add("--save-adapter", type=_path, metavar="DIR", help="write the update there, as PEFT reads it")
     add("--no-guard", action="store_true", help="use all practice and every update, as the model's tables do")
-    add("--audit", metavar="FILE", help="write every update down there")
-    add("--session", metavar="DIR", help="go on with the session in this folder, or begin one there")
+    add("--audit", type=_path, metavar="FILE", help="write every update down there")
+    add("--session", type=_path, metavar="DIR", help="go on with the session in this folder, or begin one there")
     add("--carry", type=float, metavar="DECAY", help="of a session: the part of the update that is carried on")
     add("--replay", type=_whole, metavar="EXAMPLES", help="of a session: examples that are kept and practised again")
     add("--quiet", action="store_true", help="show no progress")
@@ -135,6 +135,13 @@ def _policy(asked: argparse.Namespace) -> Policy | None:
     if asked.carry is None and asked.replay is None:
         return None
     return Policy(asked.carry or 0.0, asked.replay or 0)
+
+
+def _path(text: str) -> Path:
+    """With the home directory for ~; a name that no user has stays as it is, where `Path.expanduser` would fail."""
+    if not text:  # of a shell's variable that is not set; `Path` would take it as the folder that this is called in
+        raise argparse.ArgumentTypeError("it is empty: give a name")
+    return Path(os.path.expanduser(text))
 
 
 def _whole(text: str) -> int:
@@ -303,7 +310,7 @@ def _rest(
     """What the output says of the lines that are not answered yet."""
     given = (lines.of_json(adapter, line, asked.options) for line in raw[done:])
     if isinstance(adapter, Session):
-        tickets = [f"{asked.out.resolve()}:{number}:{requests[number]}" for number in range(done, len(raw))]
+        tickets = [f"{os.path.realpath(asked.out)}:{number}:{requests[number]}" for number in range(done, len(raw))]
         yield from lines.in_session(adapter, given, tickets, asked.timing)
     else:
         yield from (each.as_json(asked.timing) for each in lines.answered(adapter, given))
@@ -325,5 +332,5 @@ def _made_with(adapter: Answering, asked: argparse.Namespace) -> dict[str, Any]:
     prompts = own.read_text(encoding="utf-8") if own.is_file() else asked.prompts
     given: dict[str, Any] = {"model": adapter.name, "domain": asked.domain, "prompts": prompts, "timing": asked.timing}
     if isinstance(adapter, Session):
-        given["session"] = dataclasses.asdict(adapter.state.policy)
+        given["session"] = [os.path.realpath(asked.session), dataclasses.asdict(adapter.state.policy)]
     return given | {"guard": not asked.no_guard} | dataclasses.asdict(asked.options)

@@ -55,6 +55,8 @@ def of_text(adapter: MassAdapter | Session, raw: bytes, options: Options) -> Lin
     """A line that is a problem."""
     try:
         return Line(adapter.learner.read(raw.decode("utf-8-sig")), options, {}, "")
+    except UnicodeDecodeError as error:
+        return Line(None, options, {}, f"it is no UTF-8 ({error}): give it in that encoding.")
     except ValueError as error:
         return Line(None, options, {}, str(error))
 

@@ -55,7 +55,7 @@ class Options:
         if self.votes == 2:
             raise InputError("votes = 2: two that differ decide nothing. Give 1, or 3 or more.")
         if self.seconds is not None and not _is_duration(self.seconds):
-            raise InputError(f"seconds = {self.seconds!r}: give a number above 0.")
+            raise InputError(f"seconds = {self.seconds!r}: give a finite number above 0.")
         if self.least_gain is not None and not (_is_number(self.least_gain) and -1 <= self.least_gain <= 1):
             raise InputError(f"least_gain = {self.least_gain!r}: give a number from -1 to 1.")
 

@@ -87,8 +87,8 @@ def names_model(name: str | os.PathLike[str]) -> bool:
     """
     if not isinstance(name, str | os.PathLike):
         raise InputError(f"model = {name!r} is no name: give the directory of a run, or a pretrained model.")
-    path = Path(name).expanduser()
-    if not path.is_dir():
+    path = Path(os.path.expanduser(name))
+    if not os.path.isdir(path):  # unlike `Path.is_dir` also where the name is too long for a file
         return True  # `source` says where there is none
     try:
         found = records.parsed((path / CONFIG_FILE).read_text(encoding="utf-8"))
@@ -124,7 +124,7 @@ def load(name: str, domain: str = DOMAIN, prompts: str | os.PathLike[str] = PROM
         whole = source.load_config(name)
         made = _domain(domain, prompts, source.load_tokenizer(name))
     except PretrainedError as error:
-        if Path(name).expanduser().exists() or name.startswith(source.PACKAGE):
+        if os.path.exists(os.path.expanduser(name)) or name.startswith(source.PACKAGE):
             raise
         raise InputError(f"{name!r} is no directory of a run, nor a model: {error}") from None
     model = dataclasses.replace(

@@ -1,5 +1,6 @@
 """A file of a run that keeps something of each arm."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,13 @@ def read(path: Path, way_out: str) -> dict[str, Any]:
         return found
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"'{path}' cannot be read ({error}): {way_out}") from None
+
+
+def ready(path: Path, way_out: str) -> None:
+    """Looks whether something can be kept there, before it is made; arguments and errors as `read`."""
+    read(path, way_out)
+    if not os.access(path.parent, os.W_OK):
+        raise InputError(f"'{path}' cannot be written: make its folder writable, or copy the run and name the copy.")
 
 
 def write(path: Path, arm: str, value: dict[str, Any], way_out: str) -> Path:

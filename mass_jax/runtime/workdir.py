@@ -28,8 +28,8 @@ def check_workdir(path: str | os.PathLike[str], config: Config, may_differ: Sequ
     Raises:
       WorkdirError: the directory belongs to another config.
     """
-    directory = Path(path).expanduser().absolute()
-    if (directory / CONFIG_FILE).exists():
+    directory = Path(os.path.expanduser(path)).absolute()
+    if os.path.exists(directory / CONFIG_FILE):
         _check_same(directory, config, may_differ)
 
 
@@ -53,7 +53,7 @@ def open_workdir(path: str | os.PathLike[str], config: Config, may_differ: Seque
       WorkdirError: the path cannot be written, or the directory belongs to another config.
       LockedError: another run is at work in it.
     """
-    directory = Path(path).expanduser().absolute()
+    directory = Path(os.path.expanduser(path)).absolute()
     refused: InputError | None = None
     if hosts.first():
         try:

@@ -61,7 +61,7 @@ def load(workdir: str | os.PathLike[str], arm: str = "mass", pool: Sequence[Prob
         raise InputError(
             f"pool has {wrong[0]!r:.80}, which is no Problem: give training problems with their solutions."
         )
-    workdir = Path(workdir).expanduser().absolute()
+    workdir = Path(os.path.expanduser(workdir)).absolute()
     config = read_config(workdir)
     domain = setup.make_domain(config)
     row = named_arm(config, workdir, domain.task, arm, bool(pool))

@@ -1,11 +1,12 @@
 """What a benchmark goes on with is its own and whole; what is another program's is not overwritten."""
 
+import os
 from pathlib import Path
 
 import pytest
 
-from experiments.benchmarks import estimators, estimators_gpt2, hyper_cleaning
-from experiments.benchmarks.kept import held
+from experiments.benchmarks import attacks, estimators, estimators_gpt2, hyper_cleaning
+from experiments.benchmarks.kept import alike, held, writable
 from mass_jax.errors import InputError
 
 OF_A_STUDY = '{"methods": {"base": {"accuracy": 0.5}}, "seed": 1}'
@@ -28,9 +29,7 @@ def test_another_file_is_a_sentence(tmp_path: Path, text: str, rows: str | None,
     path = tmp_path / "results.json"
     assert held(path, ("a", "b"), rows) is None
     path.write_text(text)
-    with pytest.raises(
-        InputError, match=f"results.json' is damaged, or not of this .*{words}.*: give another --workdir"
-    ):
+    with pytest.raises(InputError, match=f"results.json' is damaged, or not of this .*{words}.*: give another folder"):
         held(path, ("a", "b"), rows)
 
 
@@ -39,6 +38,28 @@ def test_what_is_held_is_read(tmp_path: Path):
     for text, rows in (('{"rows": [{"a": 1, "b": 2}]}', "rows"), ('[{"a": 1, "c": 3}]', None), ("[]", None)):
         path.write_text(text)
         assert held(path, ("a",), rows) in ({"rows": [{"a": 1, "b": 2}]}, [{"a": 1, "c": 3}], [])
+
+
+def test_rows_of_another_model_are_a_sentence(tmp_path: Path):
+    row = {"model": "mine", "length": 4, "right": [1]}
+    alike(tmp_path, row, model="mine", length=4)
+    for asked, words in (
+        ({"length": 5}, "length = 4, where it is 5"),
+        ({"arm": "mass"}, "arm = None, where it is 'mass'"),
+    ):
+        with pytest.raises(InputError, match=f"has a row of {words}.*: give the same again, or another --workdir"):
+            alike(tmp_path, row, model="mine", **asked)
+
+
+def test_a_folder_that_cannot_be_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    assert writable(tmp_path / "a" / "b").is_dir()
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(InputError, match="cannot be made .*: give another"):
+            writable(path)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(InputError, match="cannot be written: give another, or make it writable"):
+        writable(tmp_path)
 
 
 @pytest.mark.parametrize("fresh", [False, True])
@@ -51,6 +72,7 @@ def test_the_results_of_a_study_are_left_as_they_are(tmp_path: Path, fresh: bool
             estimators_gpt2.Setting(), [], [], estimators_gpt2.jax.devices()[0], path, fresh=fresh
         ),
         lambda: hyper_cleaning.run(tmp_path, None, 1, 2, 1, 0.4),
+        lambda: attacks.measure(None, {}, tmp_path, ()),  # type: ignore[arg-type]
     ):
         with pytest.raises(InputError, match="not of this benchmark"):
             run()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from mass_jax.inference import audited, phases
 from mass_jax.inference import calibrate as calibrate_module
 from mass_jax.inference.adapter import MassAdapter
 from mass_jax.inference.calibrate import calibrate
+from mass_jax.inference.forecast import forecast
 from mass_jax.inference.options import Options
 from mass_jax.mass import attribution
 from mass_jax.mass.packing import mean_log_probs, pack
@@ -227,6 +229,25 @@ def test_a_calibration_is_kept_and_held_to_its_model(tmp_path: Path, free: Calib
     (tmp_path / calibration.FILE).write_text(text.replace('"difficulty": ', '"difficulty": 1'))
     with pytest.raises(InputError, match="its checksum does not fit its content"):
         calibration.read(tmp_path, "mass", "model")
+
+
+@pytest.mark.parametrize("kept", [calibration, forecast])
+def test_what_cannot_be_kept_is_said_before_it_is_made(kept: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    kept.ready(tmp_path)
+    (tmp_path / kept.FILE).write_text("{")
+    with pytest.raises(InputError, match="cannot be read .*: move it away"):
+        kept.ready(tmp_path)
+    (tmp_path / kept.FILE).unlink()
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(InputError, match="cannot be written: make its folder writable"):
+        kept.ready(tmp_path)
+
+
+def test_an_arm_without_updates_has_nothing_to_calibrate_on(adapter: MassAdapter, problems: list[Problem]):
+    recipe = dataclasses.replace(adapter.learner.recipe, practice=None, weights="uniform")
+    base = dataclasses.replace(adapter, learner=dataclasses.replace(adapter.learner, recipe=recipe))
+    with pytest.raises(InputError, match="makes no updates, which a guard would be calibrated on: name another arm"):
+        calibrate(base, problems)
 
 
 @pytest.mark.parametrize("guard", [None, Guard()])

@@ -155,7 +155,7 @@ def test_a_guard_decides(adapter: MassAdapter, texts: list[str]):
         ({"examples": 0}, "examples = 0"),
         ({"steps": True}, "steps = True"),
         ({"tokens": 1.5}, "tokens = 1.5"),
-        ({"seconds": 0}, "seconds = 0: give a number above 0"),
+        ({"seconds": 0}, "seconds = 0: give a finite number above 0"),
         ({"seconds": float("nan")}, "seconds = nan"),
         ({"update": 1}, "update = 1: give true or false"),
     ],

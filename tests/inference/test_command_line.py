@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import types
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -84,6 +85,8 @@ def test_standard_input_has_a_problem_a_line(
     found = [each.as_json(timing=False) for each in adapter.adapt(texts)]
     ended = command("--json", "-")
     assert ended.status == 0 and [json.loads(line) for line in ended.out.splitlines()] == found
+    monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=io.BytesIO(b"\xff\n")))
+    assert command("-").err.startswith("Line 1: it is no UTF-8 (") and command("-").status == 0, "all is read"
     given(monkeypatch, f"{texts[0]}\r\nnonsense\n")
     ended = command("-")
     assert (ended.status, ended.out) == (1, f"{found[0]['answer']}\n")
@@ -112,6 +115,7 @@ def test_without_an_update_there_is_no_adapter_to_save(command: Command, texts: 
     ended = command("--quiet", "--budget=1t", f"--save-adapter={tmp_path / 'adapter'}", texts[0])
     assert ended.status == 1 and "is not written: there is no update, for a budget of 1 tokens allows none" in ended.err
     assert not (tmp_path / "adapter").exists()
+    assert command("--quiet", "--no-update", f"--save-adapter={'a' * 300}", texts[0]).status == 1, "too long for a file"
 
 
 @pytest.mark.parametrize(
@@ -122,6 +126,8 @@ def test_without_an_update_there_is_no_adapter_to_save(command: Command, texts: 
         (["--file=x"], "--file and --out go together"),
         (["1 + 1", "--out=x"], "--file and --out go together"),
         (["--file=/nowhere", "--out=x"], "--file=/nowhere cannot be read (No such file or directory)"),
+        (["--file=~no_such_user/x", "--out=y"], "--file=~no_such_user/x cannot be read (No such file or directory)"),
+        (["--file=~/x", f"--out={Path.home()}/x"], f"are the same file, '{Path.home()}/x'"),
         (["--file=x", "--out=./x"], "--file and --out are the same file, 'x': give another for one."),
         (["--file=x", "--out=y", "--audit=z/../y"], "--out and --audit are the same file, 'z/../y'"),
         (["-", "--save-adapter=x"], "--save-adapter is for one problem"),
@@ -130,7 +136,9 @@ def test_without_an_update_there_is_no_adapter_to_save(command: Command, texts: 
         (["1 + 1", "--budget=10"], "--budget=10: give seconds, such as 10s, or tokens, such as 2000t."),
         (["1 + 1", "--budget=1.5t"], "--budget=1.5t: give seconds"),
         (["1 + 1", "--budget=1s", "--budget=2s"], "--budget=2s: there are two budgets of seconds"),
-        (["1 + 1", "--budget=0s"], "seconds = 0.0: give a number above 0."),
+        (["1 + 1", "--budget=0s"], "seconds = 0.0: give a finite number above 0."),
+        (["1 + 1", f"--budget={'9' * 400}s"], "seconds = inf: give a finite number above 0."),
+        (["1 + 1", "--session="], "argument --session: it is empty: give a name."),
         (["1 + 1", "--votes=2"], "votes = 2: two that differ decide nothing"),
         (["1 + 1", "--seed=x"], "argument --seed: 'x' is no whole number"),
         (["1 + 1", "--sed=1"], "unrecognized arguments: --sed=1"),

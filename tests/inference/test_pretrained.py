@@ -61,6 +61,8 @@ def test_it_is_asked_in_the_words_of_the_prompts(adapter: MassAdapter, folder: P
     ("words", "sentence"),
     [
         ({"model": "/nowhere"}, "'/nowhere' is no directory of a run, nor a model: there is no model at '/nowhere'"),
+        ({"model": "~no_such_user/x"}, "'~no_such_user/x' is no directory of a run, nor a model"),
+        ({"model": "1 + 4 " * 99}, "is no directory of a run, nor a model"),
         ({"model": "package:none"}, "no model is known in the package 'none'"),
         ({"model": 5}, "model = 5 is no name"),
         ({"arm": "mass"}, "arm = 'mass': .* is a model, not a run, and has none"),

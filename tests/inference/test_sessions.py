@@ -276,7 +276,10 @@ def test_a_kill_loses_nothing_and_doubles_nothing(command: Command, texts: list[
     assert command(*words, "--session", folder, "--out", out).status == 1
     whole = tmp_path / "whole.jsonl"
     assert command(*words, "--session", tmp_path / "whole", "--out", whole).status == 1
-    assert out.read_text() == whole.read_text()
+    ours, theirs = ([json.loads(line) for line in path.read_text().splitlines()] for path in (out, whole))
+    requests = [[each.pop("request") for each in found] for found in (ours, theirs)]
+    assert ours == theirs and not set(requests[0]) & set(requests[1]), "what a session answers is of that session"
+    assert "has other answers" in command(*words, "--session", tmp_path / "whole", "--out", out).err
     ends = [json.loads((path / state.FILE).read_text()) for path in (folder, tmp_path / "whole")]
     assert ends[0]["problems"] == 4 and ends[0]["adapter"] is not None
     assert all(ends[0][name] == ends[1][name] for name in ("adapter", "buffer", "updates", "problems"))
@@ -301,6 +304,11 @@ def test_the_command_goes_on_with_a_session(command: Command, adapter: MassAdapt
         assert ended == (0, f"{session.adapt(text).answer}\n", "")
     found = json.loads(command("--quiet", "--json", "--session", tmp_path, texts[2]).out)
     assert found == session.adapt(texts[2]).as_json(timing=False), "the policy is known by now"
+
+
+def test_a_home_that_no_user_has_is_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    assert state.opened("~no_such_user/x") == Path("~no_such_user/x") and (tmp_path / "~no_such_user" / "x").is_dir()
 
 
 @pytest.mark.parametrize(

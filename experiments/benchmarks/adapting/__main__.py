@@ -23,7 +23,7 @@ from absl import flags
 
 from experiments.benchmarks.adapting.ours import Ours
 from experiments.benchmarks.adapting.work import Size, Work, make_work
-from experiments.benchmarks.kept import held, keep
+from experiments.benchmarks.kept import held, keep, writable
 from experiments.benchmarks.sampling import interleaved
 from mass_jax.errors import InputError
 from mass_jax.models.pretrained import folder, peft_format
@@ -44,8 +44,7 @@ def main() -> None:
     options = flags.FLAGS
     size = Size(**{name: getattr(options, name) for name in ("examples", "steps")})
     enable_compilation_cache()
-    workdir = Path(options.workdir)
-    workdir.mkdir(parents=True, exist_ok=True)
+    workdir = writable(Path(options.workdir))
     path, asked = workdir / "results.json", {"size": size._asdict(), "model": options.model}
     results = held(path, ("system", "batch", "seconds")) or {"rows": [], "peak_mib": {}} | asked
     if any(results.get(name) != value for name, value in asked.items()):

@@ -48,7 +48,7 @@ from absl import flags
 from rich.console import Console
 
 from experiments.benchmarks import problems
-from experiments.benchmarks.kept import held, keep
+from experiments.benchmarks.kept import held, keep, writable
 from experiments.benchmarks.peers import jax_systems
 from experiments.benchmarks.peers.jax_systems import Entry
 from experiments.benchmarks.peers.worker import Call, serve
@@ -252,8 +252,9 @@ def run(size: str, rounds: int, workdir: Path, console: Console) -> dict[str, An
     Returns:
       What results.json holds.
     """
-    workdir.mkdir(parents=True, exist_ok=True)
-    held(workdir / "results.json", ("system", "ratio_to_adjoint"))  # what is another program's is not overwritten
+    held(
+        writable(workdir) / "results.json", ("system", "ratio_to_adjoint")
+    )  # what is another program's is not overwritten
     problem = Problem(problems.SIZES[size], problems.arrays(problems.SIZES[size], STEPS))
     told = {entry.name: problem.ours(entry) for entry in ENTRIES} | {way: problem.peer(way) for way in PEERS}
     with contextlib.ExitStack() as stack:

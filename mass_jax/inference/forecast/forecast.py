@@ -46,6 +46,15 @@ def declined(expected_P: np.ndarray, least: float) -> list[str]:
     ]
 
 
+def ready(run: Path) -> None:
+    """Looks whether a forecast can be kept there, before it is made.
+
+    Raises:
+      InputError: the file is damaged, or cannot be written.
+    """
+    by_arm.ready(run / FILE, _way_out(run))
+
+
 def write(run: Path, arm: str, forecast: Forecast) -> Path:
     """Keep the forecast of an arm beside those of others; returns the file."""
     return by_arm.write(run / FILE, arm, dataclasses.asdict(forecast), _way_out(run))

@@ -133,7 +133,7 @@ def opened(folder: str | os.PathLike[str]) -> Path:
     Raises:
       InputError: it cannot be.
     """
-    path = Path(folder).expanduser()
+    path = Path(os.path.expanduser(folder))
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -137,8 +137,8 @@ def resolve(source: str, cache_dir: str | os.PathLike[str] | None = None) -> Pat
     """
     if source.startswith(PACKAGE):
         return _in_package(source.removeprefix(PACKAGE), cache_dir)
-    path = Path(source).expanduser()
-    if path.is_dir() or path.is_file():
+    path = Path(os.path.expanduser(source))
+    if os.path.isdir(path) or os.path.isfile(path):  # unlike `Path`'s also where the name is too long for a file
         return path
     if path.suffix == ".gguf" or source.startswith((".", "/", "~")) or source.count("/") != 1:
         raise PretrainedError(
