@@ -49,6 +49,10 @@ def ready(path: Path) -> Path:
     """
     with _sentence(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not path.is_file():  # a device would be read for ever, a pipe waited for
+            raise InputError(
+                f"the audit '{path}' cannot be written: it is no file that can be continued. Name one, or a new one."
+            )
         with path.open("ab"):
             return path
 

@@ -137,7 +137,8 @@ class MassAdapter:
         if pretrained.names_model(model):
             if arm is not None:
                 raise InputError(
-                    f"arm = {arm!r}: '{os.fspath(model)}' is a model, not a run, and has none: leave it out."
+                    f"arm = {arm!r}: '{os.fspath(model)}' is no directory of a run, and only a run has arms: give "
+                    "one, or a pretrained model without an arm."
                 )
             name = os.fspath(model)
             learner = pretrained.load(name, domain or pretrained.DOMAIN, prompts or pretrained.PROMPTS)

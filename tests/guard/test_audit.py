@@ -1,6 +1,7 @@
 """The audit finds what was changed in it, and says which line; a torn line is taken off and told of."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -96,6 +97,13 @@ def test_a_line_that_its_head_does_not_know_yet_is_sound(path: Path):
     assert audit.verify(path).faults == []
     head.unlink()
     assert "'audit.jsonl.head' is missing or damaged" in audit.verify(path).faults[0]
+
+
+def test_what_is_no_file_is_neither_read_nor_waited_for(tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe")
+    for each in (tmp_path / "pipe", tmp_path, Path("/dev/null")):  # /dev/full would be read until no memory is left
+        with pytest.raises(InputError, match="it is no file that can be continued. Name one, or a new one"):
+            audit.ready(each)
 
 
 def test_what_cannot_be_used_is_a_sentence(tmp_path: Path, path: Path):

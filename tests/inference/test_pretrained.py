@@ -65,7 +65,7 @@ def test_it_is_asked_in_the_words_of_the_prompts(adapter: MassAdapter, folder: P
         ({"model": "1 + 4 " * 99}, "is no directory of a run, nor a model"),
         ({"model": "package:none"}, "no model is known in the package 'none'"),
         ({"model": 5}, "model = 5 is no name"),
-        ({"arm": "mass"}, "arm = 'mass': .* is a model, not a run, and has none"),
+        ({"arm": "mass"}, "arm = 'mass': .* is no directory of a run, and only a run has arms: give one, or"),
         ({"model": RUN, "domain": "operators", "prompts": PROMPTS}, "domain and prompts: the run .* has its own"),
         ({"domain": "arithmetic"}, "domain = 'arithmetic' is not one of mathematics, operators."),
         ({"domain": "operators", "prompts": PROMPTS}, "operators has words of its own"),
