@@ -186,9 +186,8 @@ def baselines(data: Data, steps: int) -> dict[str, float]:
 
 def run(workdir: Path, names: Sequence[str] | None, seeds: int, steps: int, outer_steps: int, corrupted: float) -> dict:
     """All rows over all seeds; writes results.json, table.json and table.md."""
-    held(
-        writable(workdir) / "results.json", ("estimator", "test_accuracy")
-    )  # what is another program's is not overwritten
+    path = writable(workdir) / "results.json"
+    held(path, ("estimator", "test_accuracy"))  # what is another program's is not overwritten
     chosen = [row for row in rows(steps) if names is None or row[0] in names]
     found: dict[str, list[dict[str, Any]]] = {}
     references: list[dict[str, float]] = []

@@ -252,9 +252,8 @@ def run(size: str, rounds: int, workdir: Path, console: Console) -> dict[str, An
     Returns:
       What results.json holds.
     """
-    held(
-        writable(workdir) / "results.json", ("system", "ratio_to_adjoint")
-    )  # what is another program's is not overwritten
+    path = writable(workdir) / "results.json"
+    held(path, ("system", "ratio_to_adjoint"))  # what is another program's is not overwritten
     problem = Problem(problems.SIZES[size], problems.arrays(problems.SIZES[size], STEPS))
     told = {entry.name: problem.ours(entry) for entry in ENTRIES} | {way: problem.peer(way) for way in PEERS}
     with contextlib.ExitStack() as stack:
