@@ -78,7 +78,8 @@ class Runner:
                 "to be lost: then what models write is run as you."
             ) from error
         self._limits = dataclasses.asdict(limits)
-        # A worker only watches. By the clock it has ten times these seconds, twice as long as what it watches can take.
+        # A worker only watches. Its pool waits on it by the clock ten times these seconds, twice as long as what it
+        # watches can take where it sleeps, and longer while that waits for a processor.
         self._pool = Pool(judge, workers, time_limit=jail.LONGEST / 5 * limits.seconds)
 
     def run(self, solutions: Sequence[tuple[str, Suite]]) -> list[Result]:

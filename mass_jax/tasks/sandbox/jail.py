@@ -5,7 +5,7 @@ file but an empty folder in memory; Landlock, which gives it no file outside of 
 It is *sound* where the last one stands and one of the others; where it is not, it is refused unless you ask for it.
 
 How busy the machine is must not decide what becomes of them: time is the processor's. By the clock only those are
-given up that hardly use any.
+given up that hardly use any, and do not wait for any either.
 """
 
 import dataclasses
@@ -21,15 +21,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from mass_jax.tasks.sandbox import server
+from mass_jax.tasks.sandbox import headway, server
 
-_START_LIMIT = 120.0
-"""Seconds in which a server must be ready."""
+_ANSWERS = 120.0
+"""Seconds by the clock after which a server is given up that does nothing, and has not answered."""
 _PATIENCE = 5.0
 """Seconds by the clock, for each of processor time, in which processes have to use a `_SHARE` of their time."""
 _SHARE = 0.02
 LONGEST = _PATIENCE / _SHARE
-"""Seconds by the clock that processes can take which sleep as much as they may, for each of processor time."""
+"""Seconds that processes can take which sleep as much as they may, for each of processor time, and wait for none."""
 _ROOT = Path(__file__).resolve().parents[3]
 _PROGRAM = (
     "import sys; sys.path.append(sys.argv[3]); from mass_jax.tasks.sandbox.server import main; "
@@ -95,7 +95,7 @@ class Jail:
         if sys.platform != "linux":
             raise PermissionError(f"jails are made of Linux's own calls, and this is {sys.platform}.")
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours.settimeout(_START_LIMIT)
+        ours.settimeout(_ANSWERS)
         self._link = ours
         # Of its own interpreter, hashes are the same in every run: so is the order of a set, and with it a verdict.
         self._process = subprocess.Popen(
@@ -143,7 +143,7 @@ class Jail:
         """End the server, and with it all that it has started."""
         self._link.close()
         try:
-            self._process.wait(_START_LIMIT)
+            self._process.wait(_ANSWERS)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -165,9 +165,10 @@ class Jail:
             while not (cells[-1].over or any(cell.reason for cell in cells)):
                 _serve(selector, selector.select(max(0.0, deadline - time.monotonic())), limits)
                 if time.monotonic() >= deadline:
+                    ready = headway.ready(self._process.pid)  # before the server itself is given something to do
                     before, used = used, sum(self._used(cell) for cell in cells)
-                    deadline += patience
-                    if used - before < _SHARE * limits.seconds:
+                    deadline = time.monotonic() + patience
+                    if used - before < _SHARE * limits.seconds and not ready:
                         cells[-1].reason = f"it did nothing for {patience:g} s"
             _serve(selector, selector.select(0), limits)  # who else has ended
 
@@ -198,10 +199,17 @@ class Jail:
         return self._receive()
 
     def _receive(self) -> dict[str, Any]:
-        try:
-            message = self._link.recv(server.MESSAGE)
-        except OSError as error:
-            message = str(error).encode()
+        watch = headway.Watch(self._process.pid)
+        while True:
+            try:
+                message = self._link.recv(server.MESSAGE)
+            except TimeoutError:
+                if watch.moved():
+                    continue
+                message = b"it hangs"
+            except OSError as error:
+                message = str(error).encode()
+            break
         if not message.startswith(b"{"):
             raise RuntimeError("the server of jails has died: what it printed on standard error says why.")
         return json.loads(message)
@@ -270,7 +278,8 @@ def _read(cell: _Cell, source: Any, most: int) -> bool:
 
 def _report(cell: _Cell, end: dict[str, Any], limits: Limits) -> Report:
     reason, status, seconds = cell.reason, int(end["status"]), float(end["seconds"])
-    if not reason and status < 0 and not end["killed"]:
+    # A crash shows in the status even where the server, asked while the process was still dying, has killed it too.
+    if not reason and status < 0 and not (end["killed"] and status == -signal.SIGKILL):
         reason = f"it was ended by {signal.Signals(-status).name}"
         if status == -signal.SIGKILL:  # by the kernel; whose clock of limits is a coarser one
             late = seconds > limits.seconds / 2

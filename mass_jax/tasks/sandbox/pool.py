@@ -1,9 +1,9 @@
 """A pool of processes for calls that may hang, crash or eat all memory: each call has limits, and none can stop a run.
 
-How busy the machine is must not decide what a call returns. So the time is the processor's, not the clock's, which has
-only a far larger limit; and a call that does not end (over its time, or its worker died: killed from outside, or out of
-memory) is made once more, in a worker that has done nothing else. What does not end there either is not done, and
-says why.
+How busy the machine is must not decide what a call returns. So the time is the processor's, of a start as of a call; by
+the clock only those workers are given up that do nothing at all (`headway.py`). And a call that does not end (over its
+time, or its worker died: killed from outside, or out of memory) is made once more, in a worker that has done nothing
+else. What does not end there either is not done, and says why.
 
 The workers (`worker.py`) are programs of their own rather than forks of this process: a fork of a process that runs JAX
 can deadlock, and `multiprocessing` would import the main module, JAX and all, into each of them. They bound time and
@@ -28,14 +28,14 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, Self
 
-from mass_jax.tasks.sandbox import worker
+from mass_jax.tasks.sandbox import headway, worker
 
-_START_LIMIT = 120.0
-"""Seconds in which a worker must be ready: its program imports what it needs, perhaps from a slow disk."""
+_START_PATIENCE = 120.0
+"""Seconds by the clock after which a worker is given up that starts and does nothing, not even for a slow disk."""
 _STARTS = 3
 """How often in a row a worker may fail to start."""
 _PATIENCE = 10.0
-"""Seconds by the clock, for each of processor time, after which a worker is given up that makes no headway."""
+"""The same of a worker that has a call, for each second of processor time that the call may take."""
 
 
 class Program(Protocol):
@@ -181,7 +181,7 @@ class Pool:
         return self._workers
 
     def _wait(self) -> list[tuple["_Worker", bytes | None]]:
-        """The workers that have answered, died or run over their time, with the lines that they wrote."""
+        """The workers that have answered, died or hang, with the lines that they wrote; none as long as all get on."""
         busy = [each for each in self._workers if not each.idle]
         with selectors.DefaultSelector() as selector:
             for each in busy:
@@ -192,7 +192,7 @@ class Pool:
         for each in busy:
             if each in ready:
                 lines.append((each, each.receive()))
-            elif each.late:
+            elif each.stuck():
                 lines.append((each, None))
         return lines
 
@@ -208,17 +208,32 @@ class _Worker:
         self._input, self.output = self._process.stdin.fileno(), self._process.stdout.fileno()
         self.call: int | None = None
         self.idle = False
-        self.deadline = time.monotonic() + _START_LIMIT
+        self._stuck = False
+        self._wait(_START_PATIENCE)
 
     @property
     def late(self) -> bool:
-        """Whether it is over its time: by its own timer (known once it is reaped), or by the clock."""
-        return self._process.returncode == -signal.SIGPROF or time.monotonic() >= self.deadline
+        """Whether it is over its time: by its own timer (known once it is reaped), or because it hangs."""
+        return self._process.returncode == -signal.SIGPROF or self._stuck
+
+    def stuck(self) -> bool:
+        """Whether its clock has run out while it did nothing; where it did something, the clock starts again."""
+        if time.monotonic() >= self.deadline:
+            if self._watch.moved():
+                self._wait(self._patience)
+            else:
+                self._stuck = True
+        return self._stuck
+
+    def _wait(self, patience: float) -> None:
+        """The clock starts."""
+        self._watch, self._patience = headway.Watch(self._process.pid), patience
+        self.deadline = time.monotonic() + patience
 
     def send(self, call: int, line: bytes, patience: float) -> None:
         """Hand over a call; the clock starts. A worker that has died shows when its answer is read."""
         self.call, self.idle = call, False
-        self.deadline = time.monotonic() + patience
+        self._wait(patience)
         with contextlib.suppress(BrokenPipeError):
             while line:  # up to the size of a pipe, 64 KiB, it is written at once; the rest as the worker reads
                 line = line[os.write(self._input, line) :]

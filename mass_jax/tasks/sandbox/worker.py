@@ -3,8 +3,8 @@
 Run as a script, ``python -P worker.py program.py``, outside the package: it starts in the time that the program's own
 imports take. The first line written is ``true``: the program is loaded and `prepare` has returned. Each line of
 standard input is the JSON of ``[*arguments, seconds]`` and each line written the JSON of what `judge` returned. It ends
-when its input does. A call that takes more than its seconds of processor time ends the process, by SIGPROF; so does an
-error of the program, which must catch what it expects.
+when its input does. A call that takes more than its seconds of processor time ends the process, by SIGPROF, and so does
+a start that takes more than `START`; an error of the program, which must catch what it expects, ends it too.
 """
 
 import contextlib
@@ -21,8 +21,13 @@ MEMORY = 4 << 30
 """Bytes of address space; a call that needs more meets a MemoryError."""
 
 
+START = 120.0
+"""Seconds of processor time in which the program must be loaded and prepared."""
+
+
 def main(program: str) -> None:
     """Serve until standard input ends."""
+    signal.setitimer(signal.ITIMER_PROF, START)
     # The pipe to the parent is kept aside: nothing that a library prints may end up in it.
     results = os.dup(1)
     os.dup2(2, 1)
@@ -33,6 +38,7 @@ def main(program: str) -> None:
     sys.path.append(str(pathlib.Path(__file__).resolve().parents[3]))  # where this package lies, for a program of it
     names = runpy.run_path(program)
     names["prepare"]()
+    signal.setitimer(signal.ITIMER_PROF, 0)
     os.write(results, b"true\n")
     for line in sys.stdin:
         *arguments, seconds = json.loads(line)

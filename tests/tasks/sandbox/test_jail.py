@@ -112,6 +112,29 @@ def test_what_never_ends_is_ended_by_its_processor_time_or_by_the_clock(held: Ja
     monkeypatch.setattr(jail, "_PATIENCE", 0.2)
     asleep = "import time\ndef f(): time.sleep(999)"
     assert judge.judge(asleep, TESTS, LIMITS)["reason"] == "the tests: it did nothing for 0.2 s"
+    waits = [True, True, False]  # as where others have the processor
+    monkeypatch.setattr(jail.headway, "ready", lambda pid: waits.pop(0) if waits else False)
+    assert judge.judge(asleep, TESTS, LIMITS)["reason"] == "the tests: it did nothing for 0.2 s"
+    assert not waits, "who stands in line for a processor is not given up"
+
+
+def test_a_crash_is_told_of_a_process_that_was_killed_while_it_was_dying():
+    def told(status: int, killed: bool) -> str:
+        cell = jail._Cell(1, socket.socket(), 0, b"")
+        with cell.control:
+            return jail._report(cell, {"status": status, "seconds": 0.0, "killed": killed}, Limits()).reason
+
+    assert told(-11, True) == told(-11, False) == "it was ended by SIGSEGV"
+    assert told(-9, True) == ""
+
+
+def test_a_server_is_waited_for_as_long_as_it_gets_on(monkeypatch):
+    monkeypatch.setattr(jail, "_ANSWERS", 0.01)
+    with Jail(judge.ROLES, anyhow=True) as server:
+        needs(server, [])
+    monkeypatch.setattr(jail.headway.Watch, "moved", lambda self: False)
+    with pytest.raises(RuntimeError, match="the server of jails has died"):
+        Jail(judge.ROLES, anyhow=True)
 
 
 def test_hostile_programs_in_a_row_leave_nothing_behind(held: Jail):

@@ -1,13 +1,20 @@
 """The pool runs a program that is not mathematics; `mathematics/test_grading.py` has what happens to its workers."""
 
 import select
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from mass_jax.tasks.sandbox import pool as pools
 from mass_jax.tasks.sandbox import worker
 from mass_jax.tasks.sandbox.pool import Outcome, Pool
 from tests.tasks.sandbox import program
+
+BUSY = "import time\nwhile time.process_time() < {}: pass\n"
 
 
 @pytest.fixture(scope="module")
@@ -68,3 +75,33 @@ def test_an_argument_that_is_not_json_is_refused_and_the_pool_goes_on(pool: Pool
     with pytest.raises(TypeError, match="not JSON serializable"):
         pool.run([("found = 1", object())])
     assert pool.run([("found = 1", 1)])[0].done
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch) -> Path:
+    """A program of this test alone."""
+    path = tmp_path / "own.py"
+    monkeypatch.setattr(program, "__file__", str(path))
+    return path
+
+
+def test_the_clock_ends_neither_a_start_nor_a_call_that_gets_on(own: Path, monkeypatch):
+    monkeypatch.setattr(pools, "_START_PATIENCE", 0.2)
+    monkeypatch.setattr(pools, "_PATIENCE", 0.001)
+    own.write_text(f"def prepare():\n exec({BUSY.format(0.8)!r})\ndef judge():\n exec({BUSY.format(1.0)!r})\n return 5")
+    with Pool(program, workers=1, time_limit=5) as pool:
+        assert pool.run([()]) == [Outcome(done=True, value=5)]
+
+
+def test_a_start_that_does_nothing_is_given_up(own: Path, monkeypatch):
+    monkeypatch.setattr(pools, "_START_PATIENCE", 0.2)
+    own.write_text("import time\ndef prepare(): time.sleep(9999)\ndef judge(): pass")
+    with Pool(program, workers=1) as pool, pytest.raises(RuntimeError, match="ended or hung 3 times"):
+        pool.run([()])
+
+
+def test_a_start_without_an_end_is_ended_by_its_processor_time(own: Path):
+    own.write_text("def prepare():\n while True: pass")
+    code = f"from mass_jax.tasks.sandbox import worker; worker.START = 0.2; worker.main({str(own)!r})"
+    done = subprocess.run([sys.executable, "-c", code], input=b"", capture_output=True, timeout=600)
+    assert done.returncode == -signal.SIGPROF and not done.stdout
