@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from mass_jax.errors import InputError
+from mass_jax.fields import check
 from mass_jax.guard.thresholds import Thresholds
 from mass_jax.guard.verdict import Verdict
 from mass_jax.runtime import by_arm
@@ -36,6 +37,9 @@ class Calibration:
       canaries: C problems with reference solutions, which the un-adapted model answers right.
       likelihoods: the mean log-probability of each canary's reference under the un-adapted model, nats a token.
       model: `fingerprint` of the model.
+
+    Raises:
+      InputError: there is no anchor or canary, or not one likelihood a canary; or something is of another kind.
     """
 
     thresholds: Thresholds
@@ -43,6 +47,15 @@ class Calibration:
     canaries: tuple[Problem, ...]
     likelihoods: tuple[float, ...]
     model: str
+
+    def __post_init__(self) -> None:
+        check(Calibration, self)
+        if not self.anchors or not self.canaries:
+            raise InputError(f"{len(self.anchors)} anchors and {len(self.canaries)} canaries: give some of each.")
+        if len(self.likelihoods) != len(self.canaries) or not np.all(np.isfinite(self.likelihoods)):
+            raise InputError(
+                f"{len(self.canaries)} canaries have the likelihoods {self.likelihoods}: give a finite one for each."
+            )
 
 
 def fingerprint(tree: PyTree) -> str:
@@ -125,7 +138,9 @@ def _way_out(run: Path) -> str:
 
 
 def _problem(found: dict[str, Any]) -> Problem:
-    return Problem(**{**found, "facts": tuple(found["facts"])})
+    problem = Problem(**{**found, "facts": tuple(found["facts"])})
+    check(Problem, problem)
+    return problem
 
 
 def _again(run: Path, arm: str) -> str:

@@ -1,5 +1,6 @@
 """A file of a run that keeps something of each arm."""
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,9 @@ def read(path: Path, way_out: str) -> dict[str, Any]:
         found = records.loads(path.read_text(encoding="utf-8"))["arms"]
         if not isinstance(found, dict):
             raise ValueError("it has no arms")
+        for arm, kept in found.items():
+            if not isinstance(kept, dict):  # null, say, which would be read as if nothing were kept
+                raise ValueError(f"of {arm!r} it has {json.dumps(kept)}")
         return found
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"'{path}' cannot be read ({error}): {way_out}") from None

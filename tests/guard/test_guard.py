@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -229,6 +230,34 @@ def test_a_calibration_is_kept_and_held_to_its_model(tmp_path: Path, free: Calib
     (tmp_path / calibration.FILE).write_text(text.replace('"difficulty": ', '"difficulty": 1'))
     with pytest.raises(InputError, match="its checksum does not fit its content"):
         calibration.read(tmp_path, "mass", "model")
+
+
+EDITED: dict[str, Callable[[dict[str, Any]], object]] = {
+    "null": lambda found: found.update(mass=None),
+    "3 canaries have the likelihoods": lambda found: found["mass"]["likelihoods"].append(-1.0),
+    "nan": lambda found: found["mass"]["likelihoods"].__setitem__(0, float("nan")),
+    "0 anchors": lambda found: found["mass"].update(anchors=[]),
+    "0 canaries": lambda found: found["mass"].update(canaries=[], likelihoods=[]),
+    "Calibration.likelihoods": lambda found: found["mass"].update(likelihoods="abc"),
+    "Problem.prompt": lambda found: found["mass"]["anchors"][0].update(prompt=7),
+    "thresholds.kl": lambda found: found["mass"]["thresholds"].update(kl=None),
+}
+
+
+@pytest.mark.parametrize("words", EDITED)
+def test_a_calibration_that_was_edited_by_hand_is_a_sentence(words: str, tmp_path: Path, free: Calibration):
+    calibration.write(tmp_path, "mass", free)
+    found = json.loads((tmp_path / calibration.FILE).read_text())["arms"]
+    EDITED[words](found)
+    (tmp_path / calibration.FILE).write_text(json.dumps({"arms": found}))
+    with pytest.raises(InputError, match=f"({words}).* or load without a guard"):
+        calibration.read(tmp_path, "mass", "model")
+
+
+def test_a_forecast_of_nothing_is_a_sentence(tmp_path: Path):
+    (tmp_path / forecast.FILE).write_text('{"arms": {"mass": null}}')
+    with pytest.raises(InputError, match="of 'mass' it has null.*fit it again"):
+        forecast.read(tmp_path, "mass", "model")
 
 
 @pytest.mark.parametrize("kept", [calibration, forecast])

@@ -1,9 +1,12 @@
 """Sessions: what an update begins at and learns again, how far it may go, and that a kill loses nothing."""
 
+import contextlib
+import copy
 import dataclasses
 import json
 import signal
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -213,6 +216,51 @@ def test_another_session_is_refused(adapter: MassAdapter, texts: list[str], tmp_
         with pytest.raises(InputError, match="cannot be read as a session"):
             Session(adapter, None, tmp_path)
     assert (tmp_path / state.FILE).read_text() == "{}", "nothing is written over"
+
+
+EDITED: dict[str, Callable[[dict[str, Any]], object]] = {
+    "problems": lambda found: found.update(problems="2"),
+    "refused": lambda found: found.update(refused=-1),
+    "updates": lambda found: found.update(updates=True),
+    "ticket": lambda found: found.update(ticket=None),
+    "answer": lambda found: found.update(answer=["4"]),
+    "phases": lambda found: found["answer"].update(phases={"write": 1}),
+    "guard": lambda found: found.update(guard=["none"]),
+    "offered": lambda found: found["buffer"].update(offered=None),
+    "weight": lambda found: found["buffer"]["kept"][0].update(weight=float("nan")),
+    "solution": lambda found: found["buffer"]["kept"][0].update(solution=7),
+    "nonsense": lambda found: found["buffer"]["kept"][0].update(prompt="nonsense"),
+    "lengths.practice": lambda found: found["buffer"]["kept"][0].update(solution="1 " * 500),
+}
+
+
+def test_a_state_that_was_edited_by_hand_is_a_sentence(adapter: MassAdapter, texts: list[str], tmp_path: Path):
+    with Session(adapter, Policy(buffer=4), tmp_path) as session:
+        session.adapt(texts[0])
+    kept = json.loads((tmp_path / state.FILE).read_text())
+    del kept["checksum"]
+    for words, edit in {"": lambda found: None, **EDITED}.items():
+        edit(edited := copy.deepcopy(kept))
+        (tmp_path / state.FILE).write_text(json.dumps(edited))
+        with contextlib.ExitStack() as stack:
+            if words:
+                stack.enter_context(pytest.raises(InputError, match=f"cannot be read as a session .*{words}"))
+            Session(adapter, None, tmp_path).close()
+
+
+def test_a_session_that_a_guard_stood_over_does_not_go_on_without_it(
+    adapter: MassAdapter, tmp_path: Path, free: Calibration
+):
+    guards = None, Guard(), Guard(free)
+    for begun, first in enumerate(guards):
+        folder = tmp_path / str(begun)
+        with Session(dataclasses.replace(adapter, guard=first), Policy(decay=0.5), folder) as session:
+            session._keep(session.state)
+        for now, other in enumerate(guards):
+            with contextlib.ExitStack() as stack:
+                if now < begun:
+                    stack.enter_context(pytest.raises(InputError, match="was begun with a guard, and .* --no-guard"))
+                Session(dataclasses.replace(adapter, guard=other), None, folder).close()
 
 
 @pytest.mark.parametrize(

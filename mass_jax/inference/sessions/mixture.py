@@ -51,13 +51,9 @@ def mixed(
     Returns:
       The same of M + R examples.
     """
-    task, lengths, steps = actor.task, actor.method.lengths, _parts(actor.method)
-    count, problems = actor.method.generator.examples, len(examples.tokens)
-    texts = [(task.solve_prompt(each.prompt), solution(task, each.solution)) for each in replay]
-    blank = [("", "")] * (room - len(replay))
-    packed = pack(actor.tokenizer, [*texts, *blank], lengths.practice, "lengths.practice")
-    packed.target[len(replay) :] = False  # not even its end
-    weights_R = np.array([each.weight for each in replay] + [0.0] * len(blank), np.float32)
+    steps, count, problems = _parts(actor.method), actor.method.generator.examples, len(examples.tokens)
+    packed = written(actor, replay, room)
+    weights_R = np.array([each.weight for each in replay] + [0.0] * (room - len(replay)), np.float32)
 
     def joined(own: AnyArray, again: AnyArray) -> np.ndarray:
         """[P, M, ...] and [R, ...] to [P, M + R, ...], so that every step's part has its share of both."""
@@ -73,6 +69,19 @@ def mixed(
         Scores(np.zeros_like(weights_PxN), weights_PxN, scores.gate_P),
         Sequences(*map(joined, examples, packed)),
     )
+
+
+def written(actor: Actor, replay: Sequence[Kept], room: int) -> Sequences:
+    """What is practised again as arrays [R, T], filled up with nothing.
+
+    Raises:
+      ValueError, LookupError: an example is none of the domain's, or too long.
+    """
+    texts = [(actor.task.solve_prompt(each.prompt), solution(actor.task, each.solution)) for each in replay]
+    blank = [("", "")] * (room - len(replay))
+    packed = pack(actor.tokenizer, [*texts, *blank], actor.method.lengths.practice, "lengths.practice")
+    packed.target[len(replay) :] = False  # not even its end
+    return packed
 
 
 def _parts(method: Method) -> int:

@@ -158,9 +158,11 @@ class Session:
                 f"the session in '{self._folder}' was begun with another policy ({found.policy}, not {policy}): give "
                 "that one, or another folder."
             )
-        found = found or State(policy or Policy())
-        guard = self._adapter.guard
-        if found.policy.decay == 1 and isinstance(guard, Guard) and guard.calibration is None:
+        own = self._guarded()
+        if found is not None:
+            self._check_kept(found, own)
+        found = found or State(policy or Policy(), guard=own)
+        if found.policy.decay == 1 and own == "uncalibrated":
             raise InputError(
                 "decay = 1 without a calibration of the guard: nothing would bound how far the adapter goes. Give a "
                 "smaller decay, calibrate (python -m experiments.calibrate_guard), or load without a guard."
@@ -171,6 +173,32 @@ class Session:
                 "the audit out."
             )
         return found
+
+    def _guarded(self) -> str:
+        """The guard of the adapter, of `state.GUARDS`."""
+        guard = self._adapter.guard
+        if guard is None:
+            return "none"
+        return "uncalibrated" if isinstance(guard, Guard) and guard.calibration is None else "calibrated"
+
+    def _check_kept(self, found: State, own: str) -> None:
+        """Looks whether what is kept can be practised again, and whether the guard still stands over the session.
+
+        Raises:
+          InputError: it cannot be, or the guard does not.
+        """
+        if state.GUARDS.index(own) < state.GUARDS.index(found.guard):
+            what = {"none": "there is no guard now", "uncalibrated": "the guard has no calibration now"}[own]
+            raise InputError(
+                f"the session in '{self._folder}' was begun with a guard, and {what}: nothing would bound how far it "
+                "goes. Load with that guard (without --no-guard, guard = True; with guard.json of the run), or give "
+                "another folder."
+            )
+        try:
+            mixture.written(self.learner.actor, found.buffer.kept, len(found.buffer.kept))
+        except (ValueError, LookupError) as error:
+            assert self._folder is not None
+            raise InputError(state.damaged(self._folder / state.FILE, error)) from None
 
     def _one(self, problem: Given, options: Options, watch: Watch, ticket: str) -> Adapted:
         before, policy = self.state, self.state.policy

@@ -13,6 +13,7 @@ import numpy as np
 
 from mass_jax import records
 from mass_jax.errors import InputError
+from mass_jax.fields import CountOrNone, Text, Weight, is_of
 from mass_jax.inference.sessions.buffer import Buffer, Kept
 from mass_jax.inference.sessions.policy import Policy
 from mass_jax.runtime import array_tree
@@ -21,6 +22,10 @@ from mass_jax.types import PyTree
 
 FILE = "session.json"
 WAY_OUT = "give the model that it was begun with, or another folder"
+COUNTS = {"problems": CountOrNone, "updates": CountOrNone, "refused": CountOrNone, "ticket": Text}
+KEPT = {"problem": Text, "prompt": Text, "solution": Text, "weight": Weight}
+GUARDS = ("none", "uncalibrated", "calibrated")
+"""What may stand over a session, the least first."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +39,7 @@ class State:
       refused: how many updates the guard refused.
       adapter: that is carried; None for the base.
       buffer: what is practised again.
+      guard: that it was begun with, of `GUARDS`.
       ticket: of the last problem, by which whoever asked knows it again; empty without one.
       answer: to the last problem, as `Adapted.as_json` has it; None before the first.
     """
@@ -44,6 +50,7 @@ class State:
     refused: int = 0
     adapter: PyTree = None
     buffer: Buffer = dataclasses.field(default_factory=Buffer)
+    guard: str = GUARDS[0]
     ticket: str = ""
     answer: Mapping[str, Any] | None = None
 
@@ -63,7 +70,7 @@ def write(folder: Path, state: State, model: str) -> None:
     values = {
         "model": model,
         "policy": dataclasses.asdict(state.policy),
-        **{name: getattr(state, name) for name in ("problems", "updates", "refused", "ticket", "answer")},
+        **{name: getattr(state, name) for name in (*COUNTS, "answer", "guard")},
         "buffer": {"kept": [each._asdict() for each in state.buffer.kept], "offered": state.buffer.offered},
         "adapter": {path: _packed(np.asarray(leaf)) for path, leaf in leaves.items()} or None,
     }
@@ -88,19 +95,35 @@ def read(folder: Path, fresh: PyTree, model: str) -> State | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError) as error:
-        raise InputError(_damaged(path, error)) from None
+        raise InputError(damaged(path, error)) from None
     if theirs != model:
         raise InputError(f"'{path}' is a session of another model ({theirs}, and this is {model}): {WAY_OUT}.")
     try:
-        buffer = Buffer(tuple(Kept(**each) for each in found["buffer"]["kept"]), found["buffer"]["offered"])
+        kept = tuple(Kept(**_of(KEPT, each)) for each in found["buffer"]["kept"])
+        buffer = Buffer(kept, _of({"offered": CountOrNone}, found["buffer"])["offered"])
         adapter = None if found["adapter"] is None else _adapter(found["adapter"], fresh)
-        counts = {name: found[name] for name in ("problems", "updates", "refused", "ticket", "answer")}
-        return State(Policy(**found["policy"]), adapter=adapter, buffer=buffer, **counts)
+        guard = found.get("guard", GUARDS[0])  # earlier versions did not say
+        if guard not in GUARDS:
+            raise ValueError(f"guard = {guard!r:.80}")
+        answer = _of({"answer": dict[str, Any] | None}, found)["answer"]
+        if answer is not None:
+            _of({"phases": list[dict[str, Any]]}, answer)
+        counts = _of(COUNTS, found)
+        return State(Policy(**found["policy"]), adapter=adapter, buffer=buffer, guard=guard, answer=answer, **counts)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(_damaged(path, error)) from None
+        raise InputError(damaged(path, error)) from None
 
 
-def _damaged(path: Path, error: Exception) -> str:
+def _of(hints: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of these names, each of its type."""
+    for name, hint in hints.items():
+        if not is_of(hint, found[name]):
+            raise ValueError(f"{name} = {found[name]!r:.80}")
+    return {name: found[name] for name in hints}
+
+
+def damaged(path: Path, error: Exception) -> str:
+    """The sentence about a state that cannot be read, and why."""
     return f"'{path}' cannot be read as a session ({error}): put a copy of it back, or give another folder."
 
 
