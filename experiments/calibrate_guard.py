@@ -16,7 +16,7 @@ from mass_jax.inference.adapter import MassAdapter
 from mass_jax.inference.calibrate import calibrate
 from mass_jax.runtime import program
 from mass_jax.runtime.compilation import enable_compilation_cache
-from mass_jax.study.load import read_config
+from mass_jax.study.load import load_problems
 
 
 def main() -> None:
@@ -26,7 +26,7 @@ def main() -> None:
     enable_compilation_cache()
     adapter = MassAdapter.load(run, values.arm, values.batch, guard=False)
     calibration.ready(run)
-    found = calibrate(adapter, read_config(run).task.load("validation"), values.problems)
+    found = calibrate(adapter, load_problems(run, "validation"), values.problems)
     path = calibration.write(run, values.arm, found)
     print(f"{json.dumps(dataclasses.asdict(found.thresholds), indent=2)}\nThese limits are in {path}")
 

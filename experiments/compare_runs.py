@@ -18,7 +18,9 @@ from mass_jax.study.compare import compare
 
 def main() -> None:
     """Compare, and say so by the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        "python -m experiments.compare_runs", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("runs", type=Path, nargs=2, help="workdirs of two finished runs")
     try:
         differing, alone = compare(*parser.parse_args().runs)

@@ -13,7 +13,7 @@ from mass_jax.inference.adapter import MassAdapter
 from mass_jax.inference.forecast import forecast, observed
 from mass_jax.runtime import program
 from mass_jax.runtime.compilation import enable_compilation_cache
-from mass_jax.study.load import read_config
+from mass_jax.study.load import load_problems
 
 
 def main() -> None:
@@ -23,7 +23,7 @@ def main() -> None:
     enable_compilation_cache()
     adapter = MassAdapter.load(run, values.arm, values.batch)
     forecast.ready(run)
-    problems = list(read_config(run).task.load("validation"))[: values.problems]
+    problems = list(load_problems(run, "validation"))[: values.problems]
     found = observed.fit(adapter, problems, values.sets)
     path = forecast.write(run, values.arm, found)
     answer, practice = (f"{100 * share:.0f} %" for share in found.explained)

@@ -33,7 +33,7 @@ from mass_jax.reporting.table import Table, to_markdown
 from mass_jax.runtime import program
 from mass_jax.runtime.compilation import enable_compilation_cache
 from mass_jax.runtime.workdir import write_atomically
-from mass_jax.study.load import read_config
+from mass_jax.study.load import load_problems
 from mass_jax.tasks.base import Problem, StatesAnswer
 
 EXAMPLES = (1, 2, 4, 6, 12, 24)
@@ -143,7 +143,7 @@ def main() -> None:
     rows = held(path, ("way", "tokens", "seconds", "accuracy"), rows=None) or []
     enable_compilation_cache()
     adapter = replace(MassAdapter.load(run, options.arm, options.batch), guard=None)
-    problems = list(read_config(run).task.load("validation"))[: options.problems]
+    problems = list(load_problems(run, "validation"))[: options.problems]
     learner = adapter.learner
     origin = {"model": fingerprint((learner.actor.params, learner.eta)), "problems": len(problems)}
     for row in rows:

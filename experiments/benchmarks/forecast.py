@@ -25,7 +25,7 @@ from mass_jax.reporting import stats
 from mass_jax.reporting.table import Table, to_markdown
 from mass_jax.runtime import program
 from mass_jax.runtime.compilation import enable_compilation_cache
-from mass_jax.study.load import read_config
+from mass_jax.study.load import load_problems
 from mass_jax.tasks.base import Problem
 
 LEAST = (0.0, 0.05, 0.1)
@@ -214,7 +214,7 @@ def main() -> None:
     workdir, run = writable(Path(options.workdir)), Path(options.run)
     enable_compilation_cache()
     adapter = MassAdapter.load(run, options.arm, options.batch)
-    problems = list(read_config(run).task.load("validation"))[: options.problems]
+    problems = list(load_problems(run, "validation"))[: options.problems]
     at = measure(adapter, problems, options.sets)
     found = [*ways(at), *larger(adapter, problems, at)]
     families_P = at.found.families_P

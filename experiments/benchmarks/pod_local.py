@@ -147,7 +147,11 @@ def adaptation(run: Path) -> dict[str, float]:
 
 def main() -> None:
     """Run both, compare, and say so by the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        "python -m experiments.benchmarks.pod_local",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--config", default="configs/pod_local.py", help="a config file")
     parser.add_argument("--workdir", type=Path, required=True, help="where both runs go; must not hold any")
     parser.add_argument("--processes", type=int, default=2, help="how many")

@@ -35,7 +35,7 @@ from mass_jax.reporting.table import Table, to_markdown
 from mass_jax.runtime import program
 from mass_jax.runtime.compilation import enable_compilation_cache
 from mass_jax.serving import continuation, replies
-from mass_jax.study.load import read_config
+from mass_jax.study.load import load_problems
 
 NAME, KEY, PATIENCE = "load", "of the load test", 1800.0
 SHARES = {
@@ -245,7 +245,7 @@ def main() -> None:
     workdir = writable(Path(options.workdir))
     enable_compilation_cache()
     adapter = dataclasses.replace(MassAdapter.load(options.model, batch=options.batch), name=NAME)
-    texts = [problem.prompt for problem in read_config(Path(options.model)).task.load("test")[: options.problems]]
+    texts = [problem.prompt for problem in load_problems(Path(options.model), "test")[: options.problems]]
     asked = requests(adapter, texts, options.requests, options.seed)
     with Running(options.model, options.batch) as server:
         begun = time.monotonic()

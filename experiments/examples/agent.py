@@ -21,7 +21,7 @@ from mass_jax.inference.sessions.policy import Policy
 from mass_jax.inference.sessions.session import Session
 from mass_jax.runtime import program
 from mass_jax.runtime.compilation import enable_compilation_cache
-from mass_jax.study.load import read_config
+from mass_jax.study.load import load_problems
 from mass_jax.tasks.base import Task, UsesTools
 
 POLICY = Policy(decay=0.9, buffer=64)
@@ -81,7 +81,7 @@ def main() -> None:
         for name, answer in answers.items():
             print(f"{name}: {shown(adapter.learner.actor.task, answer)}")
         return
-    problems = list(read_config(Path(values.run)).task.load("validation"))[: values.problems]
+    problems = list(load_problems(Path(values.run), "validation"))[: values.problems]
     done = [practise(adapter, problem.prompt, values.rounds, values.settled) for problem in problems]
     for name in ("at_once", "once", "answer"):
         verdicts = adapter.learner.actor.task.grade(problems, [getattr(each, name) for each in done])

@@ -21,7 +21,7 @@ from mass_jax.inference.sessions.policy import Policy
 from mass_jax.inference.sessions.session import Session
 from mass_jax.runtime import program
 from mass_jax.runtime.compilation import enable_compilation_cache
-from mass_jax.study.load import read_config
+from mass_jax.study.load import load_problems
 from mass_jax.tasks.base import Problem
 
 POLICY = Policy(decay=0.5, buffer=64)
@@ -89,7 +89,7 @@ def main() -> None:
     enable_compilation_cache()
     run = Path(values.run)
     with Session(MassAdapter.load(run, values.arm), POLICY, values.session) as session:
-        problems = read_config(run).task.load("validation")
+        problems = load_problems(run, "validation")
         chosen = list(problems[values.first : values.first + values.problems])
         if not chosen:
             raise InputError(f"--first={values.first}: '{run}' has {len(problems)} validation problems; give less.")

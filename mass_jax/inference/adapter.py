@@ -19,7 +19,7 @@ from mass_jax.inference import audited, budget, phases, pretrained
 from mass_jax.inference.adapted import Adapted, Phase, Used
 from mass_jax.inference.forecast import forecast as forecasts
 from mass_jax.inference.forecast.forecast import Forecast
-from mass_jax.inference.options import Options
+from mass_jax.inference.options import MOST_BATCH, Options
 from mass_jax.inference.phases import Batch, Found, Guard
 from mass_jax.parallel.mesh import entered
 from mass_jax.study.load import load as load_run
@@ -109,8 +109,8 @@ class MassAdapter:
             file, ``package:`` and a name, or a hub id.
           arm: of a run, the row of its table: one that answers as it is, or updates on practice that it writes itself;
             ``mass`` where not given.
-          batch: problems that are adapted at once. Fewer are filled up, so that all batches have one size: what a
-            problem gets is then the same to the last bit, whatever it is asked with.
+          batch: problems that are adapted at once, at most `MOST_BATCH`. Fewer are filled up, so that all batches have
+            one size: what a problem gets is then the same to the last bit, whatever it is asked with.
           domain: of a model, what its problems are, of `pretrained.SETTINGS`; ``mathematics`` where not given.
           prompts: of a model and mathematics, a file with the words to ask in, or the name of a data set whose words
             come with the package; ``gsm8k`` where not given.
@@ -122,8 +122,8 @@ class MassAdapter:
           InputError: there is no such run, arm or model, it cannot be used so, the calibration is of another one, the
             forecast is damaged, or the audit cannot be written.
         """
-        if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
-            raise InputError(f"batch = {batch!r}: give a whole number of at least 1.")
+        if isinstance(batch, bool) or not isinstance(batch, int) or not 1 <= batch <= MOST_BATCH:
+            raise InputError(f"batch = {batch!r}: give a whole number from 1 to {MOST_BATCH}.")
 
         path = None if audit is None else audit_file.ready(Path(audit))  # before much is read
 

@@ -9,6 +9,8 @@ from mass_jax.fields import MOST
 
 MOST_VOTES, MOST_EXAMPLES, MOST_STEPS, MOST_SETS = 64, 64, 16, 8
 """The most that one request may ask for, so that none keeps others waiting. A model's own M and K are its own."""
+MOST_BATCH = 1024
+"""Problems that are adapted at once, each with an adapter of its own."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,6 +9,15 @@ CHECKS: dict[str, str] = {
     "scorer_auc_within_task": "Scorer finds right practice pairs: area within the task",
     "oracle_gain_recovered": "Share of the oracle's gain recovered",
 }
+PRACTICE: dict[str, str] = {
+    "well_formed": "Well formed",
+    "leak": "Mention what the problem asks for",
+    "on_family": "On topic",
+    "correct": "Right",
+    "distinct": "Distinct",
+    "distinct_2": "Distinct pairs of words",
+}
+"""Shares of a model's practice."""
 GATES: dict[str, str] = {
     "any_topic": "Right practice about any of the topics",
     "read_off_gold": "Right practice, read off",

@@ -218,7 +218,7 @@ def _dumps(values: Any) -> str:
 
 def main() -> None:
     """Renders the tables of README.md and docs/ from docs/data."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser = argparse.ArgumentParser("python -m mass_jax.reporting.pages", description=main.__doc__)
     parser.add_argument("--root", type=Path, default=Path(), help="the folder with README.md and docs/")
     parser.add_argument("--run", help="a finished study whose tables are kept first")
     parser.add_argument("--name", help="of the file below docs/data that they are kept in")

@@ -110,7 +110,7 @@ def _draw(axes: Axes, found: list[Point]) -> None:
 
 def main() -> None:
     """Draws the plot of cost against accuracy from a file of tables."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser = argparse.ArgumentParser("python -m mass_jax.reporting.pareto", description=main.__doc__)
     parser.add_argument("data", type=Path, help="docs/data/cost.json, or the table.json of a measurement")
     parser.add_argument("folder", type=Path, help="for pareto.png")
     values = parser.parse_args()

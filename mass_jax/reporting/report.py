@@ -155,7 +155,7 @@ def _headline(run: Run) -> str:
 
 def main() -> None:
     """Writes the page of a run and prints where it is."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser = argparse.ArgumentParser("python -m mass_jax.reporting.report", description=main.__doc__)
     parser.add_argument("--workdir", required=True, help="the run directory")
     workdir = parser.parse_args().workdir
     with errors_as_sentences():

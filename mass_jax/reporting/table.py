@@ -7,7 +7,7 @@ import argparse
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from mass_jax.reporting.labels import check_label, label, meaning, pair_label, phase_label
+from mass_jax.reporting.labels import PRACTICE, check_label, label, meaning, pair_label, phase_label
 from mass_jax.reporting.run import NOT_EVALUATED, RunError, errors_as_sentences, flatten, load_results
 from mass_jax.reporting.targets import judge, points
 from mass_jax.results import Accuracy, Difference, Environment, Results, finite
@@ -67,20 +67,17 @@ def synthesis_table(results: Results) -> Table:
     """Shares of practice problems that are well-formed, on-family and correct, before and after meta-training."""
     sides = (results.synthesis.before, results.synthesis.after)
     names = dict.fromkeys(name for side in sides for name in side)
-    rows = [(name.replace("_", " "), *(percent(finite(side.get(name))) for side in sides)) for name in names]
+    rows = [
+        (PRACTICE.get(name, name.replace("_", " ")), *(percent(finite(side.get(name))) for side in sides))
+        for name in names
+    ]
     return Table(("Practice problems", "Before, %", "After, %"), "lrr", rows)
 
 
 def decomposition_table(results: Results) -> Table:
     """What the base and every trained model writes, and what it solves un-adapted, at uniform weights, and scored."""
     columns = {"un_adapted": "Un-adapted, %", "uniform": "Uniform weights, %", "scorer": "Own scorer, %"}
-    written = {
-        "well_formed": "Well formed, %",
-        "on_family": "On topic, %",
-        "correct": "Right, %",
-        "distinct": "Distinct, %",
-        "distinct_2": "Distinct pairs of words, %",
-    }
+    written = {name: f"{words}, %" for name, words in PRACTICE.items() if name != "leak"}
     rows = [
         (
             label(name, results),
@@ -108,10 +105,10 @@ def targets_table(results: Results) -> Table:
 
 
 def time_table(results: Results) -> Table:
-    """Seconds of every phase, the longest first."""
+    """Seconds of every phase that took any, the longest first; the one that writes the page has only begun."""
     timed = sorted(results.timing.phases.items(), key=lambda item: -item[1])
     total = results.timing.total_seconds
-    rows = [(phase_label(name, results), f"{seconds:,.1f}") for name, seconds in timed]
+    rows = [(phase_label(name, results), f"{seconds:,.1f}") for name, seconds in timed if seconds >= 0.05]
     return Table(("Phase", "Seconds"), "lr", rows + ([("whole run", f"{total:,.1f}")] if total is not None else []))
 
 
@@ -257,7 +254,7 @@ def _range(bounds: tuple[float, float] | None, signed: bool = False) -> str:
 
 def main() -> None:
     """Prints the tables of a run as Markdown."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser = argparse.ArgumentParser("python -m mass_jax.reporting.table", description=main.__doc__)
     parser.add_argument("--workdir", required=True, help="the run directory")
     with errors_as_sentences():
         print_tables(parser.parse_args().workdir)

@@ -135,8 +135,6 @@ def run(
     flag.parser = parser = _ConfigParser(flag.parser, known)
 
     def prepared() -> None:
-        if not flags.FLAGS["verbosity"].present:
-            logging.set_verbosity(logging.WARNING)  # the libraries' INFO lines would bury the progress bar
         profiling.trace_steps(_PROFILE.value)
         try:
             preemption.leave_on_notice()
@@ -224,7 +222,8 @@ def _load(words: list[str]) -> tuple[str, ConfigDict] | None:
     except InputError:
         raise
     except Exception as raised:  # whatever the file does; of a library's own traceback the last line is the reason
-        error = f"{type(raised).__name__}: {str(raised).strip().splitlines()[-1]}"
+        kind, last = type(raised).__name__, (str(raised).strip().splitlines() or [""])[-1]
+        error = last if last.startswith(kind) else ": ".join(filter(None, (kind, last)))
     if error is not None:
         raise ConfigError(
             f"The config '{given[1]}' cannot be read ({error}). Give --config a Python file with get_config(), and a "

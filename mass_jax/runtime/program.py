@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import NoReturn
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from mass_jax.errors import InputError, not_one_of
 from mass_jax.parallel import joining
@@ -61,6 +61,8 @@ def run(
         return argv[:1]
 
     def sentences_only(_: list[str]) -> None:
+        if not flags.FLAGS["verbosity"].present:
+            logging.set_verbosity(logging.WARNING)  # the libraries' INFO lines would bury what a main says
         with sentences():
             main()
 

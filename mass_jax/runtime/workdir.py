@@ -100,8 +100,8 @@ def write_atomically(file: Path, text: str) -> None:
             os.unlink(temporary)
         if isinstance(e, OSError):
             raise WorkdirError(
-                f"'{file}' cannot be written ({e.strerror or e}). Make room, or make its directory writable, and give "
-                "the same command again: what is finished is not done again."
+                f"'{file}' cannot be written ({e.strerror or e}): make room, or make its directory writable, and start "
+                "the same again."
             ) from e
         raise
 

@@ -25,7 +25,7 @@ def make_splits(config: Config, domain: Domain, method: Method) -> Splits:
       ValueError: a domain gives something else than problems.
     """
     declared = config.task
-    splits = Splits(*(_split(config, declared, domain, method.lengths, split) for split in Splits._fields))
+    splits = Splits(*(problems(config, domain, method.lengths, split) for split in Splits._fields))
     asked = isinstance(domain.task, KnowsFamily) or config.pretrain.until
     gated = config.gate.problems if asked else 0
     for split, least in {"train": 1, "validation": gated, "test": 1}.items():
@@ -37,9 +37,9 @@ def make_splits(config: Config, domain: Domain, method: Method) -> Splits:
     return splits
 
 
-def _split(
-    config: Config, declared: DomainConfig, domain: Domain, lengths: LengthConfig, split: str
-) -> Sequence[Problem]:
+def problems(config: Config, domain: Domain, lengths: LengthConfig, split: str) -> Sequence[Problem]:
+    """Those of one split, as `make_splits` has them; none where it has none."""
+    declared = config.task
     found, most = declared.load(split), declared.most(split)
     if not isinstance(found, Sequence):
         raise ValueError(f"load({split!r}) gives {found!r}, no sequence of problems")

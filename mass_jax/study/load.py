@@ -18,7 +18,7 @@ from mass_jax.models import sharding
 from mass_jax.models.pretrained import folder, source
 from mass_jax.parallel import mesh as meshes
 from mass_jax.runtime.workdir import CONFIG_FILE, check_workdir
-from mass_jax.study import earlier, plugins, setup
+from mass_jax.study import data, earlier, plugins, setup
 from mass_jax.study.config import arm_config, from_json
 from mass_jax.study.evaluate import base_state
 from mass_jax.study.pretrain import load_base
@@ -106,6 +106,20 @@ def read_config(workdir: Path) -> Config:
             "is damaged; load it by the version that wrote it (the commit in its results.json), or train it anew. What "
             f"does not fit:\n{error}"
         ) from None
+
+
+def load_problems(workdir: Path, split: str) -> Sequence[Problem]:
+    """The problems of a run's split that the run itself poses: no more, and none that is too long for it.
+
+    Raises:
+      InputError: as `read_config`; or the problems cannot be had.
+    """
+    config = read_config(workdir)
+    domain = setup.make_domain(config)
+    try:
+        return data.problems(config, domain, setup.make_method(config, domain).lengths, split)
+    except (ValueError, ConnectionError) as error:
+        raise InputError(f"the run in '{workdir}': {error}") from None
 
 
 def run_config(config: Config, workdir: Path) -> Config:

@@ -8,6 +8,7 @@ import pytest
 from tests import programs
 
 ROOT = Path(__file__).resolve().parents[2]
+RUN = ROOT / "tests" / "study" / "earlier" / "run"
 MAINS = [path for path in sorted((ROOT / "experiments").rglob("*.py")) if '"__main__"' in path.read_text()]
 HAVE_OWN_PARSER = {"compare_runs", "pod_local", "ours", "theirs"}
 """One takes words without names, another hands on to another main what it does not know, two no person starts."""
@@ -36,9 +37,19 @@ CASES = {
     ("examples.tutor", "--help"): (0, "--practice", "what they got wrong"),
     ("examples.agent", "--rounds=0"): (2, "--rounds=0", "positive"),
     ("benchmarks.peers", "--help"): (0, "--rounds"),
-    ("compare_runs", "--help"): (0, "workdirs of two finished runs", "2 where there is nothing to compare"),
+    ("attack", "--problems=500", "--workdir={run}"): (
+        2,
+        "--problems=500 and --held=16 are 516 problems, and the run has 12 to test with: give smaller ones.",
+    ),
+    ("attack", "--problems=5000"): (2, "--problems=5000", "1024"),
+    ("compare_runs", "--help"): (
+        0,
+        "usage: python -m experiments.compare_runs",
+        "workdirs of two finished runs",
+        "2 where there is nothing to compare",
+    ),
     ("compare_runs", "{tmp}", "{tmp}"): (2, "holds no finished run. Give the workdirs of two"),
-    ("benchmarks.pod_local", "--help"): (0, "--kills"),
+    ("benchmarks.pod_local", "--help"): (0, "usage: python -m experiments.benchmarks.pod_local", "--kills"),
     ("benchmarks.pod_local", "--workdir=README.md"): (2, "--workdir=README.md is not an empty directory"),
     ("benchmarks.pod_local", "--workdir={tmp}/pod", "--devices=0"): (2, "--devices are at least 1"),
     ("train", *DEMO, "--flagfile=/nowhere"): (2, "/nowhere"),
@@ -115,7 +126,7 @@ def ends(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], tupl
     forks = programs.Forks(tmp, *SHARED)
     found = {}
     for case in CASES:
-        name, *words = (word.replace("{tmp}", str(tmp)) for word in case)
+        name, *words = (word.replace("{tmp}", str(tmp)).replace("{run}", str(RUN)) for word in case)
         done = forks.run(f"experiments.{name}", *words)
         found[case] = done.returncode, done.stdout + done.stderr
     forks.close()

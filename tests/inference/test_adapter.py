@@ -176,8 +176,9 @@ def test_what_cannot_be_answered_is_a_sentence(adapter: MassAdapter, texts: list
         adapter.adapt(texts[0], Options(examples=4, steps=3))
     with pytest.raises(InputError, match="arm = 'self_consistency' does not answer after an update"):
         MassAdapter.load(RUN, "self_consistency")
-    with pytest.raises(InputError, match="batch = 0: give a whole number"):
-        MassAdapter.load(RUN, batch=0)
+    for batch in (0, 1025):
+        with pytest.raises(InputError, match=f"batch = {batch}: give a whole number from 1 to 1024"):
+            MassAdapter.load(RUN, batch=batch)
     with pytest.raises(InputError, match="the audit '.*run' cannot be written: it is no file that can be continued"):
         MassAdapter.load(RUN, audit=RUN)
 

@@ -24,6 +24,7 @@ def program(tmp_path_factory):
     (directory / "arms.py").write_text(
         CONFIG.replace('"steps": 3}', '"steps": 3, "minutes": 20}, "name": None, "arms": {"a": {}}')
     )
+    (directory / "silent.py").write_text("def get_config():\n    assert False\n")
     (directory / "notes.md").write_text("# Notes\n\nNo program.\n")
 
     forks = programs.Forks(tmp_path_factory.mktemp("printed"), "mass_jax.runtime.command_line")
@@ -31,7 +32,7 @@ def program(tmp_path_factory):
     def run(*arguments):
         return forks.run("tests.runtime.program_main", *arguments, cwd=directory)
 
-    run.directory = directory
+    run.directory, run.forks = directory, forks
     yield run
     forks.close()
 
@@ -110,7 +111,8 @@ def test_help_has_the_fields_that_a_config_does_not_name(program):
         ),
         (["--config=none.py", "--config.seed=1", "--workdir=b"], ["'none.py'", "cannot be read"]),
         (["--config=notes.md", "--workdir=b"], ["'notes.md'", "SyntaxError", "Give --config a Python file"]),
-        (["--config=plain.py:large", "--workdir=b"], ["TypeError: get_config() takes 0 positional arguments but 1"]),
+        (["--config=plain.py:large", "--workdir=b"], ["(TypeError: get_config() takes 0 positional arguments but 1"]),
+        (["--config=silent.py", "--workdir=b"], ["The config 'silent.py' cannot be read (AssertionError). Give"]),
         (["--config=x.py", "x.py", "--workdir=b"], ["'x.py' is not a flag: write --name=value"]),
         (["--config=x.py"], ["--workdir is missing"]),
         (["--workdir=b"], ["--config is missing"]),
@@ -144,6 +146,11 @@ def test_a_full_disk_is_a_sentence(program):
     assert done.returncode == 2 and done.stderr.splitlines()[3:] == [
         "A file cannot be written (No space left on device): make room, and start the same again."
     ]
+
+
+def test_what_libraries_say_is_shown_where_it_is_asked_for(program):
+    assert program.forks.run("tests.runtime.program_plain").stderr == ""
+    assert "of a library" in program.forks.run("tests.runtime.program_plain", "--verbosity=0").stderr
 
 
 def test_a_notice_to_a_program_that_ends_anyway_is_not_seen(program):
