@@ -13,19 +13,21 @@ with other rows or seeds adds them.
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from absl import flags
 
 from experiments.benchmarks.kept import held, interval_figure, keep, mean_figure
+from mass_jax.mass.practice import each_example
 from mass_jax.mass.rewards import REWARDS
+from mass_jax.parallel import hosts
 from mass_jax.reporting.table import Table, to_markdown
 from mass_jax.runtime import program
 from mass_jax.runtime.compilation import enable_compilation_cache
 from mass_jax.runtime.workdir import write_atomically
 from mass_jax.study import entry, setup
-from mass_jax.study.arms import ARMS
+from mass_jax.study.arms import ARMS, DIRECT
 from mass_jax.study.config import read
 from mass_jax.study.decomposition import d_prime, decomposition
 from mass_jax.study.evaluate import base_state
@@ -33,10 +35,13 @@ from mass_jax.study.evaluator import Evaluator
 from mass_jax.study.schema import Config
 from mass_jax.study.study import Study, open_study, train_arm
 from mass_jax.study.views import share_of
+from mass_jax.tasks.base import KnowsFamily
 
 OTHERS: dict[str, dict[str, Any]] = {
     "frozen": {"generator_rate": 0.0, "attribution_weight": 0.0},  # the scorer alone
     "solve": {"mode": "gold", "practice": False, "solve_weight": 1.0},  # the model alone, by references: L_solve
+    "scorer_solve": {"reward": "scorer", "solve_weight": 1.0},  # both: what is told apart bounds what is chosen
+    "privileged_solve": {"reward": "privileged", "solve_weight": 1.0},
     "z_scores": {"reward": "attribution", "credit_scale": 0.0},
     "siblings": {"reward": "attribution", "siblings": 4},
     "adapters": {"reward": "attribution", "adapters": 4},
@@ -53,6 +58,8 @@ COLUMNS = {
     "well_formed": "Well formed, %",
     "on_topic": "On topic, of those, %",
     "right": "Right, of all, %",
+    "right_solved": "Right, of what it solves un-adapted, %",
+    "right_unsolved": "Right, of what it does not, %",
     "distinct": "Distinct, of the well formed, %",
     "distinct_2": "Distinct pairs of words, %",
     "un_adapted": "Un-adapted, %",
@@ -80,6 +87,7 @@ def measured(study: Study, name: str, split: str) -> dict[str, dict[str, float]]
     values["distinct_2"] = written["distinct_2"]
     values |= {"on_topic": share_of(written["on_family"], written["well_formed"])} | solved
     values["update"] = solved["scorer" if "scorer" in solved else "uniform"] - solved["un_adapted"]
+    values |= by_solved(evaluator, name)
     row = {column: 100 * value for column, value in values.items()}
     if name == ORACLE.model:
         verdicts = evaluator.correct(evaluator.run(name, ORACLE.recipe))
@@ -87,6 +95,20 @@ def measured(study: Study, name: str, split: str) -> dict[str, dict[str, float]]
     if ends := d_prime(study.workdir / name):
         row["d_prime"] = ends["end"]
     return {name: row}
+
+
+def by_solved(evaluator: Evaluator, name: str) -> dict[str, float]:
+    """The share of right practice for the problems that the model solves as it is, and for those that it does not.
+
+    Where they are far apart, the model practises what it believes the problem to be about: then the problems that it
+    takes for others bound what any reward can teach its generator.
+    """
+    task = cast(KnowsFamily, evaluator.study.domain.task)  # of other domains nothing is known to be right
+    right = [each_example(task.is_correct, batch, sets.texts) for batch, sets in evaluator.own_practice(name)]
+    right_P = evaluator.unfilled([hosts.whole(each_PxM).mean(axis=1) for each_PxM in right])
+    solved_P = evaluator.correct(evaluator.run(name, DIRECT)) > 0
+    split = {"right_solved": right_P[solved_P], "right_unsolved": right_P[~solved_P]}
+    return {column: float(shares.mean()) for column, shares in split.items() if shares.size}
 
 
 def recovered(row: Mapping[str, float], rows: Mapping[str, Mapping[str, float]]) -> dict[str, float]:

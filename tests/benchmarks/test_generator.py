@@ -1,5 +1,9 @@
 """The arms and tables of the benchmark of rewards."""
 
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
 import pytest
 
 from configs import demo
@@ -62,3 +66,23 @@ def test_rewards_are_compared_seed_by_seed():
     assert found.rows[0][right] == "+25.0 (+12.3 to +37.7)"
     assert found.rows[0][scorer] == "+4.0 (−8.7 to +16.7)"
     assert (found.rows[1][right], found.rows[1][scorer]) == ("+20.0", "–")
+
+
+def test_right_practice_is_split_by_what_the_model_solves(monkeypatch: pytest.MonkeyPatch):
+    """Three problems in batches of two, the last one filled up with a fourth that counts for nothing."""
+    batches = ["a", "b"], ["c", "filling"]
+    right = {"a": [True, True], "b": [True, False], "c": [False, False], "filling": [True, True]}
+    monkeypatch.setattr(generator, "each_example", lambda predicate, batch, texts: np.array([right[p] for p in batch]))
+
+    def split(solved: list[float]) -> dict[str, float]:
+        evaluator: Any = SimpleNamespace(
+            study=SimpleNamespace(domain=SimpleNamespace(task=SimpleNamespace(is_correct=None))),
+            own_practice=lambda name: [(batch, SimpleNamespace(texts=None)) for batch in batches],
+            unfilled=lambda columns: np.concatenate(columns)[:3],
+            run=lambda name, recipe: None,
+            correct=lambda outcomes: np.array(solved),
+        )
+        return generator.by_solved(evaluator, "base")
+
+    assert split([1.0, 0.0, 0.0]) == {"right_solved": 1.0, "right_unsolved": 0.25}
+    assert split([1.0, 1.0, 1.0]) == {"right_solved": 0.5}, "nothing is said of no problems"

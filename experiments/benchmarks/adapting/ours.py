@@ -1,4 +1,4 @@
-"""The procedure with mass_jax: all problems of a batch at once, an adapter each.
+"""The procedure with mass_jax: all problems of a batch write and answer at once, an adapter each.
 
 Started alone, it runs one batch and prints its peak memory.
 """
@@ -22,6 +22,9 @@ from mass_jax.models.pretrained import source
 from mass_jax.models.sampling import Prompts, SamplingSpec, sample
 from mass_jax.types import PyTree, Sequences
 
+AT_ONCE = 2
+"""Problems whose steps are taken at once: activations of all of a batch would need more memory than theirs."""
+
 
 class Ours:
     """A model that adapts, as the programs of `mass_jax.mass` do it."""
@@ -37,7 +40,7 @@ class Ours:
             lengths,
             GeneratorConfig(size.examples, 1.0),
             ScorerConfig("uniform"),
-            InnerConfig(size.steps, "fresh", "sgd", size.rate),
+            InnerConfig(size.steps, "fresh", "sgd", size.rate, problems_at_once=AT_ONCE),
             Adjoint(),
         )
         self.size, self.actor = size, Actor(source.load_params(name, model), method)
