@@ -80,7 +80,7 @@ EXTRAS = {
         "mkdocstrings[python]>=1.0.8",  # the reference, from docstrings
         "ruff>=0.17.6",  # signatures that are too long for a line
     ],
-    "e2e": ["selenium>=4.51.0"],  # drives a browser, of the system, through the page of mass-serve
+    "e2e": ["selenium>=4.51.0"],  # drives a browser, of the system, through the pages of mass-serve and of reports
     "examples": EXAMPLES,
     "eval": EVAL,
     # Others' implementations, which ours is held against: of these releases, no older ones were tried.

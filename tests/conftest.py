@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests import garbage
+from tests.browser import browser
+
+__all__ = ["browser"]  # a fixture of all tests
 
 LONGEST = (
     "test_smoke.py",

@@ -1,10 +1,35 @@
-"""The pieces that the report's sections are made of."""
+"""A page, and the pieces that its sections are made of."""
 
 from collections.abc import Sequence
 from html import escape
+from pathlib import Path
 
 from mass_jax.reporting.run import Run
 from mass_jax.reporting.table import Table
+
+
+def page(name: str, title: str, lead: str, parts: Sequence[tuple[str, str, str]]) -> str:
+    """One self-contained file.
+
+    Args:
+      name: what a browser calls it.
+      title: its heading.
+      lead: HTML below that.
+      parts: of every section the anchor, the heading and the HTML.
+    """
+    style = Path(__file__).with_name("style.css").read_text(encoding="utf-8")
+    links = "".join(f'<a href="#{anchor}">{escape(heading)}</a>' for anchor, heading, _ in parts)
+    body = "".join(
+        f'<section id="{anchor}"><h2>{escape(heading)}</h2>{content}</section>' for anchor, heading, content in parts
+    )
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(name)}</title><style>{style}</style></head><body>"
+        f"<header><h1>{escape(title)}</h1>{lead}<nav>{links}</nav></header>"
+        f"<main>{body}</main><footer>Made from the files of the run by mass_jax.reporting; "
+        "no number was typed by hand.</footer></body></html>\n"
+    )
 
 
 def grid(columns: Sequence[str], align: str, rows: Sequence[Sequence[str]], compact: bool = False) -> str:
@@ -33,6 +58,11 @@ def table(content: Table, compact: bool = False) -> str:
 def titled(title: str, content: Table) -> str:
     """A table under its title; nothing where it is empty."""
     return f"<h3>{escape(title)}</h3>{table(content, compact=True)}" if content.rows else ""
+
+
+def folded(title: str, content: str) -> str:
+    """HTML that is long, behind its title."""
+    return f"<details><summary>{escape(title)}</summary>{content}</details>"
 
 
 def wide(figure: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from html import escape
 from pathlib import Path
 
-from mass_jax.reporting import sections
+from mass_jax.reporting import html, sections
 from mass_jax.reporting.labels import label
 from mass_jax.reporting.run import Run, RunError, errors_as_sentences, load_run
 from mass_jax.reporting.table import COMMIT, number, percent
@@ -66,20 +66,8 @@ def _write(run: Run) -> Path:
 
 
 def _page(run: Run) -> str:
-    style = Path(__file__).with_name("style.css").read_text(encoding="utf-8")
-    links = "".join(f'<a href="#{name}">{escape(title)}</a>' for name, title, _ in SECTIONS)
-    body = "".join(
-        f'<section id="{name}"><h2>{escape(title)}</h2>{_guarded(build, run)}</section>'
-        for name, title, build in SECTIONS
-    )
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>MASS: {escape(run.workdir.name)}</title><style>{style}</style></head><body>"
-        f"<header><h1>Meta-Adaptation with Self-Synthesis</h1>{_headline(run)}<nav>{links}</nav></header>"
-        f"<main>{body}</main><footer>Made from the files of this run by mass_jax.reporting; "
-        "no number was typed by hand.</footer></body></html>\n"
-    )
+    parts = [(name, title, _guarded(build, run)) for name, title, build in SECTIONS]
+    return html.page(f"MASS: {run.workdir.name}", "Meta-Adaptation with Self-Synthesis", _headline(run), parts)
 
 
 def _guarded(build: Callable[[Run], str], run: Run) -> str:

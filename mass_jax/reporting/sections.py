@@ -18,7 +18,7 @@ from mass_jax.results import Accuracy, Results, finite
 
 _NOT_CURVES = re.compile(rf"^(step|phase|time|timestamp|seed)$|^{TIME}")
 
-_LEARNED = {
+LEARNED = {
     Metric.CORRECT: "Right practice, of all texts",
     Metric.ON_FAMILY: "Practice on the topic, of all texts",
     Metric.D_PRIME: "d' of the reward, right practice against other",
@@ -64,7 +64,8 @@ def paired(run: Run) -> str:
     note = "Both methods answered the same problems. Lines are 95 % intervals; one that leaves out zero is coloured."
     likelihood = html.titled("Log-likelihood of the reference solutions", table.log_likelihood_table(results))
     figure = html.wide(plots.forest(rows, "Paired differences"))
-    return figure + html.note(note) + html.table(table.paired_table(results)) + likelihood
+    numbers = html.folded(f"All {len(rows)} differences in numbers", html.table(table.paired_table(results)))
+    return figure + html.note(note) + numbers + likelihood
 
 
 def targets(run: Run) -> str:
@@ -91,7 +92,7 @@ def learning(run: Run) -> str:
         parts.append(f'<h3>{escape(label(arm, run.results))}</h3><div class="grid">{figures}</div>')
     written = {name for rows in run.metrics.values() for row in rows for name in row}
     meanings = table.Table(("Curve", "What it is"), "ll", [(m, m.meaning) for m in Metric if m in written])
-    parts.append(f"<details><summary>What each curve is</summary>{html.table(meanings, compact=True)}</details>")
+    parts.append(html.folded("What each curve is", html.table(meanings, compact=True)))
     return "".join(parts)
 
 
@@ -109,11 +110,11 @@ def generator(run: Run) -> str:
     if not results.decomposition:
         return html.missing(run, "results.json", "results.json holds no decomposition: evaluate the run again.")
     arms = [name for name in results.decomposition if name in run.metrics]
-    columns = {metric: {arm: _series(run, arm, metric) for arm in arms} for metric in _LEARNED}
+    columns = {metric: {arm: curve(run, arm, metric) for arm in arms} for metric in LEARNED}
     grid = ""
     for metric, found in columns.items():
         series = {label(arm, results): points for arm, points in found.items() if points[0]}
-        grid += f"<figure>{plots.curves(series, _LEARNED[metric])}</figure>" if series else ""
+        grid += f"<figure>{plots.curves(series, LEARNED[metric])}</figure>" if series else ""
     start, end = (finite(results.generator.d_prime.get(side)) for side in ("start", "end"))
     note = (
         "All arms have the same base and the same steps; what differs is in the section on what made this run. In the "
@@ -209,10 +210,10 @@ def config(run: Run) -> str:
     if not run.results.config:
         return html.missing(run, "results.json", "results.json holds no config.")
     text = escape(json.dumps(run.results.config, indent=2, default=str, ensure_ascii=False))
-    return f"<details><summary>Show the configuration</summary><pre>{text}</pre></details>"
+    return html.folded("Show the configuration", f"<pre>{text}</pre>")
 
 
-def _series(run: Run, arm: str, metric: Metric) -> tuple[list[float], list[float]]:
+def curve(run: Run, arm: str, metric: Metric) -> tuple[list[float], list[float]]:
     """Steps and values; a step that a resumed run wrote twice counts once."""
     pairs = ((dig(row, "step"), dig(row, metric)) for row in run.metrics[arm])
     found = {step: value for step, value in pairs if step is not None and value is not None}

@@ -45,7 +45,7 @@ def controls_table(results: Results) -> Table:
 def paired_table(results: Results) -> Table:
     """Differences over the same problems, in points, with their intervals."""
     rows = [
-        (pair_label(name, results), points(entry.diff), _range(entry.bounds, signed=True))
+        (pair_label(name, results), points(entry.diff), span(entry.bounds, signed=True))
         for name, entry in results.paired.items()
     ]
     return Table(("Difference", "Points", "95 % interval"), "lrr", rows)
@@ -225,7 +225,7 @@ def _accuracies(results: Results, entries: Mapping[str, Accuracy], heading: str)
         gain = "–" if share is None or base is None else points(share - base.accuracy)
         asked = "–" if entry.n is None else str(entry.n)
         asked += f" ({entry.not_judged} not judged, taken as wrong)" if entry.not_judged else ""
-        cells = (percent(share), _range(entry.bounds), gain, asked)
+        cells = (percent(share), span(entry.bounds), gain, asked)
         rows.append((label(name, results), meaning(name, results), *cells))
     return Table((heading, "What it is", "Accuracy, %", "95 % interval", "Over Base", "n"), "llrrrr", rows)
 
@@ -235,9 +235,9 @@ def _headroom(results: Results, entries: Mapping[str, Accuracy | Difference]) ->
     for name, entry in entries.items():
         if isinstance(entry, Accuracy):
             count = "" if entry.n is None else str(entry.n)
-            rows.append((label(name, results), f"{percent(entry.accuracy)} %", _range(entry.bounds), count))
+            rows.append((label(name, results), f"{percent(entry.accuracy)} %", span(entry.bounds), count))
         else:
-            rows.append((pair_label(name, results), f"{points(entry.diff)} points", _range(entry.bounds, True), ""))
+            rows.append((pair_label(name, results), f"{points(entry.diff)} points", span(entry.bounds, True), ""))
     return Table(("On validation families", "Measured", "95 % interval", "n"), "lrrr", rows)
 
 
@@ -245,7 +245,8 @@ def _signed(value: float | None) -> str:
     return "–" if value is None else f"{value:+.3f}".replace("-", "−")
 
 
-def _range(bounds: tuple[float, float] | None, signed: bool = False) -> str:
+def span(bounds: tuple[float, float] | None, signed: bool = False) -> str:
+    """An interval of shares in per cent, or of differences in points."""
     if bounds is None:
         return "–"
     low, high = (points(bound) if signed else percent(bound) for bound in bounds)

@@ -3,8 +3,6 @@
 import base64
 import hashlib
 import re
-import shutil
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,12 +12,8 @@ from mass_jax.inference.adapter import MassAdapter
 from mass_jax.inference.options import Options
 from mass_jax.serving.app import application
 from mass_jax.serving.page import PAGE
+from tests.browser import complaints
 from tests.serving.conftest import Served
-
-BROWSER = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-)
-DRIVER = shutil.which("chromedriver")
 
 
 def test_the_page_is_served_with_a_policy_that_fits_it(adapter: MassAdapter):
@@ -43,21 +37,6 @@ def test_nothing_in_it_goes_round_the_policy():
 def test_every_field_has_its_label():
     fields = re.findall(r"<(?:input|textarea) id=\"(\w+)\"", PAGE)
     assert len(fields) == 5 and sorted(re.findall(r"<label for=\"(\w+)\"", PAGE)) == sorted(fields)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    selenium = pytest.importorskip("selenium.webdriver")
-    if BROWSER is None or DRIVER is None:
-        pytest.skip("there is no chromium with its driver here")
-    options = selenium.ChromeOptions()
-    options.binary_location = BROWSER
-    for word in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=360,800"):
-        options.add_argument(word)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    found = selenium.Chrome(options, selenium.ChromeService(DRIVER))
-    yield found
-    found.quit()
 
 
 def test_a_problem_is_asked_and_answered(browser: Any, served: Served, adapter: MassAdapter, texts: list[str]):
@@ -93,9 +72,7 @@ def test_a_problem_is_asked_and_answered(browser: Any, served: Served, adapter: 
         str(each.tokens) for each in expected.phases
     ]
     assert browser.switch_to.active_element.get_attribute("id") == "answers", "where a screen reader goes on"
-    width = browser.execute_script("return document.documentElement.scrollWidth - document.documentElement.clientWidth")
-    assert width == 0, "nothing is wider than a phone"
-    assert browser.get_log("browser") == []
+    assert complaints(browser) == []
     ask("<b>no such word</b>", "fault")
     assert "'<b>no such word</b>' cannot be read" in shown("fault")
     assert browser.switch_to.active_element.get_attribute("id") == "problem"
