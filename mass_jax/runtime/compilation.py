@@ -2,6 +2,8 @@
 
 import os
 import stat
+import threading
+import time
 import warnings
 from pathlib import Path
 
@@ -47,20 +49,52 @@ def enable_compilation_cache() -> bool:
     return True
 
 
-def _hear(event: str, duration_secs: float, **details: str | int) -> None:
-    if event == "/jax/core/compile/backend_compile_duration":
-        _compiled.append(str(details.get("fun_name")))
+class _Compiling:
+    """What JAX says of its own work: tracing, lowering and compiling, which lie within each other."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self._under_way, self._since, self._spent = 0, 0.0, 0.0
+        self._lock = threading.Lock()
+
+    def begins(self, event: str, value: float, **details: str | int) -> None:
+        """Hears a scalar."""
+        if event.startswith(_COMPILE):
+            with self._lock:
+                self._since = self._since if self._under_way else time.monotonic()
+                self._under_way += 1
+
+    def ends(self, event: str, duration_secs: float, **details: str | int) -> None:
+        """Hears a duration."""
+        if event.startswith(_COMPILE):
+            with self._lock:
+                self._under_way -= 1
+                self._spent += 0.0 if self._under_way else time.monotonic() - self._since
+        if event == f"{_COMPILE}backend_compile_duration":
+            self.names.append(str(details.get("fun_name")))
+
+    def seconds(self) -> float:
+        """So far, with what is under way."""
+        with self._lock:
+            return self._spent + (time.monotonic() - self._since if self._under_way else 0.0)
 
 
-_compiled: list[str] = []
-jax.monitoring.register_event_duration_secs_listener(_hear)
+_COMPILE = "/jax/core/compile/"
+_compiling = _Compiling()
+jax.monitoring.register_scalar_listener(_compiling.begins)
+jax.monitoring.register_event_duration_secs_listener(_compiling.ends)
 
 
 def programs_compiled() -> list[str]:
     """The names of the programs that this process compiled, or took from the cache, since the last call."""
-    names = _compiled.copy()
-    _compiled.clear()
+    names = _compiling.names.copy()
+    _compiling.names.clear()
     return names
+
+
+def seconds_compiling() -> float:
+    """Seconds by the clock in which this process has made programs so far, also of the one that is being made."""
+    return _compiling.seconds()
 
 
 def temp_bytes(compiled: jax.stages.Compiled) -> int:

@@ -21,7 +21,7 @@ from mass_jax.serving.door import Limits, body
 from mass_jax.serving.metrics import Metrics
 from mass_jax.serving.refusal import Refusal
 from mass_jax.serving.replies import Choice
-from mass_jax.serving.waiting import Ticket, late, tickets, unless_left
+from mass_jax.serving.waiting import LEAST, Clock, Ticket, late, tickets, unless_left
 from mass_jax.serving.worker import Asked, Worker
 
 T = TypeVar("T", bound=BaseModel)
@@ -51,7 +51,7 @@ class Service:
 
     async def chat(self, request: Request) -> Response:
         """``POST /v1/chat/completions``."""
-        deadline = time.monotonic() + self.limits.seconds
+        clock = Clock(self.limits.seconds)
         asked = await self._body(request, Chat)
         update = self._updates(asked.model)
         if len(asked.messages) != 1 or asked.messages[0].role != "user":
@@ -64,11 +64,11 @@ class Service:
             )
         options = _options(asked.mass, asked.seed, update)
         row = await run_in_threadpool(engine.asked, self.adapter, asked.messages[0].content, options)
-        return await self._reply(request, asked, [row], self._of_problem(asked), deadline)
+        return await self._reply(request, asked, [row], self._of_problem(asked), clock)
 
     async def completions(self, request: Request) -> Response:
         """``POST /v1/completions``."""
-        deadline = time.monotonic() + self.limits.seconds
+        clock = Clock(self.limits.seconds)
         asked = await self._body(request, Completion)
         update = self._updates(asked.model)
         if len(asked.prompt) > (1 if asked.stream else self.limits.queue):
@@ -86,7 +86,7 @@ class Service:
             raise Refusal(400, f"{asked.model} goes on after a text as it is: leave mass out.", "mass")
         rows: list[Asked] = [await run_in_threadpool(self._row, asked, update, prompt) for prompt in asked.prompt]
         chosen = self._of_problem(asked) if update else self._of_text(asked)
-        return await self._reply(request, asked, rows, chosen, deadline)
+        return await self._reply(request, asked, rows, chosen, clock)
 
     async def models(self, request: Request) -> Response:
         """``GET /v1/models``."""
@@ -195,21 +195,20 @@ class Service:
         return lambda row, found: replies.of_text(tokenizer, row, found, asked.stop, shown)
 
     async def _reply(
-        self, request: Request, asked: Chat | Completion, rows: Sequence[Asked], chosen: Chosen, deadline: float
+        self, request: Request, asked: Chat | Completion, rows: Sequence[Asked], chosen: Chosen, clock: Clock
     ) -> Response:
         """What came of the rows; of a stream as soon as the first of it is there."""
         form = replies.form(isinstance(asked, Chat), asked.model)
         async with contextlib.AsyncExitStack() as stack:
             waiting = await stack.enter_async_context(tickets(self.worker, rows))
             try:
-                left = deadline - time.monotonic()
                 if not asked.stream:
-                    results = await unless_left(request, _all(waiting), left)
+                    results = await unless_left(request, _all(waiting), clock)
                     return _json(form.whole([chosen(*pair) for pair in zip(rows, results, strict=True)]))
-                first = await unless_left(request, waiting[0].next(), left)
+                first = await unless_left(request, waiting[0].next(), clock)
             except TimeoutError:
                 raise late(self.limits.seconds) from None
-            told = _told(waiting[0], first, deadline)
+            told = _told(waiting[0], first, clock)
             kept = stack.pop_all()
         return Events(self._pieces(asked, form, told, lambda result: chosen(rows[0], result)), kept)
 
@@ -255,7 +254,7 @@ async def _all(waiting: Sequence[Ticket]) -> list[Any]:
     return [await ticket.result() for ticket in waiting]
 
 
-async def _told(ticket: Ticket, first: Any, deadline: float) -> AsyncIterator[Any]:
+async def _told(ticket: Ticket, first: Any, clock: Clock) -> AsyncIterator[Any]:
     """What is told of a job, its result last; None after a while of silence.
 
     Raises:
@@ -267,9 +266,9 @@ async def _told(ticket: Ticket, first: Any, deadline: float) -> AsyncIterator[An
         following = asyncio.ensure_future(ticket.next())
         try:
             while not following.done():
-                if (left := deadline - time.monotonic()) <= 0:
+                if (left := clock.left) <= 0:
                     raise TimeoutError
-                done, _ = await asyncio.wait([following], timeout=min(PULSE, left))
+                done, _ = await asyncio.wait([following], timeout=min(PULSE, max(left, LEAST)))
                 if not done:
                     yield None
             told = following.result()

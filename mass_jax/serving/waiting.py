@@ -2,16 +2,22 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from starlette.requests import Request
 
 from mass_jax.inference.adapter import Event
+from mass_jax.runtime.compilation import seconds_compiling
 from mass_jax.serving.refusal import Refusal
 from mass_jax.serving.worker import Asked, Job, Worker
 
 T = TypeVar("T")
+
+
+LEAST = 0.01
+"""Seconds between two looks at the clock."""
 
 
 class Left(Exception):  # noqa: N818 (nothing has failed)
@@ -79,19 +85,38 @@ def late(seconds: float) -> Refusal:
     )
 
 
-async def unless_left(request: Request, work: Coroutine[Any, Any, T], seconds: float) -> T:
+class Clock:
+    """The time of one request. Making programs takes none of it: the first of its kind would have no time left."""
+
+    def __init__(self, seconds: float):
+        """It begins."""
+        self._end = _counted() + seconds
+
+    @property
+    def left(self) -> float:
+        """Seconds; none or fewer when it is over. As long as a program is made it stays what it is."""
+        return self._end - _counted()
+
+
+def _counted() -> float:
+    return time.monotonic() - seconds_compiling()
+
+
+async def unless_left(request: Request, work: Coroutine[Any, Any, T], clock: Clock) -> T:
     """What ``work`` returns.
 
     Raises:
       Left: whoever asked has left.
-      TimeoutError: the seconds are over.
+      TimeoutError: the time is over.
     """
     tasks = asyncio.ensure_future(work), asyncio.ensure_future(_left(request))
     try:
-        done, _ = await asyncio.wait(tasks, timeout=max(seconds, 0), return_when=asyncio.FIRST_COMPLETED)
-        if tasks[0] in done:
-            return tasks[0].result()
-        raise Left if tasks[1] in done else TimeoutError
+        while True:
+            done, _ = await asyncio.wait(tasks, timeout=max(clock.left, LEAST), return_when=asyncio.FIRST_COMPLETED)
+            if tasks[0] in done:
+                return tasks[0].result()
+            if done or clock.left <= 0:
+                raise Left if done else TimeoutError
     finally:
         for task in tasks:
             task.cancel()

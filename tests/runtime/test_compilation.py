@@ -5,13 +5,14 @@ import os
 import resource
 import stat
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import jax
 import pytest
 
-from mass_jax.runtime.compilation import enable_compilation_cache
+from mass_jax.runtime.compilation import enable_compilation_cache, seconds_compiling
 from tests import programs
 
 
@@ -28,6 +29,23 @@ def test_the_second_process_finds_the_programs_of_the_first(tmp_path: Path):
     assert second.stdout.split() == ["True", "0", value, "True"]
     made = tmp_path / "mass_jax" / "compiled"
     assert stat.S_IMODE(made.stat().st_mode) == 0o700, "native code, for nobody else to write"
+
+
+def test_the_seconds_in_which_programs_are_made_are_known_meanwhile():
+    meanwhile = [seconds_compiling()]
+
+    @jax.jit
+    def program(x):
+        time.sleep(0.05)
+        meanwhile.append(seconds_compiling())
+        return jax.jit(lambda y: y + 1)(x)
+
+    program(1.0)
+    after = seconds_compiling()
+    assert meanwhile[0] + 0.05 <= meanwhile[1] < after
+    time.sleep(0.01)
+    program(2.0)
+    assert seconds_compiling() == after
 
 
 def test_a_cache_that_cannot_grow_is_no_news(tmp_path: Path):

@@ -4,15 +4,17 @@ import http.client
 import json
 import socket
 import threading
+import time
 from types import SimpleNamespace
 from typing import Any
 
+import jax
 import openai
 import pytest
 
 from mass_jax.inference.adapter import Event, MassAdapter, Watch
 from mass_jax.inference.options import Options
-from mass_jax.serving import engine, service
+from mass_jax.serving import engine, service, waiting
 from mass_jax.serving.app import application
 from mass_jax.serving.door import Limits
 from tests.serving.conftest import Served, serving, until
@@ -119,7 +121,7 @@ def test_time_that_is_over_is_told_within_a_stream(
     adapter: MassAdapter, blocked: Blocked, texts: list[str], monkeypatch: pytest.MonkeyPatch
 ):
     now = [0.0]
-    monkeypatch.setattr(service, "time", SimpleNamespace(monotonic=lambda: now[0], time=lambda: 0.0))
+    monkeypatch.setattr(waiting, "time", SimpleNamespace(monotonic=lambda: now[0]))
     monkeypatch.setattr(service, "PULSE", 0.01)
     with serving(application(adapter, Limits(seconds=1000))) as served:
         response = served.sent("/v1/chat/completions", chat(texts[0], stream=True)).getresponse()
@@ -127,6 +129,24 @@ def test_time_that_is_over_is_told_within_a_stream(
         now[0] = 1001.0
         error = json.loads(response.read().decode().strip().rpartition("data: ")[2])["error"]
         assert "no answer within 1000 seconds" in error["message"] and blocked.stopped.wait(300)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_making_a_program_takes_none_of_the_time(
+    adapter: MassAdapter, blocked: Blocked, texts: list[str], stream: bool
+):
+    limit, made = 0.5, "/jax/core/compile/backend_compile_duration"
+    with serving(application(adapter, Limits(seconds=limit))) as served:
+        jax.monitoring.record_scalar(made, 0.0)  # as JAX says that it begins
+        try:
+            connection = served.sent("/v1/chat/completions", chat(texts[0], stream=stream))
+            until(lambda: served.service.worker.running == 1)
+            time.sleep(2 * limit)
+            blocked.may.set()
+            response = connection.getresponse()
+            assert response.status == 200 and b"answer_before" in response.read()
+        finally:
+            jax.monitoring.record_event_duration_secs(made, 0.0)
 
 
 def test_answers_are_not_mixed_up(served: Served, adapter: MassAdapter, texts: list[str]):
