@@ -40,7 +40,7 @@ KEEP_BYTECODE = $(if $(PYTHONDONTWRITEBYTECODE),PYTHONDONTWRITEBYTECODE= PYTHONP
 TEST_ENV = $(KEEP_BYTECODE) $(KEEP_MEMORY) JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 JAX_PLATFORMS=cpu XLA_FLAGS="--xla_cpu_multi_thread_eigen=false $(QUICK)" OMP_NUM_THREADS=1 MPLBACKEND=Agg
 PYTEST := -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup demo reproduce smoke demo-llm reproduce-llm estimators estimators-gpt2 plan pod-local hyper-cleaning exactness retraining bench-sampling bench-adapt bench-cost bench-sessions attack parity fuzz peers report docs site test test-fast test-lower wheel lint format typecheck tensorboard clean distclean
+.PHONY: help setup demo reproduce reproduce-full smoke demo-llm reproduce-llm estimators estimators-gpt2 plan pod-local hyper-cleaning exactness retraining bench-sampling bench-adapt bench-cost bench-sessions attack parity fuzz peers report docs site test test-fast test-lower wheel lint format typecheck tensorboard clean distclean
 
 help:  ## show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1|/' | \
@@ -74,9 +74,14 @@ $(VENV)/.qwen: | $(BIN)/python
 demo: $(VENV)/.with-study  ## train and evaluate everything, then write runs/demo/report.html
 	$(KEEP_MEMORY) $(BIN)/python -m experiments.demo --config=configs/demo.py --workdir=runs/demo
 
-reproduce: $(VENV)/.with-study  ## the demo's generator by every reward over five seeds, into runs/reproduce (an hour or more; resumes)
-	$(KEEP_MEMORY) $(BIN)/python -m experiments.benchmarks.generator --config=configs/demo.py --workdir=runs/reproduce \
-	  --split=test --seeds=0,1,2,3,4 --rows=scorer,attribution,frozen,shuffled_scorer,random,privileged,outcome,rejection,solve
+REPRODUCE = $(KEEP_MEMORY) $(BIN)/python -m experiments.reproduce --config=configs/reproduce.py --workdir=runs/reproduce \
+  $(if $(ONLY),--only=$(ONLY))
+
+reproduce: $(VENV)/.with-study  ## the numbers of the tables over five seeds, into runs/reproduce (hours; resumes): make reproduce ONLY=demo
+	$(REPRODUCE)
+
+reproduce-full: $(VENV)/.with-study  ## the same with ablations and all domains (days; resumes; machines share it)
+	$(REPRODUCE) --full
 
 smoke: $(VENV)/.with-study  ## the same program at the smallest size, into runs/smoke
 	$(KEEP_MEMORY) $(QUICK_COMPILE) $(BIN)/python -m experiments.demo --config=configs/smoke.py --workdir=runs/smoke

@@ -79,7 +79,16 @@ def accuracy(correct: ArrayLike, clusters: ArrayLike | None = None, resamples: i
 
 def family_count(clusters: ArrayLike) -> int:
     """How many families there are; a problem whose family is not known is one of its own."""
-    return int(_families(clusters, len(np.asarray(clusters))).max()) + 1
+    return int(family_numbers(clusters, len(np.asarray(clusters))).max()) + 1
+
+
+def family_numbers(clusters: ArrayLike, length: int) -> NDArray[np.intp]:
+    """The families renumbered 0, 1, ... without gaps, each problem of an unknown one (below 0) with its own."""
+    names = np.array(clusters)
+    if np.issubdtype(names.dtype, np.number):
+        unknown = names < 0
+        names[unknown] = -1 - np.flatnonzero(unknown)
+    return _groups(names, length)
 
 
 def paired_difference(
@@ -246,12 +255,16 @@ def bootstrap_interval(
     count = len(columns[0])
     if count < 2:
         return None
-    import scipy.stats  # as above
-
     drawn = np.random.default_rng(seed).integers(count, size=(resamples, count), dtype=np.int32)
-    found = statistic(*(column[drawn].sum(axis=1) for column in columns))
+    return percentiles(statistic(*(column[drawn].sum(axis=1) for column in columns)), count)
+
+
+def percentiles(found: NDArray[np.float64], count: float) -> list[float] | None:
+    """The interval of bootstrap samples, of ``count`` independent units, as `bootstrap_interval` has it."""
     if not np.all(np.isfinite(found)):
         return None
+    import scipy.stats  # as above
+
     tail = NormalDist().cdf(-np.sqrt(count / (count - 1)) * scipy.stats.t.ppf(0.975, count - 1))
     low, high = np.quantile(found, [tail, 1 - tail])
     return [float(low), float(high)]
@@ -261,7 +274,7 @@ def _bootstrap_interval(
     values: NDArray[np.float64], clusters: ArrayLike | None, resamples: int, seed: int
 ) -> list[float] | None:
     """`bootstrap_interval` of the mean, over families."""
-    groups = np.arange(len(values)) if clusters is None else _families(clusters, len(values))
+    groups = np.arange(len(values)) if clusters is None else family_numbers(clusters, len(values))
     columns = [column.astype(float) for column in (np.bincount(groups, values), np.bincount(groups))]
     return bootstrap_interval(np.divide, columns, resamples, seed)
 
@@ -273,15 +286,6 @@ def _vector(values: ArrayLike, name: str) -> NDArray[np.float64]:
     if np.isnan(vector).any():
         raise ValueError(f"{name} holds {int(np.isnan(vector).sum())} entries that are not a number: drop them first.")
     return vector
-
-
-def _families(clusters: ArrayLike, length: int) -> NDArray[np.intp]:
-    """The families renumbered 0, 1, ... without gaps, each problem of an unknown one (below 0) with its own."""
-    names = np.array(clusters)
-    if np.issubdtype(names.dtype, np.number):
-        unknown = names < 0
-        names[unknown] = -1 - np.flatnonzero(unknown)
-    return _groups(names, length)
 
 
 def _groups(labels: ArrayLike, length: int) -> NDArray[np.intp]:

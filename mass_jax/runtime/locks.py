@@ -32,16 +32,8 @@ def keep(path: Path) -> None:
       LockedError: another process has it; the message says which.
     """
     path = path.resolve()
-    if path in _held:
-        return
-    file = _open(path)
-    if not _taken(file, fcntl.LOCK_NB):
-        with file:
-            raise LockedError(
-                f"Another run is at work in '{path.parent}': {_holder(file)}. Wait for it, end it, or choose another "
-                "--workdir."
-            )
-    _held[path] = file
+    if path not in _held:
+        _held[path] = _at_once(path)
 
 
 def kept(path: Path) -> bool:
@@ -50,8 +42,19 @@ def kept(path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def alone(path: Path, what: str) -> Iterator[None]:
-    """Holds the lock while its ``with`` statement lasts; waits for it, which is said.
+def at_once(path: Path) -> Iterator[TextIO]:
+    """Holds the lock while its ``with`` statement lasts, and as long as any process lives that is given the file.
+
+    Raises:
+      LockedError: as `keep`.
+    """
+    with _at_once(path) as file:
+        yield file
+
+
+@contextlib.contextmanager
+def alone(path: Path, what: str) -> Iterator[TextIO]:
+    """Holds the lock as `at_once`; waits for it, which is said.
 
     Args:
       path: the file; its folder is made.
@@ -61,7 +64,19 @@ def alone(path: Path, what: str) -> Iterator[None]:
         if not _taken(file, fcntl.LOCK_NB):
             logging.warning("Waiting for another run, which %s: %s ('%s').", what, _holder(file), path)
             _taken(file, 0)
-        yield
+        yield file
+
+
+def _at_once(path: Path) -> TextIO:
+    """The open file, locked."""
+    file = _open(path)
+    if not _taken(file, fcntl.LOCK_NB):
+        with file:
+            raise LockedError(
+                f"Another run is at work in '{path.parent}': {_holder(file)}. Wait for it, end it, or choose another "
+                "--workdir."
+            )
+    return file
 
 
 def _open(path: Path) -> TextIO:

@@ -51,6 +51,7 @@ class Progress:
         self._printed = float("-inf")
         self._done, self._doing, self._metrics = start, "", dict[str, float]()
         self._left: tuple[float, float] | None = None  # seconds, and when that was estimated
+        self._expected = False
         self._bar: Bar | None = None
         if self._console.is_terminal:
             fixed, cut = Column(no_wrap=True), Column(no_wrap=True, max_width=max(self._console.width - _FIRST, 9))
@@ -87,6 +88,10 @@ class Progress:
         self._metrics = {name: metrics[name] for name in self._show if metrics and name in metrics}
         self._display()
 
+    def expect(self, seconds: float) -> None:
+        """Takes the caller's word for the time left from now on: its steps are not alike."""
+        self._left, self._expected = (seconds, time.monotonic()), True
+
     def clock(self) -> str:
         """The time gone, and the time left at the pace of this run's steps."""
         now = time.monotonic()
@@ -98,7 +103,7 @@ class Progress:
 
     def _display(self) -> None:
         now = time.monotonic()
-        if self._done > self._start and not self._doing:
+        if self._done > self._start and not self._doing and not self._expected:
             self._left = (now - self._began) / (self._done - self._start) * (self._total - self._done), now
         fields = [self._doing] * bool(self._doing) + [f"{name} {value:.4g}" for name, value in self._metrics.items()]
         if self._bar is not None:

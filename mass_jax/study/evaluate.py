@@ -143,7 +143,7 @@ def made_with(study: Study, state: Trained) -> dict[str, str]:
 
 
 def write_results(study: Study, states: Mapping[str, Trained]) -> Path:
-    """Evaluate on the test split; write scorer.json, examples.jsonl and the evaluation's part of results.json."""
+    """Evaluate on the test split; write problems.json, scorer.json, examples.jsonl and our part of results.json."""
     evaluator = Evaluator(study, states, study.splits.test, study.config.seed + 1)
     with Progress(len(rows(study, states)) + 1, label="evaluate", show=["accuracy"]) as progress:
         measured = evaluate(evaluator, progress)
@@ -152,6 +152,8 @@ def write_results(study: Study, states: Mapping[str, Trained]) -> Path:
         progress.update(len(measured) + 1)
     results |= found | described(study.config, measured)
     if hosts.first():
+        asked = {"family": evaluator.families.tolist(), "difficulty": [each.difficulty for each in evaluator.problems]}
+        write_atomically(study.workdir / "problems.json", records.dumps(asked))
         write_atomically(study.workdir / "scorer.json", records.dumps(view))
         write_atomically(study.workdir / "examples.jsonl", "".join(json.dumps(each) + "\n" for each in shown))
     return merge(study.workdir, **results)

@@ -234,5 +234,16 @@ def test_time_left_counts_only_the_steps_of_this_run(monkeypatch):
     assert "0:30 gone, 1:10 left" in console.file.getvalue()
 
 
+def test_the_callers_word_for_the_time_left_is_taken(monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    with Progress(3, console=Console(file=io.StringIO(), force_terminal=False, width=160)) as progress:
+        progress.expect(100.0)
+        now = 10.0
+        assert progress.clock() == "0:10 gone, 1:30 left"
+        progress.update(1)
+        assert progress.clock() == "0:10 gone, 1:30 left", "steps that are not alike have no pace"
+
+
 def test_duration():
     assert [duration(s) for s in (0.4, 65, 3723)] == ["0:00", "1:05", "1:02:03"]

@@ -142,6 +142,9 @@ def test_the_whole_study_runs(
         "others' parts"
     )
     assert {"base", "base_ttt", "ttt_nn", "tt_ss", "mass_gold"} <= set(results["methods"])
+    asked = records.loads((study.workdir / "problems.json").read_text())
+    assert asked["family"] == [problem.family for problem in study.splits.test], "in the order of the verdicts"
+    assert asked["difficulty"] == [problem.difficulty for problem in study.splits.test]
     # An arm of one's own has its row, its name, what it overrides, and is compared.
     assert results["methods"]["mine"] == results["methods"]["mass_gold"]
     assert {"mine-base", "mine-tt_ss"} <= set(results["paired"])
