@@ -18,7 +18,7 @@ ANY_GATE = ("--config.gate.oracle_gain=-1.0", "--config.gate.strict_gain=-1.0")
 
 
 def get_config() -> ConfigDict:
-    """All entries, in the order in which they run."""
+    """All entries; the shortest run first, those of `full` last."""
     config = ConfigDict()
     config.seeds = (0, 1, 2, 3, 4)
     config.entries = ConfigDict()

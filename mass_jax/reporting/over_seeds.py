@@ -131,7 +131,8 @@ def oracle_table(runs: Runs) -> Table:
             with np.errstate(divide="ignore", invalid="ignore"):
                 found = spread(columns, runs.families, lambda row, base, oracle: (row - base) / (oracle - base))
             cells = (percent(found.mean), span(found.ci95), percent(found.iqm))
-            rows.append((label(name, runs.results), *(cells if np.isfinite(found.mean) else ("–",) * 3)))
+            shown = [cell.replace("-", "−") if np.isfinite(found.mean) else "–" for cell in cells]
+            rows.append((label(name, runs.results), *shown))
     return Table(("Of the oracle's gain", "Mean, %", "95 % interval", "IQM, %"), "lrrr", rows)
 
 

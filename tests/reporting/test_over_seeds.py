@@ -32,7 +32,7 @@ def runs(tmp_path: Path) -> list[Path]:
     return [run(tmp_path / str(i), *pair, extra=i == 0) for i, pair in enumerate(zip(BASES, MASS, strict=True))]
 
 
-def test_numbers_are_those_of_the_verdicts(runs: list[Path]):
+def test_numbers_are_those_of_the_verdicts(runs: list[Path], tmp_path: Path):
     found = tables(load(runs))
     accuracy = {row[0]: row for row in found["accuracy"].rows}
     assert list(accuracy) == ["Base", "MASS", "Oracle"], "what one run lacks has no row"
@@ -44,6 +44,8 @@ def test_numbers_are_those_of_the_verdicts(runs: list[Path]):
     assert changed == ("Base", "2.0", "0.5", "2.5", "1.0")
     [share] = found["oracle"].rows
     assert share[:2] == ("MASS", "50.0"), "(4 - 3) of (6 - 3), and (5 - 3) of as many"
+    below = load([run(tmp_path / "below", BASES[0], [0] * 6)])
+    assert tables(below)["oracle"].rows[0][:2] == ("MASS", "−100.0")
 
 
 def test_gains_are_by_difficulty_and_by_other_seeds_bases(runs: list[Path]):

@@ -93,7 +93,7 @@ def read(given: ConfigDict) -> Manifest:
 
 
 def jobs(manifest: Manifest, only: Sequence[str] | None = None, full: bool = False) -> list[Job]:
-    """The jobs that are asked for, in the manifest's order, and of every entry in the order of the seeds.
+    """The jobs that are asked for: of entries that ``full`` leaves out last, else the shortest first, by their seeds.
 
     Args:
       manifest: of all.
@@ -103,7 +103,9 @@ def jobs(manifest: Manifest, only: Sequence[str] | None = None, full: bool = Fal
     Raises:
       InputError: there is no such name, or a config cannot be read.
     """
-    found = [job for name, entry in manifest.entries.items() for job in _jobs(name, entry, manifest.seeds)]
+    # A ConfigDict has no order of its own but that of the names.
+    entries = sorted(manifest.entries.items(), key=lambda item: (item[1].full, item[1].minutes))
+    found = [job for name, entry in entries for job in _jobs(name, entry, manifest.seeds)]
     valid = [*manifest.entries, *(job.name for job in found)]
     if wrong := [name for name in only or () if name not in valid]:
         raise InputError(f"--only={wrong[0]}: {wrong[0]!r} {not_one_of(valid, wrong[0])}")

@@ -69,11 +69,14 @@ def _done(states: Mapping[str, State]) -> int:
 
 
 def listed(jobs: Sequence[Job], workdir: Path) -> Table:
-    """Every job with its state, the time that it is to take, and that it took until now."""
+    """Every job with its state, the time that it is to take, and that it took until now; and all of them."""
+    states = {job.name: state(job, workdir) for job in jobs}
     rows = []
     for job in jobs:
-        found = state(job, workdir)
+        found = states[job.name]
         rows.append((job.name, _told(job, workdir, found), duration(job.seconds), duration(found.seconds)))
+    estimate, taken = sum(job.seconds for job in jobs), sum(found.seconds for found in states.values())
+    rows.append(("all", f"{_done(states)} of {len(jobs)} done", duration(estimate), duration(taken)))
     return Table(("Job", "State", "Estimate", "Taken"), "llrr", rows)
 
 

@@ -36,5 +36,10 @@ def test_all_but_the_full_entries_fit_into_a_night_and_the_page_says_how_long_th
     assert [name for name in MANIFEST.entries if f"`{name}`" not in page and not name.startswith("ablation_")] == []
 
 
+def test_short_jobs_run_first_and_those_of_full_last():
+    names = list(dict.fromkeys(job.entry for job in jobs(MANIFEST, full=True)))
+    assert names[:4] == ["demo", "arithmetic", "generator", "ablation_schedule"] and names[-1] == "exactness"
+
+
 def test_rewards_are_rows_of_the_generators_benchmark():
     assert set(reproduce.REWARDS.split(",")) <= set(generator.ROWS)

@@ -50,7 +50,7 @@ def test_jobs_run_once_and_one_that_fails_is_told_and_tried_again(tmp_path, mani
     said = capsys.readouterr().err
     assert "fails_3 failed with exit status 3" in said and "fails at work" in said
     states = [row[1] for row in listed(asked, tmp_path).rows]
-    assert states == ["failed (3)", "failed (3)", "done", "done"]
+    assert states == ["failed (3)", "failed (3)", "done", "done", "2 of 4 done"]
     (tmp_path / "fails_3" / "mended").touch()
     assert [job.name for job in work(asked, tmp_path)] == ["fails_5"]
     assert calls(tmp_path, "good_5") == ["5"], "what is done is not done again"
@@ -88,7 +88,7 @@ def test_what_another_machine_works_on_comes_last(tmp_path, manifest):
     asked = manifest("good", seeds=(0, 1))
     (tmp_path / "good_0").mkdir()
     with locks.at_once(tmp_path / "good_0" / "job.lock") as lock:
-        assert [row[1] for row in listed(asked, tmp_path).rows] == ["at work", "to do"]
+        assert [row[1] for row in listed(asked, tmp_path).rows[:2]] == ["at work", "to do"]
         thread = threading.Thread(target=work, args=(asked, tmp_path))
         thread.start()
         while not state(asked[1], tmp_path).done:
