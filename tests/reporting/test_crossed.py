@@ -53,11 +53,14 @@ def test_one_seed_has_the_intervals_of_one_run():
 
 def test_seeds_alone_have_the_interval_of_students_t():
     """Families that are all alike: what is left is the spread over seeds, mean ± t(S - 1) · s / √S."""
-    by_seed = np.random.default_rng(1).normal(size=12)
-    found = spread([np.repeat(by_seed[:, None], 50, axis=1)], np.arange(50))
-    mean, interval = stats.mean_interval(by_seed)
-    assert found.mean == pytest.approx(mean)
-    np.testing.assert_allclose(found.ci95, interval, atol=0.12 * (interval[1] - interval[0]))
+    rng, ratios = np.random.default_rng(1), []
+    for _ in range(20):
+        by_seed = rng.normal(size=12)
+        found = spread([np.repeat(by_seed[:, None], 50, axis=1)], np.arange(50), resamples=2000)
+        mean, interval = stats.mean_interval(by_seed)
+        assert found.mean == pytest.approx(mean)
+        ratios.append(np.diff(found.ci95) / np.diff(interval))
+    assert np.mean(ratios) == pytest.approx(1.0, abs=0.05), "by 50 units in place of 12 it would be 0.88"
     same = spread([np.full((3, 20), 0.5)], np.arange(20))
     assert same.ci95 == same.iqm_ci95 == (0.5, 0.5)
 
