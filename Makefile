@@ -30,7 +30,7 @@ QUICK_COMPILE = XLA_FLAGS="$(QUICK)"
 # XLA frees its buffers after every program and asks for them again at the next; glibc would give them back to the
 # system in between, which costs a sixth of all processor time. Only the first arena can keep large ones.
 KEEP_MEMORY := MALLOC_ARENA_MAX=1 MALLOC_TRIM_THRESHOLD_=4294967296 MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TOP_PAD_=67108864
-# The same for a model whose arrays are larger than that: given back, each is zeroed anew, which costs a third of the time.
+# The same for a model whose arrays are larger than that: given back, each is zeroed anew, which costs a fifth of the time.
 KEEP_LARGE := MALLOC_ARENA_MAX=1 MALLOC_TRIM_THRESHOLD_=4294967296 MALLOC_MMAP_THRESHOLD_=4294967296
 
 # Test processes share the cores: one thread each, and always on the CPU. The tests of a file stay in one process, which

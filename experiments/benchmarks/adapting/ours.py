@@ -22,8 +22,8 @@ from mass_jax.models.pretrained import source
 from mass_jax.models.sampling import Prompts, SamplingSpec, sample
 from mass_jax.types import PyTree, Sequences
 
-AT_ONCE = 1
-"""Problems whose steps are taken at once: activations of a batch would need more memory than theirs."""
+AT_ONCE = 8
+"""Problems whose steps are taken at once: what is alive of more of them would be gigabytes."""
 
 
 class Ours:
