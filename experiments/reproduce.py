@@ -32,9 +32,12 @@ def main(manifest: Manifest, workdir: Path) -> None:
     if _LIST.value:
         print(to_markdown(listed(asked, workdir)))
         return
+    entries = {job.entry: jobs(manifest, [job.entry]) for job in asked}
+    for job in (each for beside in entries.values() for each in beside):
+        state(job, workdir)  # of what is not asked, too, for its tables: better now than when all has run
     failed = [job.name for job in work(asked, writable(workdir))]
-    for entry in dict.fromkeys(job.entry for job in asked):
-        done = [workdir / job.name for job in jobs(manifest, [entry]) if state(job, workdir).done]
+    for entry, beside in entries.items():
+        done = [workdir / job.name for job in beside if state(job, workdir).done]
         if runs := [folder for folder in done if (folder / "evaluation").is_dir()]:
             try:
                 found = tables(load(runs))

@@ -1,5 +1,6 @@
 """One job of a suite at work: a process, its log, and the record of what became of it."""
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -47,9 +48,9 @@ def state(job: Job, workdir: Path) -> State:
     found = records.read(path)
     if found is None:
         return State()
-    if found["asked"] != job.asked:
+    if (asked := found.get("asked", "which it does not say")) != job.asked:
         raise InputError(
-            f"'{path}' is of another job ({found['asked']}; now {job.asked}): give another --workdir, or move the "
+            f"'{path}' is of another job ({asked}; now {job.asked}): give another --workdir, or move the "
             f"folder '{path.parent}' away."
         )
     return State(found["status"], found["seconds"])
@@ -79,6 +80,9 @@ def run(job: Job, workdir: Path, lock: TextIO) -> State:
             pass_fds=(lock.fileno(),),
             start_new_session=True,
         )
+        with contextlib.suppress(OSError):  # who waits for the lock learns what to end, if the suite is lost
+            lock.write(f"; its program is process {process.pid}")
+            lock.flush()
         try:
             status = process.wait()
         finally:

@@ -1,7 +1,7 @@
 """What a suite runs: the entries of a manifest, and the jobs that they are."""
 
 import runpy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from ml_collections import ConfigDict
@@ -49,7 +49,7 @@ class Manifest(BaseModel):
     model_config = FROZEN
 
     seeds: tuple[Seed, ...] = Field(min_length=1)
-    entries: dict[str, Entry]
+    entries: dict[str, Entry] = Field(min_length=1)
 
 
 class Job(NamedTuple):
@@ -89,6 +89,15 @@ def read(given: ConfigDict) -> Manifest:
     for name in manifest.entries:
         if not name.isidentifier() or name == TAKEN:
             raise InputError(f"entries.{name}: give a name of letters, digits and underscores, and not {TAKEN!r}.")
+    if len(set(manifest.seeds)) < len(manifest.seeds):
+        raise InputError(
+            f"seeds = {manifest.seeds}: one is there twice, and its numbers would count twice; give each once."
+        )
+    folders: dict[str, str] = {}
+    for name, entry in manifest.entries.items():
+        for folder in _folders(name, entry, manifest.seeds).values():
+            if (other := folders.setdefault(folder, name)) != name:
+                raise InputError(f"entries.{name} and entries.{other} both have a job {folder!r}: rename one of them.")
     return manifest
 
 
@@ -107,6 +116,8 @@ def jobs(manifest: Manifest, only: Sequence[str] | None = None, full: bool = Fal
     entries = sorted(manifest.entries.items(), key=lambda item: (item[1].full, item[1].minutes))
     found = [job for name, entry in entries for job in _jobs(name, entry, manifest.seeds)]
     valid = [*manifest.entries, *(job.name for job in found)]
+    if only is not None and not only:
+        raise InputError(f"--only= is empty: give some of {', '.join(valid)}, or leave it out.")
     if wrong := [name for name in only or () if name not in valid]:
         raise InputError(f"--only={wrong[0]}: {wrong[0]!r} {not_one_of(valid, wrong[0])}")
     if only is None:
@@ -124,7 +135,9 @@ def given(config: str) -> ConfigDict:
     try:
         config_of = runpy.run_path(path)["get_config"]
         found: ConfigDict = config_of(*[argument] * bool(colon))
-    except Exception as error:  # whatever the file does
+        if not isinstance(found, Mapping | ConfigDict):
+            raise TypeError(f"get_config() returns {found!r:.80}")
+    except (Exception, SystemExit) as error:  # whatever the file does
         raise InputError(
             f"The config '{config}' of the manifest cannot be read ({type(error).__name__}: {error}): name a file with "
             "get_config(), from the folder that holds configs/."
@@ -134,8 +147,12 @@ def given(config: str) -> ConfigDict:
 
 def _jobs(name: str, entry: Entry, seeds: Sequence[int]) -> list[Job]:
     words, config = (entry.program, f"--config={entry.config}", *entry.flags), fingerprint(given(entry.config))
-    if not entry.by_seed:
-        return [Job(name, name, words, config, 60 * entry.minutes)]
     return [
-        Job(f"{name}_{seed}", name, (*words, f"--config.seed={seed}"), config, 60 * entry.minutes) for seed in seeds
+        Job(folder, name, words if seed is None else (*words, f"--config.seed={seed}"), config, 60 * entry.minutes)
+        for seed, folder in _folders(name, entry, seeds).items()
     ]
+
+
+def _folders(name: str, entry: Entry, seeds: Sequence[int]) -> dict[int | None, str]:
+    """The names of an entry's jobs by their seeds; that of one without seeds under None."""
+    return {seed: f"{name}_{seed}" for seed in seeds} if entry.by_seed else {None: name}

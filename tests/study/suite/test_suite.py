@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +19,7 @@ from mass_jax.study.suite.job import State, run, state
 from mass_jax.study.suite.manifest import Job, given, jobs, read
 from mass_jax.study.suite.work import left, listed, work
 
+ENTRY = {"program": "x", "config": "y", "minutes": 1.0}
 CONFIG = "def get_config(kind='good'):\n  return {'kind': kind}\n"
 
 
@@ -113,7 +116,8 @@ def test_a_program_that_lost_its_suite_keeps_the_lock(tmp_path, manifest, monkey
     threading.Thread(target=interrupt).start()
     with pytest.raises(KeyboardInterrupt):
         work([job], tmp_path)
-    with pytest.raises(locks.LockedError), locks.at_once(tmp_path / "slow_0" / "job.lock"):
+    says = f"process {os.getpid()} on .*; its program is process {left_over[0].pid}"
+    with pytest.raises(locks.LockedError, match=says), locks.at_once(tmp_path / "slow_0" / "job.lock"):
         pass
     left_over[0].kill()
     left_over[0].wait()
@@ -136,6 +140,8 @@ def test_what_is_asked_for_is_chosen_by_entry_and_by_job(manifest):
     ]
     with pytest.raises(InputError, match=r"--only=god: 'god' is not one of .* Did you mean 'good'\?"):
         manifest("good", only=["god"])
+    with pytest.raises(InputError, match=r"--only= is empty: give some of good, good_0, or leave it out"):
+        manifest("good", only=[])
 
 
 @pytest.mark.parametrize(
@@ -143,6 +149,12 @@ def test_what_is_asked_for_is_chosen_by_entry_and_by_job(manifest):
     [
         ({"seeds": (-1,)}, "seeds.0 = -1: give 0 or more"),
         ({"seeds": ()}, "seeds"),
+        ({"seeds": (0, 1, 0), "entries": {"a": ENTRY}}, r"seeds = \(0, 1, 0\): one is there twice"),
+        ({"entries": {}}, "entries"),
+        (
+            {"entries": {"a": ENTRY, "a_0": ENTRY | {"by_seed": False}}},
+            "entries.a_0 and entries.a both have a job 'a_0': rename one",
+        ),
         ({"entries": {"base": {"program": "x", "config": "y", "minutes": 1.0}}}, "not 'base'"),
         (
             {"entries": {"a": {"program": "x", "config": "y", "minutes": 0.0}}},
@@ -153,9 +165,48 @@ def test_what_is_asked_for_is_chosen_by_entry_and_by_job(manifest):
 )
 def test_a_wrong_manifest_is_a_sentence(changed, words):
     with pytest.raises(InputError, match=words):
-        read(ConfigDict({"seeds": (0,), "entries": {}} | changed))
+        read(ConfigDict({"seeds": (0,), "entries": {"good": ENTRY}} | changed))
 
 
 def test_a_config_that_is_not_there_is_a_sentence():
     with pytest.raises(InputError, match=r"The config 'none.py:x' of the manifest cannot be read \(FileNotFoundError"):
         given("none.py:x")
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("raise SystemExit(5)\n", "SystemExit: 5"),
+        ("def get_config():\n  return None\n", r"get_config\(\) returns None"),
+    ],
+)
+def test_a_config_that_gives_none_is_a_sentence(tmp_path, text, why):
+    (tmp_path / "config.py").write_text(text)
+    with pytest.raises(InputError, match=f"of the manifest cannot be read .*{why}.* name a file with"):
+        given(f"{tmp_path}/config.py")
+
+
+def test_a_record_without_its_keys_is_of_another_job(tmp_path, manifest):
+    [job] = manifest("good")
+    (tmp_path / "good_0").mkdir()
+    (tmp_path / "good_0" / "job.json").write_text('{"status": 0}')
+    with pytest.raises(InputError, match=r"is of another job \(which it does not say; now"):
+        state(job, tmp_path)
+
+
+def test_a_seed_beside_what_is_asked_is_looked_at_before_anything_runs(tmp_path):
+    """It is part of the entry's tables, which are made when all has run."""
+    (tmp_path / "config.py").write_text(CONFIG)
+    program, config = "tests.study.suite.program_stub", f"{tmp_path}/config.py:good"
+    entries = {"good": {"program": program, "config": config, "minutes": 1.0}}
+    (tmp_path / "manifest.py").write_text(
+        "from ml_collections import ConfigDict\n"
+        f"def get_config():\n  return ConfigDict({{'seeds': (0, 1), 'entries': {entries!r}}})\n"
+    )
+    (tmp_path / "runs" / "good_1").mkdir(parents=True)
+    (tmp_path / "runs" / "good_1" / "job.json").write_text("{}")
+    words = [f"--config={tmp_path}/manifest.py", f"--workdir={tmp_path}/runs", "--only=good_0"]
+    command = [sys.executable, "-m", "experiments.reproduce", *words]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2 and "good_1/job.json' is of another job" in done.stderr
+    assert not (tmp_path / "runs" / "good_0").exists()
