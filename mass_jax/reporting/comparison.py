@@ -45,18 +45,21 @@ def columns(runs: Sequence[Run]) -> list[Column]:
     """
     groups: dict[str, list[list[Run]]] = {}
     for place, run in enumerate(runs):
+        if "results.json" in run.missing:  # what does not fit is left out, and might be what tells runs apart
+            raise RunError(f"'{run.workdir}': {run.missing['results.json']}")
         if not run.results.methods:
-            raise RunError(run.missing.get("results.json", NOT_EVALUATED.format(run.workdir)))
+            raise RunError(NOT_EVALUATED.format(run.workdir))
         if any(run.workdir.samefile(other.workdir) for other in runs[:place]):
             raise RunError(f"'{run.workdir}' is given twice, and its numbers would count twice: give it once.")
         given = {name: value for name, value in run.results.config.items() if name != "seed"}
-        alike = groups.setdefault(json.dumps(given, sort_keys=True), [])
+        # Of runs that do not say their configurations nobody knows whether they are alike.
+        alike = groups.setdefault(json.dumps(given, sort_keys=True) if given else str(run.workdir), [])
         # Another run of the same seed is no other draw: on another machine, say, or of another version of the code.
         if not alike or any(run.results.seed == other.results.seed for other in alike[-1]):
             alike.append([])
         alike[-1].append(run)
     found = [group for alike in groups.values() for group in alike]
-    names = [group[0].workdir.name for group in found]
+    names = [group[0].workdir.resolve().name for group in found]
     if len(set(names)) < len(names):
         names = [str(group[0].workdir) for group in found]
     several = [f", {len(group)} seeds" if len(group) > 1 else "" for group in found]
@@ -198,11 +201,17 @@ def _text(value: object) -> str:
     return "–" if value is None else str(value)
 
 
+def _path(text: str) -> Path:
+    if not text:  # of a shell's variable that is not set; `Path` would take it as the folder that this is called in
+        raise argparse.ArgumentTypeError("it is empty: give a name")
+    return Path(text)
+
+
 def main() -> None:
     """Writes a page of several runs, and prints where it is."""
     parser = argparse.ArgumentParser(prog="python -m mass_jax.reporting.comparison", description=main.__doc__)
-    parser.add_argument("runs", type=Path, nargs="+", help="run directories; those that differ in their seed are one")
-    parser.add_argument("--out", type=Path, default=Path("comparison.html"), help="the page (default: %(default)s)")
+    parser.add_argument("runs", type=_path, nargs="+", help="run directories; those that differ in their seed are one")
+    parser.add_argument("--out", type=_path, default=Path("comparison.html"), help="the page (default: %(default)s)")
     asked = parser.parse_args()
     with errors_as_sentences():
         replace(asked.out, page([load_run(run) for run in asked.runs]))

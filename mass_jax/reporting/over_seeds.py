@@ -176,6 +176,9 @@ def _record(path: Path, keys: Sequence[str]) -> dict[str, list[Any]]:
     """
     try:
         found = records.loads(path.read_text(encoding="utf-8"))
+        for key in keys:
+            if not isinstance(found[key], list) or not all(isinstance(each, int | float) for each in found[key]):
+                raise ValueError(f"{key} is no list of numbers")
         return {key: found[key] for key in keys}
     except (OSError, ValueError, KeyError) as error:
         raise RunError(

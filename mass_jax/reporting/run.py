@@ -36,7 +36,7 @@ def errors_as_sentences() -> Iterator[None]:
     except OSError as error:
         place = "The file" if error.filename is None else f"'{error.filename}'"
         print(
-            f"{place} cannot be read or written ({error.strerror or error}): make room, or give a directory that you "
+            f"{place} cannot be read or written ({error.strerror or error}): make room, or give another path that you "
             "may read and write.",
             file=sys.stderr,
         )
@@ -115,7 +115,7 @@ def load_results(workdir: str | Path) -> Results:
     """
     run = load_run(workdir)
     if "results.json" in run.missing:
-        raise RunError(run.missing["results.json"])
+        raise RunError(f"'{run.workdir}': {run.missing['results.json']}")
     return run.results
 
 

@@ -1,6 +1,7 @@
 """The page of several runs: seeds are one column, and what differs is said."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -86,9 +87,39 @@ def test_the_page_has_every_section_and_escapes_names(runs: list[Path]):
 def test_what_cannot_be_compared_is_a_sentence(runs: list[Path]):
     with pytest.raises(RunError, match="is given twice"):
         _columns([runs[0], runs[0]])
+    results = json.loads((runs[1] / "results.json").read_text())
+    (runs[1] / "results.json").write_text(json.dumps(results | {"config": "wide"}))
+    with pytest.raises(RunError, match=r"wide': results\.json does not fit in config"):
+        _columns(runs)  # without its config it would be a seed of another column
     (runs[1] / "results.json").unlink()
-    with pytest.raises(RunError, match=r"results\.json is not in this run"):
+    with pytest.raises(RunError, match=r"wide': results\.json is not in this run"):
         _columns(runs)
+
+
+def test_runs_that_do_not_say_their_config_are_columns_of_their_own(runs: list[Path]):
+    for path in (run / "results.json" for run in runs):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"config": {}}))
+    assert [each.name for each in _columns(runs)] == ["first", "wide", "second"]
+
+
+def test_the_folder_that_it_is_called_in_has_a_name(runs: list[Path], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(runs[0])
+    assert [each.name for each in _columns([Path(), Path("../wide")])] == ["first", "wide"]
+
+
+def test_a_page_is_a_file(runs: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    def told(out: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["comparison", str(runs[0]), f"--out={out}"])
+        with pytest.raises(SystemExit) as ended:
+            comparison.main()
+        assert ended.value.code == 2
+        return capsys.readouterr().err
+
+    assert "--out: it is empty: give a name" in told("")
+    assert "(Is a directory): make room, or give another path that you may read and write" in told(str(runs[1]))
+    pipe = runs[0].parent / "pipe"
+    os.mkfifo(pipe)
+    assert "it is no file of data" in told(str(pipe)) and pipe.is_fifo()
 
 
 def test_command_line(runs: list[Path]):

@@ -83,6 +83,9 @@ def test_what_cannot_be_joined_is_a_sentence(runs: list[Path], tmp_path: Path):
     other = run(tmp_path / "other", *BASES, families=[0, 0, 1, 1, 2, 3])
     with pytest.raises(RunError, match="other' has other test problems than .* give runs that differ in seeds"):
         load([*runs, other])
+    (runs[1] / "evaluation" / "mass.json").write_text('{"correct": ["yes"]}')
+    with pytest.raises(RunError, match=r"mass.json' cannot be read .*correct is no list of numbers"):
+        load(runs)
     (runs[0] / "problems.json").unlink()
     with pytest.raises(RunError, match=r"problems.json' cannot be read .*experiments.evaluate"):
         load(runs)
