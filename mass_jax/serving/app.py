@@ -81,8 +81,14 @@ async def _wrong(request: Request, error: Exception) -> Response:
 async def _unknown(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     path = request.url.path[:80]
-    said = {404: f"there is no {path} here: docs/serving.md has what there is.", 405: f"{path} is asked otherwise."}
-    return Refusal(error.status_code, said.get(error.status_code, error.detail)).response()
+    allowed = (error.headers or {}).get("Allow", "another method")
+    said = {
+        404: f"there is no {path} here: docs/serving.md has what there is.",
+        405: f"{path} takes no {request.method[:80]}: ask it by {allowed}.",
+    }
+    response = Refusal(error.status_code, said.get(error.status_code, error.detail)).response()
+    response.headers.update(error.headers or {})  # HTTP asks for Allow in a 405
+    return response
 
 
 async def _left(request: Request, left: Exception) -> Response:

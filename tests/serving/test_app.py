@@ -193,7 +193,9 @@ def test_bodies_that_are_none(client: TestClient):
         refused = client.post("/v1/chat/completions", content=b" " * size, headers=post)
         assert refused.status_code == 413 and words in refused.json()["error"]["message"]
     assert client.post("/v1/chat/completions", content=b" " * 4000, headers=post).status_code == 400
-    assert client.get("/v1/chat/completions").status_code == 405
+    wrong = client.get("/v1/chat/completions")
+    assert wrong.status_code == 405 and wrong.headers["allow"] == "POST"
+    assert wrong.json()["error"]["message"] == "/v1/chat/completions takes no GET: ask it by POST."
     assert "there is no /v2 here" in client.get("/v2").json()["error"]["message"]
 
 
