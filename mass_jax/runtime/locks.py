@@ -97,11 +97,16 @@ def _taken(file: TextIO, how: int) -> bool:
     except OSError as error:  # some network file systems know no locks
         logging.warning("'%s' cannot be locked (%s): see to it that no other run is at work there.", file.name, error)
         return True
-    with contextlib.suppress(OSError):  # on a full disk the lock holds, and only does not say whose it is
+    with contextlib.suppress(OSError):
         file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}, since {time.strftime('%Y-%m-%d %H:%M:%S %Z')}")
-        file.flush()
+    say(file, f"process {os.getpid()} on {socket.gethostname()}, since {time.strftime('%Y-%m-%d %H:%M:%S %Z')}")
     return True
+
+
+def say(file: TextIO, words: str) -> None:
+    """Adds words to what a lock says of its holder; on a full disk it holds, and only does not say them."""
+    with contextlib.suppress(OSError):  # past the file's own buffer, which would be tried again when it is closed
+        os.write(file.fileno(), words.encode())
 
 
 def _holder(file: TextIO) -> str:

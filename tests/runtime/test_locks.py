@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import resource
 import signal
 import subprocess
 import threading
@@ -91,3 +92,14 @@ def test_where_there_are_no_locks_a_run_goes_on(tmp_path: Path, monkeypatch, cap
     monkeypatch.setattr(locks.fcntl, "flock", unknown)
     locks.keep(tmp_path / "lock")
     assert "cannot be locked" in caplog.text
+
+
+def test_on_a_full_disk_the_lock_holds_and_is_given_back(tmp_path: Path):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        with locks.at_once(tmp_path / "lock") as file, pytest.raises(LockedError, match="it does not say which"):
+            locks.say(file, "more")
+            locks.keep(tmp_path / "lock")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

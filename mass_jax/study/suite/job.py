@@ -1,6 +1,5 @@
 """One job of a suite at work: a process, its log, and the record of what became of it."""
 
-import contextlib
 import signal
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from typing import NamedTuple, TextIO
 
 from mass_jax import records
 from mass_jax.errors import InputError
+from mass_jax.runtime import locks
 from mass_jax.runtime.workdir import write_atomically
 from mass_jax.study.suite.manifest import Job
 
@@ -80,9 +80,7 @@ def run(job: Job, workdir: Path, lock: TextIO) -> State:
             pass_fds=(lock.fileno(),),
             start_new_session=True,
         )
-        with contextlib.suppress(OSError):  # who waits for the lock learns what to end, if the suite is lost
-            lock.write(f"; its program is process {process.pid}")
-            lock.flush()
+        locks.say(lock, f"; its program is process {process.pid}")  # which is to be ended where the suite is lost
         try:
             status = process.wait()
         finally:
