@@ -27,10 +27,10 @@ from mass_jax.tasks.mathematics.grading import Grader
 from mass_jax.tasks.mathematics.task import MathematicsTask
 from tests.models.pretrained import byte_model
 from tests.models.pretrained.test_bpe import installed
+from tests.studies import NAMES
 from tests.tasks.mathematics import miniature
 
 ROOT = Path(__file__).resolve().parents[1]
-NAMES = sorted(path.stem for path in (ROOT / "configs").glob("*.py") if path.stem not in ("__init__", "reproduce"))
 STUDIES = [*NAMES, *(f"ablations:{group}" for group in ablations.ARMS)]
 
 

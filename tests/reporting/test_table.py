@@ -83,7 +83,7 @@ def test_command_line(workdir: Path):
 
     (workdir / "results.json").unlink()
     failed = subprocess.run(command, capture_output=True, text=True)
-    assert failed.returncode == 2 and failed.stderr.startswith("results.json is not in this run")
+    assert failed.returncode == 2 and "': results.json is not in this run" in failed.stderr
 
 
 def test_a_run_without_tables_says_so(tmp_path: Path):

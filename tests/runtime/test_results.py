@@ -62,5 +62,5 @@ def test_a_damaged_file_is_kept_aside(tmp_path: Path, caplog: pytest.LogCaptureF
 
 
 def test_a_file_that_cannot_be_written_is_a_sentence(tmp_path: Path):
-    with pytest.raises(WorkdirError, match="results.json' cannot be written .No such file.*the same command"):
+    with pytest.raises(WorkdirError, match="results.json' cannot be written .No such file.*start the same again"):
         merge(tmp_path / "nowhere", seed=1)

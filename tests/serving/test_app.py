@@ -14,7 +14,7 @@ from mass_jax.inference.options import Options
 from mass_jax.serving.app import application
 from mass_jax.serving.door import Limits
 from mass_jax.serving.service import _told
-from mass_jax.serving.waiting import Ticket
+from mass_jax.serving.waiting import Clock, Ticket
 
 MODEL, BASE = "tiny", "tiny:base"
 
@@ -277,7 +277,6 @@ def test_what_nobody_foresaw_is_told_without_details(adapter: MassAdapter, texts
 
 def test_a_silent_stream_shows_that_it_lives(monkeypatch: pytest.MonkeyPatch):
     import asyncio
-    import time
     from types import SimpleNamespace
 
     from mass_jax.inference.adapter import Event
@@ -287,7 +286,7 @@ def test_a_silent_stream_shows_that_it_lives(monkeypatch: pytest.MonkeyPatch):
 
     async def heard() -> list[Any]:
         ticket, found = Ticket(SimpleNamespace(together=1)), list[Any]()  # type: ignore[arg-type]
-        async for each in _told(ticket, Event("write"), time.monotonic() + 300):
+        async for each in _told(ticket, Event("write"), Clock(300)):
             found.append(each)
             if each is None and found.count(None) == 1:
                 ticket.job.tell("the result")

@@ -12,9 +12,9 @@ from configs import demo
 from mass_jax.errors import InputError
 from mass_jax.runtime.configs import to_json
 from mass_jax.study.config import arm_config, from_json, read
+from tests.studies import NAMES
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = sorted(path.stem for path in (ROOT / "configs").glob("*.py") if path.stem != "__init__")
 
 
 @pytest.mark.parametrize("name", NAMES)

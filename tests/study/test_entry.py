@@ -11,9 +11,9 @@ from mass_jax.models.config import ModelConfig
 from mass_jax.runtime.command_line import Field
 from mass_jax.study import entry
 from mass_jax.study.config import read
+from tests.studies import NAMES
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = sorted(path.stem for path in (ROOT / "configs").glob("*.py") if path.stem != "__init__")
 
 
 def get_config(name: str) -> ConfigDict:

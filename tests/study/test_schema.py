@@ -17,9 +17,9 @@ from mass_jax.models.config import ModelConfig
 from mass_jax.study import schema
 from mass_jax.study.arms import ARMS
 from mass_jax.study.config import faults, read
+from tests.studies import NAMES
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = sorted(path.stem for path in (ROOT / "configs").glob("*.py") if path.stem != "__init__")
 WRONG = {
     "nan": math.nan,
     "inf": math.inf,
