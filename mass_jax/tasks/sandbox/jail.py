@@ -28,6 +28,8 @@ _ANSWERS = 120.0
 _PATIENCE = 5.0
 """Seconds by the clock, for each of processor time, in which processes have to use a `_SHARE` of their time."""
 _SHARE = 0.02
+_LATE = 0.1
+"""Of that patience: who watches and comes so late does not judge by it."""
 LONGEST = _PATIENCE / _SHARE
 """Seconds that processes can take which sleep as much as they may, for each of processor time, and wait for none."""
 _ROOT = Path(__file__).resolve().parents[3]
@@ -164,8 +166,10 @@ class Jail:
             deadline = time.monotonic() + patience
             while not (cells[-1].over or any(cell.reason for cell in cells)):
                 _serve(selector, selector.select(max(0.0, deadline - time.monotonic())), limits)
-                if time.monotonic() >= deadline:
-                    ready = headway.ready(self._process.pid)  # before the server itself is given something to do
+                if (late := time.monotonic() - deadline) >= 0.0:
+                    # Who looks late was kept waiting itself, and with it the processes that wait for its answers.
+                    ready = late > _LATE * patience
+                    ready = ready or headway.ready(self._process.pid)  # before the server is given something to do
                     before, used = used, sum(self._used(cell) for cell in cells)
                     deadline = time.monotonic() + patience
                     if used - before < _SHARE * limits.seconds and not ready:

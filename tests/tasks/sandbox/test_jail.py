@@ -118,6 +118,21 @@ def test_what_never_ends_is_ended_by_its_processor_time_or_by_the_clock(held: Ja
     assert not waits, "who stands in line for a processor is not given up"
 
 
+def test_who_was_kept_waiting_itself_gives_nobody_up(held: Jail, monkeypatch):
+    monkeypatch.setattr(jail, "_PATIENCE", 0.2)
+    serve, calls = jail._serve, list[int]()
+
+    def slowly(*given):
+        calls.append(1)
+        serve(*given)
+        time.sleep(0.3 if len(calls) < 6 else 0.0)  # as where others have the processor
+
+    monkeypatch.setattr(jail, "_serve", slowly)
+    asleep = "import time\ndef f(): time.sleep(999)"
+    assert judge.judge(asleep, TESTS, LIMITS)["reason"] == "the tests: it did nothing for 0.2 s"
+    assert len(calls) >= 6, "nobody is given up by one who looks late"
+
+
 def test_a_crash_is_told_of_a_process_that_was_killed_while_it_was_dying():
     def told(status: int, killed: bool) -> str:
         cell = jail._Cell(1, socket.socket(), 0, b"")
