@@ -208,7 +208,7 @@ def run(workdir: Path, names: Sequence[str] | None, seeds: int, steps: int, oute
         name, options = json.loads(key)
         summary = {field: _spread([one[field] for one in each]) for field in each[0]}
         results["rows"].append({"estimator": name, "options": options, **summary})
-    write_atomically(workdir / "results.json", json.dumps(results, indent=1) + "\n")
+    write_atomically(path, json.dumps(results, indent=1) + "\n")
     keep(workdir / "table.json", rows=table(results))
     return results
 

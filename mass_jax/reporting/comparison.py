@@ -105,11 +105,11 @@ def page(runs: Sequence[Run]) -> str:
       RunError: a run was given twice, or has no results.
     """
     found = columns(runs)
-    paired = html.table(differences(found))
+    paired = differences(found)
     parts = [
         ("methods", "Methods", html.wide(_bars(found)) + html.table(accuracies(found, lambda r: r.methods, "Method"))),
         ("controls", "Controls", html.table(accuracies(found, lambda r: r.controls, "Control"))),
-        ("paired", "Paired differences", html.folded(f"{len(differences(found).rows)} differences", paired)),
+        ("paired", "Paired differences", html.folded(f"{len(paired.rows)} differences", html.table(paired))),
         ("generator", "What the generators learned", _generator(found)),
         ("settings", "Where the configurations differ", html.table(settings(found), compact=True)),
     ]

@@ -278,7 +278,7 @@ def run(size: str, rounds: int, workdir: Path, console: Console) -> dict[str, An
         "versions": {"python": platform.python_version()} | {p: importlib.metadata.version(p) for p in PACKAGES},
         "command": f"python -m experiments.benchmarks.peers --workdir={workdir} --size={size} --rounds={rounds}",
     }
-    write_atomically(workdir / "results.json", json.dumps(results, indent=2) + "\n")
+    write_atomically(path, json.dumps(results, indent=2) + "\n")
     keep(workdir / "table.json", rows=to_table(results["rows"]))
     return results
 

@@ -68,17 +68,22 @@ def test_a_job_that_the_manifest_has_changed_is_refused_before_any_runs(tmp_path
     assert not (tmp_path / "slow_0" / "calls").exists()
 
 
-def test_an_end_of_the_suite_ends_the_program_and_the_same_goes_on(tmp_path, manifest):
-    asked = manifest("slow")
+def interrupted(asked, workdir) -> None:
+    """Works until the program of the job ``slow_0`` has begun, and then gets a Ctrl-C."""
 
     def interrupt() -> None:
-        while not (tmp_path / "slow_0" / "began").exists():
+        while not (workdir / "slow_0" / "began").exists():
             time.sleep(0.05)
         os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=interrupt).start()
     with pytest.raises(KeyboardInterrupt):
-        work(asked, tmp_path)
+        work(asked, workdir)
+
+
+def test_an_end_of_the_suite_ends_the_program_and_the_same_goes_on(tmp_path, manifest):
+    asked = manifest("slow")
+    interrupted(asked, tmp_path)
     assert (tmp_path / "slow_0" / "saved").exists(), "it was let to save itself"
     found = state(asked[0], tmp_path)
     assert found.status is None and found.seconds > 0
@@ -107,15 +112,7 @@ def test_a_program_that_lost_its_suite_keeps_the_lock(tmp_path, manifest, monkey
     [job] = manifest("slow")
     monkeypatch.setattr(jobs_at_work, "_end", lambda process: left_over.append(process))
     left_over: list = []
-
-    def interrupt() -> None:
-        while not (tmp_path / "slow_0" / "began").exists():
-            time.sleep(0.05)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    threading.Thread(target=interrupt).start()
-    with pytest.raises(KeyboardInterrupt):
-        work([job], tmp_path)
+    interrupted([job], tmp_path)
     says = f"process {os.getpid()} on .*; its program is process {left_over[0].pid}"
     with pytest.raises(locks.LockedError, match=says), locks.at_once(tmp_path / "slow_0" / "job.lock"):
         pass
