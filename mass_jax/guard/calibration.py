@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -105,13 +105,14 @@ def write(run: Path, arm: str, calibration: Calibration) -> Path:
     return by_arm.write(run / FILE, arm, dataclasses.asdict(calibration), _way_out(run))
 
 
-def read(run: Path, arm: str, model: str) -> Calibration | None:
+def read(run: Path, arm: str, model: str, sound: Callable[[Problem], object]) -> Calibration | None:
     """The calibration of an arm; None where there is none.
 
     Args:
       run: its directory, which is only read.
       arm: its name.
       model: `fingerprint` of what is loaded.
+      sound: looks at each anchor and canary; an ``InputError`` where the model cannot read it.
 
     Raises:
       InputError: the file is damaged, or the calibration is another model's: a guard is not left out in silence.
@@ -121,8 +122,11 @@ def read(run: Path, arm: str, model: str) -> Calibration | None:
         return None
     try:
         anchors, canaries = (tuple(_problem(each) for each in found[name]) for name in ("anchors", "canaries"))
-        thresholds, likelihoods = Thresholds(**found["thresholds"]), tuple(found["likelihoods"])
-        calibration = Calibration(thresholds, anchors, canaries, likelihoods, found["model"])
+        # A limit that is left out must not be none.
+        thresholds = Thresholds(**dict.fromkeys(Thresholds.__dataclass_fields__) | found["thresholds"])
+        calibration = Calibration(thresholds, anchors, canaries, tuple(found["likelihoods"]), found["model"])
+        for problem in (*anchors, *canaries):
+            sound(problem)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"'{path}' has no calibration of {arm!r} that can be read ({error}): {_again(run, arm)}"

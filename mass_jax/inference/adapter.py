@@ -21,6 +21,7 @@ from mass_jax.inference.forecast import forecast as forecasts
 from mass_jax.inference.forecast.forecast import Forecast
 from mass_jax.inference.options import MOST_BATCH, Options
 from mass_jax.inference.phases import Batch, Found, Guard
+from mass_jax.mass import attribution
 from mass_jax.parallel.mesh import entered
 from mass_jax.study.load import load as load_run
 from mass_jax.tasks.base import Problem, StatesAnswer
@@ -154,7 +155,11 @@ class MassAdapter:
                 "'base', or another arm of the run that does."
             )
         trained = fingerprint((learner.actor.params, learner.eta))
-        calibration = read_calibration(Path(model), arm, trained) if guard else None
+
+        def sound(held: Problem) -> None:
+            attribution.references(learner.actor, [learner.read(held)])
+
+        calibration = read_calibration(Path(model), arm, trained, sound) if guard else None
         return of(learner, f"{os.fspath(model)}:{arm}", calibration, forecasts.read(Path(model), arm, trained))
 
     @overload  # a text is a sequence of texts too, and this comes first

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -218,18 +219,23 @@ def test_limits_are_a_quantile_of_benign_updates_with_a_margin():
     np.testing.assert_allclose(limited, [9.5 * 1.25, 0.95 * 1.25, 0.095 * 1.25, 0.1, 1.25e-3])
 
 
+def read_back(run: Path, arm: str) -> Calibration | None:
+    """What is read of an arm, of problems that any model can read."""
+    return calibration.read(run, arm, "model", lambda problem: None)
+
+
 def test_a_calibration_is_kept_and_held_to_its_model(tmp_path: Path, free: Calibration):
     calibration.write(tmp_path, "mass", free)
     calibration.write(tmp_path, "other", dataclasses.replace(free, model="another"))
-    assert calibration.read(tmp_path, "mass", "model") == free
-    assert calibration.read(tmp_path, "third", "model") is None
-    assert calibration.read(tmp_path / "nowhere", "mass", "model") is None
+    assert read_back(tmp_path, "mass") == free
+    assert read_back(tmp_path, "third") is None
+    assert read_back(tmp_path / "nowhere", "mass") is None
     with pytest.raises(InputError, match="was calibrated on another model than the 'other' of now"):
-        calibration.read(tmp_path, "other", "model")
+        read_back(tmp_path, "other")
     text = (tmp_path / calibration.FILE).read_text()
     (tmp_path / calibration.FILE).write_text(text.replace('"difficulty": ', '"difficulty": 1'))
     with pytest.raises(InputError, match="its checksum does not fit its content"):
-        calibration.read(tmp_path, "mass", "model")
+        read_back(tmp_path, "mass")
 
 
 EDITED: dict[str, Callable[[dict[str, Any]], object]] = {
@@ -241,6 +247,8 @@ EDITED: dict[str, Callable[[dict[str, Any]], object]] = {
     "Calibration.likelihoods": lambda found: found["mass"].update(likelihoods="abc"),
     "Problem.prompt": lambda found: found["mass"]["anchors"][0].update(prompt=7),
     "thresholds.kl": lambda found: found["mass"]["thresholds"].update(kl=None),
+    "thresholds.lost = None": lambda found: found["mass"]["thresholds"].pop("lost"),
+    "unexpected keyword argument 'most'": lambda found: found["mass"]["thresholds"].update(most=1.0),
 }
 
 
@@ -251,7 +259,24 @@ def test_a_calibration_that_was_edited_by_hand_is_a_sentence(words: str, tmp_pat
     EDITED[words](found)
     (tmp_path / calibration.FILE).write_text(json.dumps({"arms": found}))
     with pytest.raises(InputError, match=f"({words}).* or load without a guard"):
-        calibration.read(tmp_path, "mass", "model")
+        read_back(tmp_path, "mass")
+
+
+@pytest.mark.parametrize("field", ["prompt", "solution"])
+@pytest.mark.parametrize("which", ["anchors", "canaries"])
+def test_a_calibration_on_what_the_model_cannot_read_is_a_sentence(
+    field: str, which: str, tmp_path: Path, adapter: MassAdapter, free: Calibration
+):
+    run = tmp_path / "run"
+    shutil.copytree(RUN, run)
+    model = calibration.fingerprint((adapter.learner.actor.params, adapter.learner.eta))
+    path = calibration.write(run, "mass", dataclasses.replace(free, model=model))
+    assert MassAdapter.load(run).guard is not None
+    found = json.loads(path.read_text())["arms"]
+    found["mass"][which][0][field] += " xyzzy"
+    path.write_text(json.dumps({"arms": found}))
+    with pytest.raises(InputError, match="no calibration of 'mass' that can be read .*xyzzy.* or load without a guard"):
+        MassAdapter.load(run)
 
 
 def test_a_forecast_of_nothing_is_a_sentence(tmp_path: Path):
