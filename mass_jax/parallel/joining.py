@@ -1,6 +1,7 @@
 """Several processes, one run: they find each other, or nothing starts; and all end together."""
 
 import atexit
+import contextlib
 import os
 import socket
 import sys
@@ -91,8 +92,9 @@ def leave(status: int, at_once: bool = False) -> NoReturn:
     """
     if not at_once and _others.count == 1 and not jax.distributed.is_initialized():
         sys.exit(status)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):  # of a terminal that is closed
+        sys.stdout.flush()
+        sys.stderr.flush()
     _others.tell(status)
     if _others.process == 0:
         _others.wait()

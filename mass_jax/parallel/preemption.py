@@ -1,5 +1,6 @@
-"""A run that is told to stop, by Ctrl-C or by the SIGTERM of a machine that is taken away, saves itself first."""
+"""A run that is told to stop saves itself first: by Ctrl-C, a terminal that closes, or a machine that is taken away."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -9,10 +10,10 @@ from types import FrameType
 from mass_jax.parallel import hosts, joining
 from mass_jax.parallel.joining import RETRY
 
-STATUSES = {signal.SIGTERM: RETRY, signal.SIGINT: 128 + signal.SIGINT}
+STATUSES = {signal.SIGTERM: RETRY, signal.SIGINT: 128 + signal.SIGINT, signal.SIGHUP: 128 + signal.SIGHUP}
 """What is listened to, and the exit status that it leads to."""
-PATIENCE = {signal.SIGTERM: 20.0, signal.SIGINT: 5.0}
-"""Seconds that the run still has after a second notice; SLURM, which may give several, kills after 30."""
+PATIENCE = {signal.SIGTERM: 20.0, signal.SIGINT: 5.0, signal.SIGHUP: 20.0}
+"""Seconds that the run still has after a second notice; SLURM and shells may give several, and SLURM kills after 30."""
 
 
 class Preempted(SystemExit):
@@ -26,7 +27,7 @@ def leave_on_notice() -> None:
     """
     if threading.current_thread() is not threading.main_thread():
         return
-    for number in STATUSES:
+    for number in _listened():
         signal.signal(number, _leave)
     heard, write = os.pipe()
     os.set_blocking(write, False)
@@ -40,13 +41,25 @@ def end_on_second() -> None:
     Of one that came in the midst of it Python could only show where it was.
     """
     if threading.current_thread() is threading.main_thread():
-        for number in STATUSES:
+        for number in _listened():
             signal.signal(number, lambda *_: None)
+
+
+def say(text: str) -> None:
+    """Prints a line on standard error, which a closed terminal has taken along."""
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
+
+
+def _listened() -> list[signal.Signals]:
+    """Without the closing terminal where nohup has it ignored: the run is to outlive it."""
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return [number for number in STATUSES if not (number == signal.SIGHUP and ignored)]
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
     end_on_second()
-    print("Stopped: what is finished is on disk, and the same command goes on from there.", file=sys.stderr)
+    say("Stopped: what is finished is on disk, and the same command goes on from there.")
     joining.leave(STATUSES[signal.Signals(number)])
 
 
@@ -54,7 +67,7 @@ def _insist(heard: int) -> None:
     os.read(heard, 1)
     number = signal.Signals(os.read(heard, 1)[0])
     threading.Event().wait(PATIENCE[number])
-    print("Stopped at once: what is on disk is kept, and the same command goes on from there.", file=sys.stderr)
+    say("Stopped at once: what is on disk is kept, and the same command goes on from there.")
     joining.leave(STATUSES[number], at_once=True)
 
 
@@ -69,7 +82,7 @@ class Notice:
     def __enter__(self) -> "Notice":
         """Starts to listen. Only a process's main thread can."""
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._hear) for number in STATUSES}
+            self._before = {number: signal.signal(number, self._hear) for number in _listened()}
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:

@@ -151,7 +151,7 @@ def run(
         except InputError:
             raise
         except preemption.Preempted:
-            print("Stopped: the state is saved, and the same command goes on from there.", file=sys.stderr)
+            preemption.say("Stopped: the state is saved, and the same command goes on from there.")
             raise
         except Exception as error:
             if not _DISTRIBUTED.value or program.is_of_a_full_disk(error):
