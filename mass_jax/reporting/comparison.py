@@ -115,7 +115,8 @@ def page(runs: Sequence[Run]) -> str:
     ]
     several = any(len(each.runs) > 1 for each in found)
     spread = "over seeds where there are several, over families otherwise" if several else "over families"
-    lead = f'<p class="lead">{len(runs)} runs of {len(found)} configurations. 95 % intervals are {spread}.</p>'
+    whose = "one configuration" if len(found) == 1 else f"{len(found)} configurations"
+    lead = f'<p class="lead">{len(runs)} runs of {whose}. 95 % intervals are {spread}.</p>'
     return html.page("MASS: a comparison", "A comparison of runs", lead, parts)
 
 

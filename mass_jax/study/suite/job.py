@@ -37,6 +37,12 @@ class State(NamedTuple):
         """Whether it ended well."""
         return self.status == 0
 
+    @property
+    def end(self) -> str:
+        """Of a program that failed, by what: its exit status, or the signal that ended it."""
+        assert self.status is not None
+        return f"exit status {self.status}" if self.status > 0 else signal.Signals(-self.status).name
+
 
 def state(job: Job, workdir: Path) -> State:
     """What a job's record says.

@@ -38,7 +38,7 @@ def work(jobs: Sequence[Job], workdir: Path) -> list[Job]:
                 states[job.name] = run(job, workdir, lock)
                 if not states[job.name].done:
                     failed.append(job)
-                    told = f"{job.name} failed with exit status {states[job.name].status}: the end of"
+                    told = f"{job.name} failed with {states[job.name].end}: the end of"
                     told += f" '{workdir / job.name / LOG}' is\n{last_lines(job, workdir)}"
                     console.print(told, markup=False, highlight=False, soft_wrap=True)
             progress.expect(left(jobs, states))
@@ -88,6 +88,6 @@ def _told(job: Job, workdir: Path, found: State) -> str:
         return "to do"
     try:
         with locks.at_once(path):
-            return f"failed ({found.status})" if found.status else "stopped"
+            return f"failed ({found.end})" if found.status else "stopped"
     except LockedError:
         return "at work"

@@ -1,5 +1,6 @@
 """A stand-in for a program of a suite: it does what the argument of its config says."""
 
+import os
 import signal
 import sys
 import time
@@ -12,6 +13,8 @@ def main(words: list[str]) -> int:
     with (folder / "calls").open("a") as calls:
         calls.write(f"{given.get('config.seed', '')}\n")
     print(f"{kind} at work", flush=True)
+    if kind == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
     if kind == "slow":
         if (folder / "saved").exists():
             return 0

@@ -53,11 +53,17 @@ def test_jobs_run_once_and_one_that_fails_is_told_and_tried_again(tmp_path, mani
     said = capsys.readouterr().err
     assert "fails_3 failed with exit status 3" in said and "fails at work" in said
     states = [row[1] for row in listed(asked, tmp_path).rows]
-    assert states == ["failed (3)", "failed (3)", "done", "done", "2 of 4 done"]
+    assert states == ["failed (exit status 3)", "failed (exit status 3)", "done", "done", "2 of 4 done"]
     (tmp_path / "fails_3" / "mended").touch()
     assert [job.name for job in work(asked, tmp_path)] == ["fails_5"]
     assert calls(tmp_path, "good_5") == ["5"], "what is done is not done again"
     assert state(asked[0], tmp_path).seconds > 0
+
+
+def test_a_job_that_a_signal_ends_is_told_by_its_name(tmp_path, manifest):
+    asked = manifest("killed", seeds=(0,))
+    assert work(asked, tmp_path) == asked
+    assert listed(asked, tmp_path).rows[0][1] == "failed (SIGKILL)"
 
 
 def test_a_job_that_the_manifest_has_changed_is_refused_before_any_runs(tmp_path, manifest):
