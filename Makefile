@@ -28,10 +28,9 @@ QUICK = --xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_coun
 QUICK_COMPILE = XLA_FLAGS="$(QUICK)"
 
 # XLA frees its buffers after every program and asks for them again at the next; glibc would give them back to the
-# system in between, which costs a sixth of all processor time. Only the first arena can keep large ones.
-KEEP_MEMORY := MALLOC_ARENA_MAX=1 MALLOC_TRIM_THRESHOLD_=4294967296 MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TOP_PAD_=67108864
-# The same for a model whose arrays are larger than that: given back, each is zeroed anew, which costs a fifth of the time.
-KEEP_LARGE := MALLOC_ARENA_MAX=1 MALLOC_TRIM_THRESHOLD_=4294967296 MALLOC_MMAP_THRESHOLD_=4294967296
+# system in between, and each would be zeroed anew, which costs a fifth of the time. Only the first arena can keep large
+# ones.
+KEEP_MEMORY := MALLOC_ARENA_MAX=1 MALLOC_TRIM_THRESHOLD_=4294967296 MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TOP_PAD_=67108864
 
 # Test processes share the cores: one thread each, and always on the CPU. The tests of a file stay in one process, which
 # has then compiled what they share.
@@ -129,7 +128,7 @@ bench-sampling: $(VENV)/.with-study,parity $(VENV)/.smollm2  ## tokens a second 
 	$(BIN)/python -m experiments.benchmarks.sampling --workdir=runs/sampling
 
 bench-adapt: $(VENV)/.with-study,parity $(VENV)/.smollm2  ## seconds to adapt and answer against transformers and peft, into runs/adapting
-	$(KEEP_LARGE) $(BIN)/python -m experiments.benchmarks.adapting --workdir=runs/adapting
+	$(KEEP_MEMORY) $(BIN)/python -m experiments.benchmarks.adapting --workdir=runs/adapting
 
 bench-cost: $(VENV)/.with-study  ## what an update of the demo's model costs and gains, beside more samples, into runs/cost
 	$(KEEP_MEMORY) $(BIN)/python -m experiments.benchmarks.cost_accuracy --run=runs/demo --workdir=runs/cost

@@ -5,8 +5,8 @@
 
 SmolLM2-135M in float32: practice is sampled, an adapter takes K steps on it, the adapted model answers. Both learn from
 the same texts, from the same fresh adapter, and end at the same model, which is looked at first. Theirs takes one
-problem after the other, ours a batch at once; rounds are interleaved. Peak memory is of a process that runs one of them
-alone.
+problem after the other, ours eight at once; rounds are interleaved. Peak memory is of a process that runs one of them
+alone, once.
 """
 
 import json
@@ -46,13 +46,13 @@ def main() -> None:
     enable_compilation_cache()
     workdir = writable(Path(options.workdir))
     path, asked = workdir / "results.json", {"size": size._asdict(), "model": options.model}
-    results = held(path, ("system", "batch", "seconds")) or {"rows": [], "peak_mib": {}} | asked
+    results = held(path, ("system", "batch", "seconds", "peak_mib")) or {"rows": []} | asked
     if any(results.get(name) != value for name, value in asked.items()):
         raise InputError(f"'{path}' is of another size or model: give another --workdir, or move the file away.")
 
     def kept() -> None:
         write_atomically(path, json.dumps(results, indent=2) + "\n")
-        keep(workdir / "table.json", rows=table(results["rows"], results["peak_mib"]))
+        keep(workdir / "table.json", rows=table(results["rows"]))
 
     ours = Ours(options.model, size)
     batches, vocabulary = list(map(int, options.batches)), ours.actor.method.model.vocab_size
@@ -65,24 +65,23 @@ def main() -> None:
             check_same(ours, theirs, work)
             systems = dict(zip(SYSTEMS, (partial(ours.run, work), partial(theirs.run, work)), strict=True))
             seconds = interleaved(systems, options.rounds, f"batch {batch}")
-            results["rows"] += [{"system": name, "batch": batch, "seconds": times} for name, times in seconds.items()]
+            words = (str(batch), str(vocabulary), json.dumps(size._asdict()))
+            for system, module, where in zip(SYSTEMS, ("ours", "theirs"), (options.model, home), strict=True):
+                row = {"system": system, "batch": batch, "seconds": seconds[system]}
+                results["rows"].append(row | {"peak_mib": _peak(module, where, *words)})
             kept()
-        most = (str(max(batches)), str(vocabulary), json.dumps(size._asdict()))
-        for system, module, where in zip(SYSTEMS, ("ours", "theirs"), (options.model, home), strict=True):
-            results["peak_mib"][system] = _peak(module, where, *most)
-    kept()
-    print(to_markdown(table(results["rows"], results["peak_mib"])))
+    print(to_markdown(table(results["rows"])))
 
 
-def table(rows: list[dict[str, Any]], peak: dict[str, float]) -> Table:
-    """Medians, our share of their seconds beside the limit, and peak memory."""
+def table(rows: list[dict[str, Any]]) -> Table:
+    """Medians, our share of their seconds beside the limit, and the peak memory of one batch."""
     median = {(row["system"], row["batch"]): float(np.median(row["seconds"])) for row in rows}
+    peak = {(row["system"], row["batch"]): row["peak_mib"] for row in rows}
     cells = []
     for (system, batch), seconds in median.items():
         ratio = seconds / median[SYSTEMS[1], batch]
         limit = f"{LIMITS[batch]}" if system == SYSTEMS[0] and batch in LIMITS else "–"
-        most = f"{peak[system]:.0f}" if system in peak else "–"
-        numbers = (f"{seconds:.2f}", f"{batch / seconds:.2f}", f"{ratio:.2f}", limit, most)
+        numbers = (f"{seconds:.2f}", f"{batch / seconds:.2f}", f"{ratio:.2f}", limit, f"{peak[system, batch]:.0f}")
         cells.append((str(batch), system, *numbers))
     columns = ("Problems", "System", "Seconds", "Problems a second", "Of theirs", "Limit", "Peak MiB")
     return Table(columns, "rlrrrrr", cells)

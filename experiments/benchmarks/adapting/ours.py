@@ -1,4 +1,4 @@
-"""The procedure with mass_jax: all problems of a batch write and answer at once, an adapter each.
+"""The procedure with mass_jax: the problems of a batch write and answer at once, an adapter each.
 
 Started alone, it runs one batch and prints its peak memory.
 """
@@ -22,8 +22,12 @@ from mass_jax.models.pretrained import source
 from mass_jax.models.sampling import Prompts, SamplingSpec, sample
 from mass_jax.types import PyTree, Sequences
 
-AT_ONCE = 8
-"""Problems whose steps are taken at once: what is alive of more of them would be gigabytes."""
+BATCH = 8
+"""Problems that write and answer at once; more are several batches, as of `mass-adapt --batch=8`."""
+AT_ONCE = 4
+"""Problems whose steps are taken at once: of more of them more is alive, and no less time is taken."""
+LOSS_CHUNK = 48
+"""Positions of a problem whose logits are alive at once: of all of them they would be half of what a step keeps."""
 
 
 class Ours:
@@ -32,7 +36,7 @@ class Ours:
     def __init__(self, name: str, size: Size) -> None:
         """Loads the model, and draws the adapter that every problem starts from."""
         context = size.prompt + max(size.written, size.answer, size.practice)
-        model = source.load_config(name, context=context, scan_layers=True, remat=False)
+        model = source.load_config(name, context=context, scan_layers=True, remat=True, loss_chunk=LOSS_CHUNK)
         lengths = LengthConfig(size.prompt, size.answer, size.written, size.practice, size.practice)
         method = Method(
             model,
@@ -46,8 +50,21 @@ class Ours:
         self.size, self.actor = size, Actor(source.load_params(name, model), method)
         self.fresh = attribution.fresh_adapter(self.actor, jax.random.key(0))
 
-    def run(self, work: Work) -> PyTree:
-        """Write practice, take the steps, answer. Returns the adapters, [P, ...]."""
+    def run(self, work: Work) -> list[PyTree]:
+        """Write practice, take the steps, answer. Returns the adapters of every batch, [P, ...]."""
+        starts = range(0, len(work.prompts_PxT), BATCH)
+        return [self._batch(Work(*(part[start : start + BATCH] for part in work))) for start in starts]
+
+    def log_probs(self, adapters: list[PyTree], tokens_PxT: np.ndarray) -> np.ndarray:
+        """Of each token after the first, under each problem's adapter, float [P, T - 1]."""
+        model = self.actor.method.model
+        each: Callable[..., jax.Array] = jax.vmap(
+            lambda adapter, tokens: decoder.token_log_probs(model, self.actor.params, adapter, tokens[None])[0]
+        )
+        parts = [tokens_PxT[start : start + BATCH] for start in range(0, len(tokens_PxT), BATCH)]
+        return np.concatenate([each(*both) for both in zip(adapters, parts, strict=True)])
+
+    def _batch(self, work: Work) -> PyTree:
         size, problems = self.size, len(work.prompts_PxT)
         self._sample(work, None, SamplingSpec(size.examples, size.written, 1.0))
         ones = np.ones((problems, size.examples), np.float32)
@@ -55,14 +72,6 @@ class Ours:
         adapters = attribution.adapt(self.actor, self.fresh, *jax.device_put(given))
         self._sample(work, adapters, SamplingSpec(1, size.answer, 0.0))
         return jax.block_until_ready(adapters)
-
-    def log_probs(self, adapters: PyTree, tokens_PxT: np.ndarray) -> np.ndarray:
-        """Of each token after the first, under each problem's adapter, float [P, T - 1]."""
-        model = self.actor.method.model
-        each: Callable[..., jax.Array] = jax.vmap(
-            lambda adapter, tokens: decoder.token_log_probs(model, self.actor.params, adapter, tokens[None])[0]
-        )
-        return np.asarray(each(adapters, tokens_PxT))
 
     def _sample(self, work: Work, adapters: PyTree, spec: SamplingSpec) -> None:
         prompts = Prompts(work.prompts_PxT, np.full(len(work.prompts_PxT), work.prompts_PxT.shape[1], np.int32))
