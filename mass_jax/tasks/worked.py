@@ -11,7 +11,7 @@ A domain adds its rules, how they are written, and what it draws.
 import abc
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 
@@ -71,17 +71,29 @@ def posed_document(
             return solved(posed) if kind == "solve" else f"{posed.prompt}{SYNTHESISE} {written(practice)}"
 
 
+class Texts(Protocol):
+    """What a domain's module ``documents`` has of what `writer` and `WorkedConfig` need."""
+
+    def canonical(self, prompt: str) -> str:
+        """The same for all prompts of the same content."""
+
+    def facts(self, prompt: str) -> tuple[str, ...]:
+        """What a prompt states to be true."""
+
+    def draw_document(
+        self, rules: Sequence[Any], problem: Problem, rng: np.random.Generator, kind: str, held_out: frozenset[str]
+    ) -> str:
+        """One document about a problem, of one of `KINDS`, that poses none of these canonical prompts."""
+
+
 def writer(
-    draw: Callable[[Problem, np.random.Generator, str, frozenset[str]], str],
-    canonical: Callable[[str], str],
-    kinds: Sequence[str],
-    held_out: Iterable[Problem],
+    texts: Texts, rules: Sequence[Any], kinds: Sequence[str], held_out: Iterable[Problem]
 ) -> Callable[[Problem, np.random.Generator], str]:
     """What writes documents for a pipeline: ``write(problem, rng)``.
 
     Args:
-      draw: writes one about a problem, of a kind, that poses none of some canonical prompts.
-      canonical: makes a prompt canonical.
+      texts: of the domain.
+      rules: the rule of every family.
       kinds: of `KINDS`, some perhaps more than once; one is drawn uniformly for every document.
       held_out: the problems that no document may pose.
 
@@ -90,8 +102,8 @@ def writer(
     """
     if not kinds or set(kinds) - set(KINDS):
         raise ValueError(f"the document kinds {list(kinds)} must be one or more of {', '.join(KINDS)}.")
-    prompts = frozenset(canonical(problem.prompt) for problem in held_out)
-    return lambda problem, rng: draw(problem, rng, choice(kinds, rng), prompts)
+    prompts = frozenset(texts.canonical(problem.prompt) for problem in held_out)
+    return lambda problem, rng: texts.draw_document(rules, problem, rng, choice(kinds, rng), prompts)
 
 
 class WorkedTask(abc.ABC):
@@ -163,8 +175,18 @@ class WorkedConfig(ProceduralConfig):
 
     splits: ClassVar[tuple[str, ...]] = ("pretrain", *ProceduralConfig.splits)
     most_per_family: ClassVar[int] = 200  # of the thousands that a rule has
+    texts: ClassVar[Texts]
+    """The domain's."""
 
     pretrain_problems: int = 20_000
+
+    def canonical(self, prompt: str) -> str:
+        """See `Texts`."""
+        return self.texts.canonical(prompt)
+
+    def facts(self, prompt: str) -> tuple[str, ...]:
+        """See `Texts`."""
+        return self.texts.facts(prompt)
 
 
 class Worked(Drawn, OwnWords):
@@ -175,11 +197,11 @@ class Worked(Drawn, OwnWords):
     pretrain_problems: Count
 
     @abc.abstractmethod
-    def writer(
-        self, kinds: Sequence[str], held_out: Sequence[Problem]
-    ) -> Callable[[Problem, np.random.Generator], str]:
-        """What writes documents about a problem, of these kinds; none poses a problem that is held out."""
+    def data(self) -> WorkedConfig:
+        """See `Drawn`."""
 
     def documents(self, domain: Domain, splits: Splits, kinds: Sequence[str]) -> Documents:
         """About problems of all rules; none poses a problem of the validation or the test split."""
-        return Documents(splits.pretrain, self.writer(kinds, (*splits.validation, *splits.test)))
+        data = self.data()
+        held_out = (*splits.validation, *splits.test)
+        return Documents(splits.pretrain, writer(data.texts, data.make_rules(), kinds, held_out))

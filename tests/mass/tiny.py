@@ -34,7 +34,7 @@ from mass_jax.tasks.arithmetic import documents
 from mass_jax.tasks.arithmetic.rules import make_rules
 from mass_jax.tasks.arithmetic.task import ArithmeticTask
 from mass_jax.tasks.base import MALFORMED, Domain, Practice, Problem, Verdict
-from mass_jax.tasks.worked import KINDS
+from mass_jax.tasks.worked import KINDS, writer
 from mass_jax.types import Params, PyTree, Sequences
 from tests.models import tiny as models
 
@@ -150,7 +150,7 @@ def make_eta(method: Method, seed: int = 0, scale: float = 1.0) -> Params:
 def make_problems(count: int = 3, seed: int = 0) -> list[Problem]:
     """Problems of ``count`` different families."""
     rng = np.random.default_rng(seed)
-    return [documents.draw_problem(RULES[f], f, rng) for f in range(count)]
+    return [documents.draw_problem(RULES, f, rng) for f in range(count)]
 
 
 def make_rows(problems: list[Problem], malformed: bool = True, seed: int = 0) -> list[list[Practice]]:
@@ -200,7 +200,7 @@ def make_references(problems: list[Problem]) -> Weighed:
 
 def document_stream() -> grain.DatasetIterator:
     """Endless batches of 8 pretraining documents."""
-    write = documents.document_writer(RULES, KINDS, ())
+    write = writer(documents, RULES, KINDS, ())
     return pipeline.document_batches(
         make_problems(8), write, DOMAIN.tokenizer, length=24, batch_size=8, seed=1, ahead=0
     )
@@ -209,6 +209,6 @@ def document_stream() -> grain.DatasetIterator:
 def replay_documents(count: int = 2, length: int = 24, seed: int = 0) -> Sequences:
     """Pretraining documents, sequences [count, length]."""
     rng = np.random.default_rng(seed)
-    write = documents.document_writer(RULES, KINDS, ())
+    write = writer(documents, RULES, KINDS, ())
     texts = [("", write(problem, rng)) for problem in make_problems(count)]
     return pack(DOMAIN.tokenizer, texts, length, "the test's length")

@@ -16,7 +16,8 @@ SPLITS = Splits(PROBLEMS * 40, PROBLEMS, PROBLEMS, PROBLEMS)
 
 
 def check(field: str, value: int) -> None:
-    config = validate(get_config("arithmetic", task__rules=len(tiny.RULES), **{f"lengths__{field}": value}).to_dict())
+    few = dict(task__rules=len(tiny.RULES), task__validation_families=3, task__test_families=3)
+    config = validate(get_config("arithmetic", **few, **{f"lengths__{field}": value}).to_dict())
     own = {name: getattr(config.lengths, name) for name in tiny.LENGTHS.__dataclass_fields__}
     check_lengths(config, tiny.DOMAIN, dataclasses.replace(tiny.LENGTHS, **own), SPLITS)
 

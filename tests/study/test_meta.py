@@ -19,12 +19,12 @@ from mass_jax.runtime.metrics import read_metrics, read_repeatable
 from mass_jax.study import meta
 from mass_jax.study.meta import meta_train, mostly_malformed
 from mass_jax.tasks import pipeline
-from mass_jax.tasks.arithmetic.documents import document_writer
+from mass_jax.tasks.arithmetic import documents as texts
 from mass_jax.tasks.base import MALFORMED, Domain
 from mass_jax.tasks.mathematics import prompts
 from mass_jax.tasks.mathematics.grading import Grader
 from mass_jax.tasks.mathematics.task import MathematicsTask
-from mass_jax.tasks.worked import KINDS
+from mass_jax.tasks.worked import KINDS, writer
 from mass_jax.types import Params
 from tests.mass import tiny
 from tests.mass.conftest import quick_compilation  # noqa: F401 (fixture)
@@ -32,7 +32,7 @@ from tests.runtime.killing import Killed, Stream
 
 
 def documents(kill_at: int | None) -> Stream:
-    write = document_writer(tiny.RULES, KINDS, ())
+    write = writer(texts, tiny.RULES, KINDS, ())
     problems, tokenizer = tiny.make_problems(8), tiny.DOMAIN.tokenizer
     return Stream(
         pipeline.document_batches(problems, write, tokenizer, length=24, batch_size=2, seed=1, ahead=0), kill_at

@@ -21,7 +21,8 @@ from mass_jax.study.config import read
 from mass_jax.study.pretrain import identity, pretrain
 from mass_jax.study.schema import Config
 from mass_jax.tasks import pipeline
-from mass_jax.tasks.arithmetic.documents import document_writer
+from mass_jax.tasks.arithmetic import documents as texts
+from mass_jax.tasks.worked import writer
 from mass_jax.types import Params
 from tests.mass import tiny
 from tests.runtime.killing import Killed, Stream
@@ -57,7 +58,7 @@ def run(
     solved: Callable[[Params], float] = unasked,
     **changes: Any,
 ) -> Params:
-    write = document_writer(tiny.RULES, ["solve"], ())
+    write = writer(texts, tiny.RULES, ["solve"], ())
     streams = {
         name: pipeline.document_batches(
             tiny.make_problems(12), write, tiny.DOMAIN.tokenizer, length=15, batch_size=size, seed=0, ahead=0

@@ -8,11 +8,12 @@ import pytest
 
 from mass_jax.models.tokenizer import WordTokenizer
 from mass_jax.tasks import pipeline
-from mass_jax.tasks.arithmetic.documents import document_writer
+from mass_jax.tasks.arithmetic import documents as texts
+from mass_jax.tasks.worked import writer
 from tests.tasks.helpers import small_splits, small_task
 
 TOKENIZER = WordTokenizer(small_task().vocabulary)
-WRITE = document_writer(small_task().rules, ("solve", "synthesise"), ())
+WRITE = writer(texts, small_task().rules, ("solve", "synthesise"), ())
 
 
 def documents(seed=0, **options):

@@ -2,13 +2,13 @@
 
 import pytest
 
-from mass_jax.tasks.arithmetic.rules import PAIRS, make_rules, vocabulary
+from mass_jax.tasks.arithmetic.rules import PAIRS, make_rules, named, vocabulary
 from tests.tasks.helpers import BY_HAND, RULE
 
 
 def test_a_rule_by_hand():
     assert tuple(RULE(x) for x in range(11)) == BY_HAND
-    assert RULE.name == "f2,0,5"
+    assert RULE.name == "f2,0,5" and named(RULE.name) == RULE
     assert RULE.pairs[8] == "8>1"
     assert [PAIRS[pair] for pair in RULE.pairs] == list(enumerate(BY_HAND))
 
@@ -16,7 +16,7 @@ def test_a_rule_by_hand():
 def test_rules_are_different_functions_none_constant():
     rules = make_rules(1320, 0)
     assert len({rule.name for rule in rules}) == 1320
-    assert len({rule.pairs for rule in rules}) == 1320
+    assert len({rule.pairs for rule in rules}) == 1320 and all(named(rule.name) == rule for rule in rules)
     assert all(len({rule(x) for x in range(11)}) > 1 for rule in rules)
 
 

@@ -9,7 +9,7 @@ from mass_jax.models.tokenizer import WordTokenizer
 from mass_jax.tasks.arithmetic import documents
 from mass_jax.tasks.arithmetic.rules import PAIRS
 from mass_jax.tasks.base import MALFORMED, KnowsFamily, Practice, ShowsExamples
-from tests.tasks.helpers import PROBLEM, RULE, TASK, small_splits, small_task
+from tests.tasks.helpers import PROBLEM, TASK, small_splits, small_task
 
 RIGHT = "equal to the reference"
 WRONG = "differs from 3>1 9>2"
@@ -178,7 +178,7 @@ def test_prompts_are_how_the_documents_begin():
     assert TASK.solve_prompt(PROBLEM.prompt) == "8>1 1>7 6>0 ? 3 9 :"
     assert TASK.synthesis_prompt(PROBLEM) == "8>1 1>7 6>0 ? 3 9 ;"
     rng = np.random.default_rng(0)
-    solve, synthesise = (documents.draw_document(PROBLEM, RULE, rng, kind) for kind in ("solve", "synthesise"))
+    solve, synthesise = (documents.draw_document(TASK.rules, PROBLEM, rng, kind) for kind in ("solve", "synthesise"))
     assert solve.startswith(TASK.solve_prompt(solve.split(" :")[0]) + " f2,0,5 = ")
     shown = dataclasses.replace(PROBLEM, prompt=synthesise.split(" ;")[0])
     practice = synthesise.removeprefix(TASK.synthesis_prompt(shown) + " ")

@@ -8,7 +8,7 @@ import tensorflow_datasets as tfds
 from mass_jax.tasks import procedural
 from mass_jax.tasks.agent import documents
 from mass_jax.tasks.agent.rules import Rule, make_rules
-from mass_jax.tasks.worked import WorkedConfig
+from mass_jax.tasks.worked import Texts, WorkedConfig
 
 
 class MassAgent(procedural.ProceduralBuilder):
@@ -23,9 +23,8 @@ class AgentConfig(WorkedConfig):
     """See `worked.WorkedConfig`."""
 
     builder: ClassVar[type[procedural.ProceduralBuilder]] = MassAgent
+    texts: ClassVar[Texts] = documents
     draw_problem = staticmethod(documents.draw_problem)
-    canonical = staticmethod(documents.canonical)
-    facts = staticmethod(documents.facts)
 
     rules: int = 144
     validation_families: int = 24

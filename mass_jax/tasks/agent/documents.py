@@ -11,16 +11,15 @@ solution names the recipe, its worked step, then carries it out in an episode. P
 same runs; what is in its files is what the tools say there. A table shows runs of a named recipe.
 """
 
-import functools
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from mass_jax.tasks.agent import transcript
 from mass_jax.tasks.agent.rules import HELD, NAMES, Rule, Run, agreeing
 from mass_jax.tasks.base import Practice, Problem
-from mass_jax.tasks.worked import ANSWER, ASKS, SOLVE, SYNTHESISE, writer
+from mass_jax.tasks.worked import ANSWER, ASKS, SOLVE, SYNTHESISE
 
 EXAMPLE = "a3 b5 c2 d9 > c 27 a7 b2 c6 d1 > c 7 a4 b8 c8 d6 > c 24 ? a6 b1 c9 d8"
 """Of a problem."""
@@ -142,16 +141,3 @@ def draw_document(  # parameters: what a document is about, what it may not say,
         pass
     solution = pose(rule, runs, rule.draw_files(rng)).solution
     return f"{runs}{SOLVE if kind == 'solve' else SYNTHESISE} {solution}"
-
-
-def document_writer(
-    rules: Sequence[Rule], kinds: Sequence[str], held_out: Iterable[Problem]
-) -> Callable[[Problem, np.random.Generator], str]:
-    """`draw_document` for a pipeline.
-
-    Args:
-      rules: the recipe of every family.
-      kinds: see `worked.writer`, with its errors.
-      held_out: the problems that no document may pose.
-    """
-    return writer(functools.partial(draw_document, rules), canonical, kinds, held_out)

@@ -1,14 +1,12 @@
 """The declaration of the agent's episodes; see `tasks.domain`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
-import numpy as np
-
-from mass_jax.tasks.agent import builder, documents
+from mass_jax.tasks.agent import builder
 from mass_jax.tasks.agent.rules import make_rules, vocabulary
 from mass_jax.tasks.agent.task import AgentTask
-from mass_jax.tasks.base import Domain, Problem
+from mass_jax.tasks.base import Domain
 from mass_jax.tasks.domain import own_fields
 from mass_jax.tasks.worked import Worked
 from mass_jax.types import Tokenizer
@@ -30,9 +28,3 @@ class Agent(Worked):
     def data(self) -> builder.AgentConfig:
         """See `Drawn`."""
         return builder.AgentConfig(**own_fields(self, builder.AgentConfig))
-
-    def writer(
-        self, kinds: Sequence[str], held_out: Sequence[Problem]
-    ) -> Callable[[Problem, np.random.Generator], str]:
-        """See `Worked`."""
-        return documents.document_writer(make_rules(self.rules, self.rules_seed), kinds, held_out)

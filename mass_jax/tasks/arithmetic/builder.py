@@ -1,17 +1,14 @@
 """The domain's data on disk: a TFDS builder (array_record files, no TensorFlow) and what it draws."""
 
 import dataclasses
-from collections.abc import Sequence
 from typing import ClassVar
 
-import numpy as np
 import tensorflow_datasets as tfds
 
 from mass_jax.tasks import procedural
 from mass_jax.tasks.arithmetic import documents
 from mass_jax.tasks.arithmetic.rules import Rule, make_rules
-from mass_jax.tasks.base import Problem
-from mass_jax.tasks.worked import WorkedConfig
+from mass_jax.tasks.worked import Texts, WorkedConfig
 
 
 class MassArithmetic(procedural.ProceduralBuilder):
@@ -26,8 +23,8 @@ class ArithmeticConfig(WorkedConfig):
     """See `worked.WorkedConfig`."""
 
     builder: ClassVar[type[procedural.ProceduralBuilder]] = MassArithmetic
-    canonical = staticmethod(documents.canonical)
-    facts = staticmethod(documents.facts)
+    texts: ClassVar[Texts] = documents
+    draw_problem = staticmethod(documents.draw_problem)
 
     rules: int = 200
     validation_families: int = 40
@@ -39,7 +36,3 @@ class ArithmeticConfig(WorkedConfig):
     def make_rules(self) -> tuple[Rule, ...]:
         """Polynomials mod 11."""
         return make_rules(self.rules, self.rules_seed)
-
-    def draw_problem(self, rules: Sequence[Rule], family: int, rng: np.random.Generator) -> Problem:
-        """See `documents.draw_problem`."""
-        return documents.draw_problem(rules[family], family, rng)

@@ -9,13 +9,13 @@ A solution is a worked step, the rule's name, then the answer after ``=``. A syn
 writes another one with its solution: some of the same pairs, other queries. A table recites a rule.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from mass_jax.tasks.arithmetic.rules import GIVEN, MODULUS, PAIRS, QUERIES, Rule, pose
 from mass_jax.tasks.base import Practice, Problem
-from mass_jax.tasks.worked import ASKS, SOLVE, SYNTHESISE, choice, shuffled, solved, writer
+from mass_jax.tasks.worked import ASKS, SOLVE, SYNTHESISE, choice, shuffled, solved
 
 
 def canonical(prompt: str) -> str:
@@ -24,12 +24,12 @@ def canonical(prompt: str) -> str:
     return f"{' '.join(sorted(given.split()))}{ASKS}{' '.join(sorted(queries.split()))}"
 
 
-def draw_problem(rule: Rule, family: int, rng: np.random.Generator) -> Problem:
-    """A random problem of a rule; its difficulty is the number of pairs that it does *not* show."""
+def draw_problem(rules: Sequence[Rule], family: int, rng: np.random.Generator) -> Problem:
+    """A random problem of a family; its difficulty is the number of pairs that it does *not* show."""
     difficulty = choice(range(len(GIVEN)), rng)
     count = GIVEN[len(GIVEN) - 1 - difficulty]
     xs = shuffled(range(MODULUS), rng)[: count + QUERIES]
-    posed = pose(rule, xs[:count], xs[count:])
+    posed = pose(rules[family], xs[:count], xs[count:])
     return Problem(posed.prompt, posed.solution, facts(posed.prompt), difficulty, family)
 
 
@@ -54,17 +54,18 @@ def draw_gold_practice(rule: Rule, rng: np.random.Generator, exclude: frozenset[
 
 
 def draw_document(
-    problem: Problem, rule: Rule, rng: np.random.Generator, kind: str, held_out: frozenset[str] = frozenset()
+    rules: Sequence[Rule], problem: Problem, rng: np.random.Generator, kind: str, held_out: frozenset[str] = frozenset()
 ) -> str:
     """One pretraining document about what ``problem`` shows, in a new order and with new queries.
 
     Args:
-      problem: a problem of the pretraining split.
-      rule: its rule.
+      rules: the rule of every family.
+      problem: of the pretraining split.
       rng: source of randomness.
       kind: one of `worked.KINDS`.
       held_out: canonical prompts of the problems that no document may pose, neither as its own problem nor as practice.
     """
+    rule = rules[problem.family]
     if kind == "table":
         return f"{rule.name}{SOLVE} {' '.join(shuffled(rule.pairs, rng))}"
     given = shuffled([PAIRS[fact][0] for fact in problem.facts], rng)
@@ -79,21 +80,3 @@ def draw_document(
     while canonical(practice.prompt) in held_out:
         practice = draw_practice(problem, rule, rng)
     return f"{posed.prompt}{SYNTHESISE} {solved(practice)}"
-
-
-def document_writer(
-    rules: Sequence[Rule], kinds: Sequence[str], held_out: Iterable[Problem]
-) -> Callable[[Problem, np.random.Generator], str]:
-    """`draw_document` for a pipeline.
-
-    Args:
-      rules: the rule of every family.
-      kinds: see `worked.writer`, with its errors.
-      held_out: the problems that no document may pose.
-    """
-    return writer(
-        lambda problem, rng, kind, prompts: draw_document(problem, rules[problem.family], rng, kind, prompts),
-        canonical,
-        kinds,
-        held_out,
-    )

@@ -1,14 +1,12 @@
 """The declaration of arithmetic; see `tasks.domain`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
-import numpy as np
-
-from mass_jax.tasks.arithmetic import builder, documents
+from mass_jax.tasks.arithmetic import builder
 from mass_jax.tasks.arithmetic.rules import make_rules, vocabulary
 from mass_jax.tasks.arithmetic.task import ArithmeticTask
-from mass_jax.tasks.base import Domain, Problem
+from mass_jax.tasks.base import Domain
 from mass_jax.tasks.domain import own_fields
 from mass_jax.tasks.worked import Worked
 from mass_jax.types import Tokenizer
@@ -30,9 +28,3 @@ class Arithmetic(Worked):
     def data(self) -> builder.ArithmeticConfig:
         """See `Drawn`."""
         return builder.ArithmeticConfig(**own_fields(self, builder.ArithmeticConfig))
-
-    def writer(
-        self, kinds: Sequence[str], held_out: Sequence[Problem]
-    ) -> Callable[[Problem, np.random.Generator], str]:
-        """See `Worked`."""
-        return documents.document_writer(make_rules(self.rules, self.rules_seed), kinds, held_out)

@@ -63,6 +63,13 @@ def make_rules(count: int, seed: int) -> tuple[Rule, ...]:
     return tuple(rules[i] for i in order[:count])
 
 
+@functools.cache
+def named(name: str) -> Rule:
+    """The rule of such a name."""
+    a, b, c = map(int, name.removeprefix("f").split(","))
+    return Rule(a, b, c)
+
+
 def vocabulary(rules: tuple[Rule, ...]) -> tuple[str, ...]:
     """A word for every residue, pair and rule name, and the marks ``? = : ;``."""
     return ("?", "=", ":", ";", *map(str, range(MODULUS)), *PAIRS, *(rule.name for rule in rules))

@@ -11,7 +11,7 @@ from mass_jax.tasks import procedural
 from mass_jax.tasks.arithmetic.rules import Rule, make_rules
 from mass_jax.tasks.base import Problem
 from mass_jax.tasks.candidates import documents
-from mass_jax.tasks.worked import WorkedConfig
+from mass_jax.tasks.worked import Texts, WorkedConfig
 
 
 class MassCandidates(procedural.ProceduralBuilder):
@@ -30,8 +30,7 @@ class CandidatesConfig(WorkedConfig):
     """
 
     builder: ClassVar[type[procedural.ProceduralBuilder]] = MassCandidates
-    canonical = staticmethod(documents.canonical)
-    facts = staticmethod(documents.facts)
+    texts: ClassVar[Texts] = documents
 
     rules: int = 200
     validation_families: int = 40

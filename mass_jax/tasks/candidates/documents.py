@@ -13,13 +13,13 @@ table recites a rule.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from mass_jax.tasks.arithmetic.rules import MODULUS, PAIRS, QUERIES, Rule, pose
+from mass_jax.tasks.arithmetic.rules import MODULUS, PAIRS, QUERIES, Rule, named, pose
 from mass_jax.tasks.base import Practice, Problem
-from mass_jax.tasks.worked import ANSWER, ASKS, SOLVE, choice, posed_document, shuffled, writer
+from mass_jax.tasks.worked import ANSWER, ASKS, SOLVE, choice, posed_document, shuffled
 
 CANDIDATES = 3
 """Rules that a problem names."""
@@ -105,19 +105,18 @@ def unseen(prompt: str) -> frozenset[int]:
 
 
 def draw_document(
-    candidates: Sequence[Rule],
-    rng: np.random.Generator,
-    kind: str,
-    held_out: frozenset[str] = frozenset(),
+    rules: Sequence[Rule], problem: Problem, rng: np.random.Generator, kind: str, held_out: frozenset[str] = frozenset()
 ) -> str:
-    """One pretraining document about three candidates, any of which may be the one that made the pairs.
+    """One pretraining document about a problem's candidates, any of which may be the one that made the pairs.
 
     Args:
-      candidates: three rules.
+      rules: of every family; which ones are the candidates, the problem says.
+      problem: of the pretraining split.
       rng: source of randomness.
       kind: one of `worked.KINDS`.
       held_out: canonical prompts of the problems that no document may pose, neither as its own problem nor as practice.
     """
+    candidates = [named(name) for name in names_of(problem.prompt)]
     rule = choice(candidates, rng)
     if kind == "table":
         xs = shuffled(range(MODULUS), rng)
@@ -125,25 +124,7 @@ def draw_document(
 
     def draw() -> tuple[Practice, Practice]:
         posed = _pose(candidates, rule, rng, choice(GIVEN, rng))
-        problem = Problem(posed.prompt, posed.solution, facts(posed.prompt), -1, -1)
-        return posed, draw_practice(problem, choice(candidates, rng), rng, unseen(posed.prompt))
+        about = Problem(posed.prompt, posed.solution, facts(posed.prompt), -1, -1)
+        return posed, draw_practice(about, choice(candidates, rng), rng, unseen(posed.prompt))
 
     return posed_document(kind, draw, written, canonical, held_out)
-
-
-def document_writer(
-    rules: Sequence[Rule], kinds: Sequence[str], held_out: Iterable[Problem]
-) -> Callable[[Problem, np.random.Generator], str]:
-    """`draw_document` about a problem's candidates, for a pipeline.
-
-    Args:
-      rules: the rule of every family.
-      kinds: see `worked.writer`, with its errors.
-      held_out: the problems that no document may pose.
-    """
-    by_name = {rule.name: rule for rule in rules}
-
-    def draw(problem: Problem, rng: np.random.Generator, kind: str, prompts: frozenset[str]) -> str:
-        return draw_document([by_name[name] for name in names_of(problem.prompt)], rng, kind, prompts)
-
-    return writer(draw, canonical, kinds, held_out)

@@ -1,13 +1,11 @@
 """The declaration of candidates; see `tasks.domain`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
-import numpy as np
-
 from mass_jax.tasks.arithmetic.rules import make_rules, vocabulary
-from mass_jax.tasks.base import Domain, Problem
-from mass_jax.tasks.candidates import builder, documents
+from mass_jax.tasks.base import Domain
+from mass_jax.tasks.candidates import builder
 from mass_jax.tasks.candidates.task import CandidatesTask
 from mass_jax.tasks.domain import own_fields
 from mass_jax.tasks.worked import Worked
@@ -31,9 +29,3 @@ class Candidates(Worked):
     def data(self) -> builder.CandidatesConfig:
         """See `Drawn`."""
         return builder.CandidatesConfig(**own_fields(self, builder.CandidatesConfig))
-
-    def writer(
-        self, kinds: Sequence[str], held_out: Sequence[Problem]
-    ) -> Callable[[Problem, np.random.Generator], str]:
-        """See `Worked`."""
-        return documents.document_writer(make_rules(self.rules, self.rules_seed), kinds, held_out)

@@ -8,7 +8,7 @@ import tensorflow_datasets as tfds
 from mass_jax.tasks import procedural
 from mass_jax.tasks.countdown import documents
 from mass_jax.tasks.countdown.rules import Rule, make_rules
-from mass_jax.tasks.worked import WorkedConfig
+from mass_jax.tasks.worked import Texts, WorkedConfig
 
 
 class MassCountdown(procedural.ProceduralBuilder):
@@ -30,10 +30,9 @@ class CountdownConfig(WorkedConfig):
     """
 
     builder: ClassVar[type[procedural.ProceduralBuilder]] = MassCountdown
+    texts: ClassVar[Texts] = documents
     most_per_family: ClassVar[int] = 10  # a shape has `rules.LEAST` at least, and other shapes share them
     draw_problem = staticmethod(documents.draw_problem)
-    canonical = staticmethod(documents.canonical)
-    facts = staticmethod(documents.facts)
 
     numbers: int = 3
     rules: int = 48

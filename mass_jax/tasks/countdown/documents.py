@@ -10,8 +10,7 @@ another game of the shape. It is written with the shape first, and without its t
 makes. A table says what a shape makes.
 """
 
-import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +18,7 @@ import numpy as np
 from mass_jax.tasks.base import Practice, Problem
 from mass_jax.tasks.countdown.rules import LARGEST, LIMIT, Rule
 from mass_jax.tasks.countdown.verify import read_numbers, stated
-from mass_jax.tasks.worked import ANSWER, SOLVE, SYNTHESISE, solved, writer
+from mass_jax.tasks.worked import ANSWER, SOLVE, SYNTHESISE, solved
 
 GIVES = " >"
 """The mark between what is put together and what it makes."""
@@ -119,16 +118,3 @@ def draw_document(  # parameters: what a document is about, what it may not say,
         return solved(posed)
     practice = drawn(lambda: draw_practice(rule, rng, posed.prompt))
     return f"{posed.prompt}{SYNTHESISE} {written(practice)}"
-
-
-def document_writer(
-    rules: Sequence[Rule], kinds: Sequence[str], held_out: Iterable[Problem]
-) -> Callable[[Problem, np.random.Generator], str]:
-    """`draw_document` for a pipeline.
-
-    Args:
-      rules: the shape of every family.
-      kinds: see `worked.writer`, with its errors.
-      held_out: the games that no document may pose.
-    """
-    return writer(functools.partial(draw_document, rules), canonical, kinds, held_out)

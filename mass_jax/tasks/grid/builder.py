@@ -8,7 +8,7 @@ import tensorflow_datasets as tfds
 from mass_jax.tasks import procedural
 from mass_jax.tasks.grid import documents
 from mass_jax.tasks.grid.rules import Rule, make_rules
-from mass_jax.tasks.worked import WorkedConfig
+from mass_jax.tasks.worked import Texts, WorkedConfig
 
 
 class MassGrid(procedural.ProceduralBuilder):
@@ -23,9 +23,8 @@ class GridConfig(WorkedConfig):
     """See `worked.WorkedConfig`."""
 
     builder: ClassVar[type[procedural.ProceduralBuilder]] = MassGrid
+    texts: ClassVar[Texts] = documents
     draw_problem = staticmethod(documents.draw_problem)
-    canonical = staticmethod(documents.canonical)
-    facts = staticmethod(documents.facts)
 
     rules: int = 300
     validation_families: int = 60

@@ -10,7 +10,6 @@ does, its worked step, then the plan, with the cell after each key. Practice ask
 it is written without them and without its goal, which is where its plan ends. A table runs keys of a named rule.
 """
 
-import functools
 import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
@@ -20,7 +19,7 @@ import numpy as np
 from mass_jax.tasks.base import Practice, Problem
 from mass_jax.tasks.grid.rules import KEYS, PLAN, PRESSED, Rule, Shown
 from mass_jax.tasks.grid.simulator import COLUMNS, ROWS, run
-from mass_jax.tasks.worked import ANSWER, ASKS, SOLVE, choice, posed_document, shuffled, writer
+from mass_jax.tasks.worked import ANSWER, ASKS, SOLVE, choice, posed_document, shuffled
 
 ALONE = (2, 1)
 """Keys that a problem shows alone, easiest first."""
@@ -150,16 +149,3 @@ def draw_document(  # parameters: what a document is about, what it may not say,
         return posed, draw_practice(rule, posed.prompt, rng, strict=True)
 
     return posed_document(kind, draw, written, canonical, held_out)
-
-
-def document_writer(
-    rules: Sequence[Rule], kinds: Sequence[str], held_out: Iterable[Problem]
-) -> Callable[[Problem, np.random.Generator], str]:
-    """`draw_document` for a pipeline.
-
-    Args:
-      rules: the rule of every family.
-      kinds: see `worked.writer`, with its errors.
-      held_out: the problems that no document may pose.
-    """
-    return writer(functools.partial(draw_document, rules), canonical, kinds, held_out)

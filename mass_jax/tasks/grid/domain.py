@@ -1,13 +1,11 @@
 """The declaration of the grid; see `tasks.domain`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
-import numpy as np
-
-from mass_jax.tasks.base import Domain, Problem
+from mass_jax.tasks.base import Domain
 from mass_jax.tasks.domain import own_fields
-from mass_jax.tasks.grid import builder, documents
+from mass_jax.tasks.grid import builder
 from mass_jax.tasks.grid.rules import make_rules, vocabulary
 from mass_jax.tasks.grid.task import GridTask
 from mass_jax.tasks.worked import Worked
@@ -30,9 +28,3 @@ class Grid(Worked):
     def data(self) -> builder.GridConfig:
         """See `Drawn`."""
         return builder.GridConfig(**own_fields(self, builder.GridConfig))
-
-    def writer(
-        self, kinds: Sequence[str], held_out: Sequence[Problem]
-    ) -> Callable[[Problem, np.random.Generator], str]:
-        """See `Worked`."""
-        return documents.document_writer(make_rules(self.rules, self.rules_seed), kinds, held_out)

@@ -10,14 +10,13 @@ a program, its worked step, then what that makes of the inputs that were asked. 
 problem with its solution: some of the same runs, other inputs. A table runs a named program.
 """
 
-import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from mass_jax.tasks.base import Practice, Problem
 from mass_jax.tasks.programs.rules import STRINGS, Rule
-from mass_jax.tasks.worked import ANSWER, ASKS, SOLVE, choice, posed_document, shuffled, solved, writer
+from mass_jax.tasks.worked import ANSWER, ASKS, SOLVE, choice, posed_document, shuffled, solved
 
 GIVEN = (3, 4, 5)
 """Runs that a problem shows, hardest first."""
@@ -133,16 +132,3 @@ def draw_document(  # parameters: what a document is about, what it may not say,
         return _posed(rules, rule, shown, rng), draw_practice(rule, shown, rng, ())
 
     return posed_document(kind, draw, solved, canonical, held_out)
-
-
-def document_writer(
-    rules: Sequence[Rule], kinds: Sequence[str], held_out: Iterable[Problem]
-) -> Callable[[Problem, np.random.Generator], str]:
-    """`draw_document` for a pipeline.
-
-    Args:
-      rules: the program of every family.
-      kinds: see `worked.writer`, with its errors.
-      held_out: the problems that no document may pose.
-    """
-    return writer(functools.partial(draw_document, rules), canonical, kinds, held_out)

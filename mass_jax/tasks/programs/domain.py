@@ -1,13 +1,11 @@
 """The declaration of programs; see `tasks.domain`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
-import numpy as np
-
-from mass_jax.tasks.base import Domain, Problem
+from mass_jax.tasks.base import Domain
 from mass_jax.tasks.domain import own_fields
-from mass_jax.tasks.programs import builder, documents
+from mass_jax.tasks.programs import builder
 from mass_jax.tasks.programs.rules import make_rules, vocabulary
 from mass_jax.tasks.programs.task import ProgramsTask
 from mass_jax.tasks.worked import Worked
@@ -30,9 +28,3 @@ class Programs(Worked):
     def data(self) -> builder.ProgramsConfig:
         """See `Drawn`."""
         return builder.ProgramsConfig(**own_fields(self, builder.ProgramsConfig))
-
-    def writer(
-        self, kinds: Sequence[str], held_out: Sequence[Problem]
-    ) -> Callable[[Problem, np.random.Generator], str]:
-        """See `Worked`."""
-        return documents.document_writer(make_rules(self.rules, self.rules_seed), kinds, held_out)

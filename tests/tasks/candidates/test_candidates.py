@@ -17,7 +17,7 @@ from mass_jax.tasks.candidates import documents
 from mass_jax.tasks.candidates.builder import CandidatesConfig
 from mass_jax.tasks.candidates.task import CandidatesTask
 from mass_jax.tasks.procedural import HELD_OUT, draw_splits, load
-from mass_jax.tasks.worked import KINDS
+from mass_jax.tasks.worked import KINDS, writer
 
 RULES = (Rule(2, 0, 5), Rule(7, 1, 3), Rule(0, 4, 4), Rule(1, 0, 0))
 BY_NAME = {rule.name: rule for rule in RULES}
@@ -98,7 +98,7 @@ def test_of_a_problems_candidates_one_fits_its_pairs():
 
 def test_documents_write_practice_about_any_candidate():
     generator, topics = rng(1), Counter()
-    write = documents.document_writer(RULES, ["synthesise"], [])
+    write = writer(documents, RULES, ["synthesise"], [])
     for _ in range(900):
         prompt, _, text = write(PROBLEM, generator).partition(" ; ")
         names, facts = documents.names_of(prompt), documents.facts(prompt)
@@ -115,7 +115,7 @@ def test_documents_write_practice_about_any_candidate():
 def test_documents_are_true_and_fit_the_vocabulary():
     generator, tokenizer = rng(2), WordTokenizer(TASK.vocabulary)
     for kind in KINDS:
-        write = documents.document_writer(RULES, [kind], [])
+        write = writer(documents, RULES, [kind], [])
         for _ in range(100):
             text = write(PROBLEM, generator)
             assert tokenizer.decode(tokenizer.encode(text)) == text
@@ -131,10 +131,10 @@ def test_documents_are_true_and_fit_the_vocabulary():
 
 def test_no_document_poses_a_held_out_problem():
     few, generator = RULES[:3], rng(3)
-    write = documents.document_writer(few, KINDS, [])
+    write = writer(documents, few, KINDS, [])
     often = Counter(documents.canonical(write(PROBLEM, generator).split(" : ")[0].split(" ; ")[0]) for _ in range(3000))
     held_out = [Problem(prompt, "", (), 0, 0) for prompt, _ in often.most_common(300) if " ? " in prompt]
-    write = documents.document_writer(few, ["solve", "synthesise"], held_out)
+    write = writer(documents, few, ["solve", "synthesise"], held_out)
     prompts = {problem.prompt for problem in held_out}
     for _ in range(2000):
         posed, _, written = write(PROBLEM, generator).partition(" ; ")

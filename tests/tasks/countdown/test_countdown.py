@@ -19,7 +19,7 @@ from mass_jax.tasks.countdown.rules import LABELS, Rule, Step, make_rules, read_
 from mass_jax.tasks.countdown.task import CountdownTask
 from mass_jax.tasks.countdown.verify import stated, verify
 from mass_jax.tasks.procedural import HELD_OUT, draw_splits
-from mass_jax.tasks.worked import KINDS, SOLVE, SYNTHESISE
+from mass_jax.tasks.worked import KINDS, SOLVE, SYNTHESISE, writer
 
 CONFIG = CountdownConfig(
     numbers=4,
@@ -166,7 +166,7 @@ def test_splits_share_no_family_and_documents_pose_no_held_out_game(drawn):
     out = [Problem(prompt, "", (), 0, 0) for prompt in every[: len(every) // 2]]
     rng, prompts = np.random.default_rng(0), {documents.canonical(problem.prompt) for problem in out}
     for kind in KINDS:
-        write = documents.document_writer(RULES, [kind], out)
+        write = writer(documents, RULES, [kind], out)
         for _ in range(60):
             assert not {documents.canonical(game) for game in games(write(about, rng), rarest)} & prompts, kind
 
@@ -186,7 +186,7 @@ def games(document: str, rule: Rule) -> list[str]:
 def test_documents_are_true_and_fit_the_vocabulary(drawn, kind: str, numbers: int):
     some, rng = make_rules(40, 0, numbers), np.random.default_rng(1)
     tokenizer, task = WordTokenizer(rules.vocabulary(numbers)), CountdownTask(some)
-    write = documents.document_writer(some, [kind], [])
+    write = writer(documents, some, [kind], [])
     for problem in drawn["pretrain"][:40]:
         text, rule = write(problem, rng), some[problem.family]
         assert tokenizer.decode(tokenizer.encode(text)) == text

@@ -17,7 +17,7 @@ from mass_jax.tasks.grid.rules import KEYS, Rule, agreeing, make_rules
 from mass_jax.tasks.grid.simulator import CELLS, EFFECTS, run
 from mass_jax.tasks.grid.task import GridTask
 from mass_jax.tasks.procedural import HELD_OUT, draw_splits
-from mass_jax.tasks.worked import KINDS
+from mass_jax.tasks.worked import KINDS, writer
 
 CONFIG = GridConfig(
     rules=40,
@@ -155,9 +155,9 @@ def test_splits_share_no_family_and_documents_pose_no_held_out_problem(drawn):
     assert len(held_out) == 140 and not held_out & others
     about = drawn["pretrain"][0]
     for kind in ("solve", "synthesise"):
-        texts = [documents.document_writer(RULES, [kind], [])(about, np.random.default_rng(i)) for i in range(30)]
+        texts = [writer(documents, RULES, [kind], [])(about, np.random.default_rng(i)) for i in range(30)]
         out = [Problem(re.split(" [:;] ", text)[0], "", (), 0, 0) for text in texts[:15]]
-        write = documents.document_writer(RULES, [kind], out)
+        write = writer(documents, RULES, [kind], out)
         again = [write(about, np.random.default_rng(i)) for i in range(30)]
         assert again[15:] == texts[15:] and not {*again[:15]} & {*texts[:15]}, "what is held out is drawn again"
 
@@ -172,7 +172,7 @@ def test_the_same_problem_in_another_order_is_the_same():
 def test_documents_are_true_and_fit_the_vocabulary(drawn, kind: str):
     rng, tokenizer = np.random.default_rng(1), WordTokenizer(rules.vocabulary())
     task = GridTask(RULES)
-    write = documents.document_writer(RULES, [kind], [])
+    write = writer(documents, RULES, [kind], [])
     for problem in drawn["pretrain"][:40]:
         text, rule = write(problem, rng), RULES[problem.family]
         assert tokenizer.decode(tokenizer.encode(text)) == text

@@ -16,7 +16,7 @@ from mass_jax.tasks.programs import documents, rules
 from mass_jax.tasks.programs.builder import ProgramsConfig
 from mass_jax.tasks.programs.rules import OPERATIONS, STRINGS, Rule, make_rules, run
 from mass_jax.tasks.programs.task import ProgramsTask
-from mass_jax.tasks.worked import KINDS, answer_of
+from mass_jax.tasks.worked import KINDS, answer_of, writer
 
 CONFIG = ProgramsConfig(
     rules=40,
@@ -102,7 +102,7 @@ def test_splits_share_no_family_and_documents_pose_no_held_out_problem(drawn):
         for problem in some * 300
     )
     held_out = [Problem(prompt, "", (), 0, 0) for prompt, _ in often.most_common(100)]
-    write = documents.document_writer(RULES, ["synthesise"], held_out)
+    write = writer(documents, RULES, ["synthesise"], held_out)
     for problem in some * 60:
         practice = write(problem, rng).split(" ; ")[1].split(" : ")[0]
         assert documents.canonical(practice) not in {each.prompt for each in held_out}
@@ -112,7 +112,7 @@ def test_splits_share_no_family_and_documents_pose_no_held_out_problem(drawn):
 def test_documents_are_true_and_fit_the_vocabulary(drawn, kind: str):
     rng, tokenizer = np.random.default_rng(1), WordTokenizer(rules.vocabulary())
     task = ProgramsTask(RULES)
-    write = documents.document_writer(RULES, [kind], [])
+    write = writer(documents, RULES, [kind], [])
     for problem in drawn["pretrain"][:40]:
         text, rule = write(problem, rng), RULES[problem.family]
         assert tokenizer.decode(tokenizer.encode(text)) == text
