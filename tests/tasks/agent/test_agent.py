@@ -3,7 +3,6 @@
 import itertools
 import re
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,25 +10,15 @@ import pytest
 from mass_jax.models.tokenizer import WordTokenizer
 from mass_jax.tasks import base
 from mass_jax.tasks.agent import documents, rules, tools, transcript
-from mass_jax.tasks.agent.builder import AgentConfig
 from mass_jax.tasks.agent.documents import EXAMPLE
 from mass_jax.tasks.agent.rules import EVERY, NAMES, Rule, agreeing, make_rules, named
 from mass_jax.tasks.agent.task import AgentTask
 from mass_jax.tasks.agent.tools import CALLS, FILES, World, step
 from mass_jax.tasks.base import MALFORMED, Practice, Problem
-from mass_jax.tasks.procedural import HELD_OUT, draw_splits
 from mass_jax.tasks.worked import KINDS, writer
+from tests.tasks.worked import CONFIGS, drawn, section
 
-CONFIG = AgentConfig(
-    rules=60,
-    validation_families=6,
-    test_families=8,
-    pretrain_problems=100,
-    train_problems=60,
-    validation_problems=60,
-    test_problems=80,
-)
-RULES = CONFIG.make_rules()
+RULES = CONFIGS["agent"].make_rules()
 RULE = Rule("a", "*", "d", "c")
 TASK = AgentTask((RULE, Rule("a", "+", "d", "c")))
 SEEN = EXAMPLE.partition(" ? ")[0]
@@ -37,17 +26,6 @@ HELD = {"a": 6, "b": 1, "c": 9, "d": 8}
 EPISODE = "read a > 6 read d > 8 calc 6 * 8 > 48 write c 48 > ok done"
 PROBLEM = Problem(EXAMPLE, f"a*d c = {EPISODE}", documents.facts(EXAMPLE), 0, 0)
 PRACTICE = "a*d c = read a > 5 read d > 7 calc 5 * 7 > 35 write c 35 > ok done"
-PAGE = (
-    (Path(__file__).parents[3] / "docs/domain.md")
-    .read_text(encoding="utf-8")
-    .partition("## Episodes with tools\n")[2]
-    .partition("\n## ")[0]
-)
-
-
-@pytest.fixture(scope="module")
-def drawn() -> dict[str, list[Problem]]:
-    return draw_splits(CONFIG)
 
 
 def by_hand(left: int, sign: str, right: int) -> str:
@@ -121,7 +99,7 @@ def test_a_world_has_its_limits():
     assert step(over, "read a") == (over, ("error", "the episode is done"))
 
 
-def test_nothing_raises_whatever_is_called(drawn):
+def test_nothing_raises_whatever_is_called():
     rng = np.random.default_rng(0)
     words = ["read", "calc", "write", "done", ">", "=", ":", ";", "?", "a", "d", "zz", "7", "48", "-", "*", "/", "0"]
     words += ["", "ok", "error", "9" * 500, "a" * 500, "\n", "\x00", "é", "٣", "a*d", "c"]
@@ -229,14 +207,14 @@ def test_pieces_are_the_models_up_to_each_mark():
     assert [piece.text for piece in TASK.pieces(PROBLEM.solution) if not piece.own] == [" 6", " 8", " 48", " ok"]
 
 
-def test_recipes_are_different_and_what_is_shown_tells_them_apart(drawn):
+def test_recipes_are_different_and_what_is_shown_tells_them_apart():
     worlds = [dict(zip(NAMES, held, strict=True)) for held in itertools.product((1, 2, 3, 5, 7), repeat=4)]
     made = {(rule.target, tuple(rule.made(files) for files in worlds)) for rule in EVERY}
     assert len(made) == len(EVERY) == len({rule.name for rule in EVERY}) == 144
     assert all(named(rule.name) == rule for rule in EVERY) and named("a*a c") is None
     with pytest.raises(ValueError, match="task.rules = 145: there are 1 to 144 different recipes"):
         make_rules(145, 0)
-    for problem in drawn["test"][:20]:
+    for problem in drawn("agent")["test"][:20]:
         every = [rule for rule in EVERY if all(by_a_rule(rule, fact) for fact in problem.facts)]
         assert every == [RULES[problem.family]]
 
@@ -248,32 +226,16 @@ def by_a_rule(rule: Rule, fact: str) -> bool:
     return words[4:] == [">", rule.target, by_hand(held[rule.left], rule.sign, held[rule.right])]
 
 
-def test_problems_are_solved_as_they_say(drawn):
+def test_problems_show_their_runs_and_keep_their_files():
     task, levels = AgentTask(RULES), Counter()
-    for problem in itertools.chain(*drawn.values()):
-        assert task.judge(problem, problem.solution).correct
-        assert task.problem(problem.prompt).facts == problem.facts and len(problem.facts) == 3
+    for problem in itertools.chain(*drawn("agent").values()):
+        assert len(problem.facts) == 3
         asked = documents.asked(problem.prompt)
         assert [*asked] == [*NAMES]
         assert task.solve_prompt(problem.prompt) == f"{' '.join(problem.facts)} :", "what is in the files is not shown"
         assert task.synthesis_prompt(problem) == f"{' '.join(problem.facts)} ;"
         levels[problem.difficulty] += 1
     assert {*levels} == {0, 1, 2, 3}
-
-
-def test_splits_share_no_family_and_documents_pose_no_held_out_problem(drawn):
-    families = {split: {problem.family for problem in drawn[split]} for split in ("train", *HELD_OUT)}
-    assert not any(a & b for a, b in itertools.combinations(families.values(), 2))
-    held_out = {documents.canonical(problem.prompt) for split in HELD_OUT for problem in drawn[split]}
-    others = {documents.canonical(problem.prompt) for split in ("pretrain", "train") for problem in drawn[split]}
-    assert len(held_out) == 140 and not held_out & others
-    about = drawn["pretrain"][0]
-    for kind in ("solve", "synthesise"):
-        texts = [writer(documents, RULES, [kind], [])(about, np.random.default_rng(i)) for i in range(30)]
-        out = [Problem(re.split(" [:;] ", text)[0], "", (), 0, 0) for text in texts[:15]]
-        write = writer(documents, RULES, [kind], out)
-        again = [write(about, np.random.default_rng(i)) for i in range(30)]
-        assert again[15:] == texts[15:] and not {*again[:15]} & {*texts[:15]}, "what is held out is drawn again"
 
 
 def test_the_same_runs_in_another_order_are_the_same_problem():
@@ -283,11 +245,11 @@ def test_the_same_runs_in_another_order_are_the_same_problem():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_documents_are_true_and_fit_the_vocabulary(drawn, kind: str):
+def test_documents_are_true_and_fit_the_vocabulary(kind: str):
     rng, tokenizer = np.random.default_rng(1), WordTokenizer(rules.vocabulary())
     task = AgentTask(RULES)
     write = writer(documents, RULES, [kind], [])
-    for problem in drawn["pretrain"][:40]:
+    for problem in drawn("agent")["pretrain"][:40]:
         text, rule = write(problem, rng), RULES[problem.family]
         assert tokenizer.decode(tokenizer.encode(text)) == text
         if kind == "table":
@@ -348,22 +310,14 @@ def test_practice_is_right_where_its_recipe_is_carried_out():
 )
 def test_what_is_of_another_form_is_malformed(text: str):
     assert TASK.parse(PROBLEM, text) == MALFORMED
-    assert not TASK.is_correct(PROBLEM, MALFORMED) and not TASK.is_on_family(PROBLEM, MALFORMED)
-    assert not TASK.leaks(PROBLEM, MALFORMED)
 
 
-def test_what_controls_may_ask(drawn):
-    task, rng = AgentTask(RULES), np.random.default_rng(2)
-    kinds = (base.KnowsFamily, base.StatesAnswer, base.ReadsOff, base.UsesTools)
-    assert all(isinstance(task, kind) for kind in kinds)
-    leaks = 0
-    for problem in drawn["test"][:20]:
-        for strict in (False, True):
-            for practice in task.gold_practice(problem, 6, rng, strict):
-                assert task.is_correct(problem, practice)
-                assert task.parse(problem, task.written(problem, practice)) == practice
-                assert not (strict and task.leaks(problem, practice))
-                leaks += task.leaks(problem, practice)
+def test_what_controls_may_ask():
+    task, rng, leaks = AgentTask(RULES), np.random.default_rng(2), 0
+    assert isinstance(task, base.UsesTools)
+    for problem in drawn("agent")["test"][:20]:
+        for practice in task.gold_practice(problem, 6, rng, strict=False):
+            leaks += task.leaks(problem, practice)
         name = RULES[problem.family].name
         assert task.read_off(problem, practice) == f"{' '.join(problem.facts)} : {name} ="
         found = dict(zip(task.check_names, task.checks(problem, practice), strict=True))
@@ -405,7 +359,7 @@ def test_a_problem_that_has_no_answer_is_not_judged():
         assert not verdict.judged and verdict.reason == "no recipe makes the problem's runs, and a number of its files"
 
 
-@pytest.mark.parametrize("text", [documents.__doc__, PAGE], ids=["module", "page"])
+@pytest.mark.parametrize("text", [documents.__doc__, section("Episodes with tools")], ids=["module", "page"])
 def test_the_examples_are_true(text: str):
     found = dict(re.findall(r"^    (problem|seen|solve|synthesise|table) +(.*)$", text, re.MULTILINE))
     assert found["problem"] == EXAMPLE and found["seen"] == SEEN and TASK.problem(EXAMPLE)

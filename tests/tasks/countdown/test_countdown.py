@@ -5,46 +5,23 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mass_jax.models.tokenizer import WordTokenizer
-from mass_jax.tasks import base
 from mass_jax.tasks.base import MALFORMED, Practice, Problem
 from mass_jax.tasks.countdown import documents, rules
 from mass_jax.tasks.countdown.builder import CountdownConfig
 from mass_jax.tasks.countdown.rules import LABELS, Rule, Step, make_rules, read_shape
 from mass_jax.tasks.countdown.task import CountdownTask
 from mass_jax.tasks.countdown.verify import stated, verify
-from mass_jax.tasks.procedural import HELD_OUT, draw_splits
 from mass_jax.tasks.worked import KINDS, SOLVE, SYNTHESISE, writer
+from tests.tasks.worked import CONFIGS, drawn, section
 
-CONFIG = CountdownConfig(
-    numbers=4,
-    rules=40,
-    validation_families=6,
-    test_families=8,
-    pretrain_problems=200,
-    train_problems=100,
-    validation_problems=60,
-    test_problems=80,
-)
-RULES = CONFIG.make_rules()
+RULES = CONFIGS["countdown"].make_rules()
 TASK = CountdownTask((read_shape(["a*c", "d-b"]), read_shape(["a+b", "c+d"])))
 PROBLEM = Problem("3 2 7 > 19", "a*c d-b = 3 * 7 > 21 21 - 2 > 19", ("3 2 7 > 19",), 1, 0)
-PAGE = (
-    (Path(__file__).parents[3] / "docs/domain.md")
-    .read_text(encoding="utf-8")
-    .partition("## Countdown\n")[2]
-    .partition("\n## ")[0]
-)
-
-
-@pytest.fixture(scope="module")
-def drawn() -> dict[str, list[Problem]]:
-    return draw_splits(CONFIG)
 
 
 def solutions(there: tuple[int, ...], steps: tuple[str, ...] = ()) -> Iterator[tuple[str, int]]:
@@ -142,24 +119,18 @@ def test_what_cannot_be_drawn_is_a_sentence(changes: dict[str, int], words: str)
         CountdownConfig(**given | changes)
 
 
-def test_games_are_played_as_they_say(drawn):
-    for problem in itertools.chain(*drawn.values()):
+def test_games_are_played_as_they_say():
+    for problem in itertools.chain(*drawn("countdown").values()):
         hand, target = documents.read_game(problem.prompt)
         moves = RULES[problem.family].play(hand)
         assert problem.solution == f"{RULES[problem.family].name} = {stated(moves)}"
         assert verify(hand, target, stated(moves)).correct and max(move.made for move in moves) <= rules.LIMIT
         assert len({*hand}) == 4 and max(hand) <= rules.LARGEST
         assert problem.difficulty == sum(problem.solution.partition(" = ")[0].count(sign) for sign in "-/")
-        task = CountdownTask(RULES)
-        assert task.problem(problem.prompt).facts == problem.facts == (problem.prompt,)
+        assert problem.facts == (problem.prompt,)
 
 
-def test_splits_share_no_family_and_documents_pose_no_held_out_game(drawn):
-    families = {split: {problem.family for problem in drawn[split]} for split in ("train", *HELD_OUT)}
-    assert not any(a & b for a, b in itertools.combinations(families.values(), 2))
-    held_out = {documents.canonical(problem.prompt) for split in HELD_OUT for problem in drawn[split]}
-    others = {documents.canonical(problem.prompt) for split in ("pretrain", "train") for problem in drawn[split]}
-    assert len(held_out) == 140 and not held_out & others
+def test_documents_pose_no_held_out_game():
     rarest = min(RULES, key=lambda rule: rule.different)
     about = Problem("", "", (), 0, RULES.index(rarest))
     every = [documents.pose(rarest, hand[:-1]).prompt for hand in rarest.games.tolist()]
@@ -183,11 +154,11 @@ def games(document: str, rule: Rule) -> list[str]:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("numbers", [4, 6])
-def test_documents_are_true_and_fit_the_vocabulary(drawn, kind: str, numbers: int):
+def test_documents_are_true_and_fit_the_vocabulary(kind: str, numbers: int):
     some, rng = make_rules(40, 0, numbers), np.random.default_rng(1)
     tokenizer, task = WordTokenizer(rules.vocabulary(numbers)), CountdownTask(some)
     write = writer(documents, some, [kind], [])
-    for problem in drawn["pretrain"][:40]:
+    for problem in drawn("countdown")["pretrain"][:40]:
         text, rule = write(problem, rng), some[problem.family]
         assert tokenizer.decode(tokenizer.encode(text)) == text
         prompt = text.partition(f"{SYNTHESISE} ")[0].partition(f"{SOLVE} ")[0]
@@ -246,18 +217,13 @@ def test_practice_is_right_where_it_plays_the_hidden_shape():
 )
 def test_what_is_of_another_form_is_malformed(text: str):
     assert TASK.parse(PROBLEM, text) == MALFORMED
-    assert not TASK.is_correct(PROBLEM, MALFORMED) and not TASK.is_on_family(PROBLEM, MALFORMED)
-    assert not TASK.leaks(PROBLEM, MALFORMED)
 
 
-def test_what_controls_may_ask(drawn):
+def test_what_controls_may_ask():
     task, rng = CountdownTask(RULES), np.random.default_rng(2)
-    assert all(isinstance(task, kind) for kind in (base.KnowsFamily, base.StatesAnswer, base.ReadsOff))
-    for problem in drawn["test"][:20]:
-        for strict in (False, True):
-            for practice in task.gold_practice(problem, 6, rng, strict):
-                assert task.is_correct(problem, practice) and not task.leaks(problem, practice)
-                assert task.parse(problem, task.written(problem, practice)) == practice
+    for problem in drawn("countdown")["test"][:20]:
+        for practice in task.gold_practice(problem, 6, rng, strict=False):
+            assert not task.leaks(problem, practice), "strict or not, it is about other numbers"
         assert task.leaks(problem, Practice(problem.prompt, problem.solution, True))
         name = RULES[problem.family].name
         assert task.read_off(problem, practice) == f"{problem.prompt} : {name} ="
@@ -275,13 +241,13 @@ def test_a_problem_of_another_form_is_a_sentence(prompt: str):
         TASK.problem(prompt)
 
 
-def test_difficulties_and_operations_occur(drawn):
-    levels = Counter(problem.difficulty for problem in drawn["pretrain"])
+def test_difficulties_and_operations_occur():
+    levels = Counter(problem.difficulty for problem in drawn("countdown")["pretrain"])
     assert {*levels} == {0, 1, 2, 3} and {sign for rule in RULES for _, sign, _ in rule.steps} == {*"+-*/"}
     assert LABELS.startswith("abc")
 
 
-@pytest.mark.parametrize("text", [documents.__doc__, PAGE], ids=["module", "page"])
+@pytest.mark.parametrize("text", [documents.__doc__, section("Countdown")], ids=["module", "page"])
 def test_the_examples_are_true(text: str):
     found = dict(re.findall(r"^    (problem|solve|synthesise|table) +(.*\d > \d.*)$", text, re.MULTILINE))
     assert found["problem"] == PROBLEM.prompt and found["solve"] == f"{PROBLEM.prompt} : {PROBLEM.solution}"
