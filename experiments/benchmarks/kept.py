@@ -57,17 +57,17 @@ def held(path: Path, keys: Collection[str], rows: str | None = "rows") -> Any:
     return values
 
 
-def alike(path: Path, row: Mapping[str, Any], **asked: Any) -> None:
-    """Looks whether a row that is held was measured by what is asked for now: one table would have both.
+def alike(path: Path, found: Mapping[str, Any], **asked: Any) -> None:
+    """Looks whether what is held, a row or all of it, was measured by what is asked for now: one table would have both.
 
     Raises:
       InputError: it was not.
     """
     for name, value in asked.items():
-        if row.get(name) != value:
+        if found.get(name) != value:
             raise InputError(
-                f"'{path}' has a row of {name} = {row.get(name)!r}, where it is {value!r} now: give the same again, or "
-                "another --workdir."
+                f"'{path}' was measured with {name} = {found.get(name)!r}, where it is {value!r} now: give the same "
+                "again, or another --workdir."
             )
 
 

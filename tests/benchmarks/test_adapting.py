@@ -1,6 +1,8 @@
 """The two procedures that are timed against each other end at the same model."""
 
+import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from experiments.benchmarks.adapting import __main__ as adapting
 from experiments.benchmarks.adapting.ours import BATCH, Ours
 from experiments.benchmarks.adapting.work import Size, make_work
+from mass_jax.errors import InputError
 from mass_jax.models import decoder
 from mass_jax.models.config import ModelConfig
 from mass_jax.models.pretrained import folder
@@ -38,3 +41,17 @@ def test_the_table_has_our_share_of_their_seconds():
         ("8", ours, "2.00", "4.00", "0.25", "0.4", "100"),
         ("8", theirs, "8.00", "1.00", "1.00", "–", "200"),
     ]
+
+
+def test_a_file_of_another_size_is_left_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    size = Size()
+    asked = SimpleNamespace(workdir=str(tmp_path), model="mine", examples=size.examples, steps=size.steps)
+    monkeypatch.setattr(adapting.flags, "FLAGS", asked)
+    monkeypatch.setattr(adapting, "enable_compilation_cache", lambda: None)
+    path = tmp_path / "results.json"
+    for model, rank, words in (("mine", 1, "size = .*'rank': 1"), ("yours", size.rank, "model = 'yours'")):
+        text = json.dumps({"rows": [], "size": size._replace(rank=rank)._asdict(), "model": model})
+        path.write_text(text)
+        with pytest.raises(InputError, match=f"results.json' was measured with {words}.*: give the same again"):
+            adapting.main()
+        assert path.read_text() == text

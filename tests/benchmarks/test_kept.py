@@ -40,14 +40,15 @@ def test_what_is_held_is_read(tmp_path: Path):
         assert held(path, ("a",), rows) in ({"rows": [{"a": 1, "b": 2}]}, [{"a": 1, "c": 3}], [])
 
 
-def test_rows_of_another_model_are_a_sentence(tmp_path: Path):
-    row = {"model": "mine", "length": 4, "right": [1]}
-    alike(tmp_path, row, model="mine", length=4)
+def test_what_was_measured_otherwise_is_a_sentence(tmp_path: Path):
+    row = {"model": "mine", "length": 4, "size": {"steps": 1}, "right": [1]}
+    alike(tmp_path, row, model="mine", length=4, size={"steps": 1})
     for asked, words in (
         ({"length": 5}, "length = 4, where it is 5"),
         ({"arm": "mass"}, "arm = None, where it is 'mass'"),
+        ({"size": {"steps": 2}}, r"size = \{'steps': 1\}, where it is \{'steps': 2\}"),
     ):
-        with pytest.raises(InputError, match=f"has a row of {words}.*: give the same again, or another --workdir"):
+        with pytest.raises(InputError, match=f"was measured with {words}.*: give the same again, or another --workdir"):
             alike(tmp_path, row, model="mine", **asked)
 
 

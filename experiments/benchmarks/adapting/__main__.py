@@ -23,7 +23,7 @@ from absl import flags
 
 from experiments.benchmarks.adapting.ours import Ours
 from experiments.benchmarks.adapting.work import Size, Work, make_work
-from experiments.benchmarks.kept import held, keep, writable
+from experiments.benchmarks.kept import alike, held, keep, writable
 from experiments.benchmarks.sampling import interleaved
 from mass_jax.errors import InputError
 from mass_jax.models.pretrained import folder, peft_format
@@ -47,8 +47,7 @@ def main() -> None:
     workdir = writable(Path(options.workdir))
     path, asked = workdir / "results.json", {"size": size._asdict(), "model": options.model}
     results = held(path, ("system", "batch", "seconds", "peak_mib")) or {"rows": []} | asked
-    if any(results.get(name) != value for name, value in asked.items()):
-        raise InputError(f"'{path}' is of another size or model: give another --workdir, or move the file away.")
+    alike(path, results, **asked)
 
     def kept() -> None:
         write_atomically(path, json.dumps(results, indent=2) + "\n")
