@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 import numpy as np
 
 from mass_jax.fields import Count
-from mass_jax.tasks.base import Domain, Practice, Problem, Verdict
+from mass_jax.tasks.base import Check, Domain, Practice, Problem, Verdict
 from mass_jax.tasks.domain import Documents, Drawn, Kinds, OwnWords, Splits
 from mass_jax.tasks.procedural import ProceduralConfig
 
@@ -84,6 +84,13 @@ class Texts(Protocol):
         self, rules: Sequence[Any], problem: Problem, rng: np.random.Generator, kind: str, held_out: frozenset[str]
     ) -> str:
         """One document about a problem, of one of `KINDS`, that poses none of these canonical prompts."""
+
+
+def other_than(problem: Problem, draw: Callable[[], Practice]) -> Practice:
+    """Practice that does not pose the problem itself; what does is drawn again."""
+    while (practice := draw()).prompt == problem.prompt:
+        pass
+    return practice
 
 
 def writer(
@@ -163,6 +170,27 @@ class MatchedTask(WorkedTask):
     def remark(self, text: str) -> str:
         """What the reason adds on a wrong solution whose answer has the right form."""
         return ""
+
+    def checks(self, problem: Problem, practice: Practice) -> tuple[Check, ...]:
+        """Does the practice predict what the problem shows, and does the model stand by what it wrote?
+
+        The practice as context is its step and its answer. What the problem shows is asked for in two questions, of as
+        many of its first facts and of its last ones as a problem asks for. A fact is an input, ``>`` and an output.
+        """
+        steps, _, answer = practice.solution.partition(f"{ANSWER} ")
+        facts = problem.facts
+        queries = practice.prompt.partition(ASKS)[2]
+
+        def predict(asked: tuple[str, ...], shown: str) -> Check:
+            inputs = " ".join(fact.partition(">")[0] for fact in asked)
+            return Check(f"{answer} {shown}{ASKS}{inputs}{SOLVE} {steps}{ANSWER}", " ".join(asked))
+
+        return (
+            predict(facts[: self.queries], facts[-1]),
+            predict(facts[-self.queries :], facts[0]),
+            Check(f"{practice.prompt}{SOLVE} {steps}{ANSWER}", answer),
+            Check(f"{' '.join(facts)}{ASKS}{queries}{SOLVE}", steps),
+        )
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)

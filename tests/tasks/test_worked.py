@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from mass_jax.tasks import base, store
-from mass_jax.tasks.base import MALFORMED, Domain, Problem
+from mass_jax.tasks.base import MALFORMED, Domain, Practice, Problem
 from mass_jax.tasks.domain import Splits
 from mass_jax.tasks.procedural import HELD_OUT
 from mass_jax.tasks.registry import DOMAINS
+from mass_jax.tasks.worked import other_than
 from tests.tasks.worked import CONFIGS, TASKS, drawn
 
 each_domain = pytest.mark.parametrize("name", CONFIGS)
@@ -44,6 +45,13 @@ def test_gold_practice_is_right_is_read_back_and_does_not_leak_where_strict(name
                 assert task.is_correct(problem, practice) and practice.prompt != problem.prompt
                 assert task.parse(problem, task.written(problem, practice)) == practice
                 assert not (strict and task.leaks(problem, practice))
+
+
+def test_practice_that_poses_the_problem_is_drawn_again():
+    problem = drawn("programs")["test"][0]
+    own, others = Practice(problem.prompt, "", True), [Practice(text, "", True) for text in "ab"]
+    draws = iter([own, own, others[0], others[1], own])
+    assert [other_than(problem, lambda: next(draws)) for _ in others] == others and [*draws] == [own]
 
 
 @each_domain

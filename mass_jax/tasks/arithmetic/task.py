@@ -8,8 +8,8 @@ import numpy as np
 
 from mass_jax.tasks.arithmetic import documents
 from mass_jax.tasks.arithmetic.rules import GIVEN, QUERIES, Rule, mentioned, poses, read_pairs, vocabulary
-from mass_jax.tasks.base import MALFORMED, Check, Practice, Problem
-from mass_jax.tasks.worked import ANSWER, ASKS, SOLVE, MatchedTask, answer_of
+from mass_jax.tasks.base import MALFORMED, Practice, Problem
+from mass_jax.tasks.worked import ANSWER, ASKS, SOLVE, MatchedTask, answer_of, other_than
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,27 +73,6 @@ class ArithmeticTask(MatchedTask):
             return MALFORMED
         return Practice(prompt, solution, True) if queries.split(" ") == [str(x) for x, _ in answers] else MALFORMED
 
-    def checks(self, problem: Problem, practice: Practice) -> tuple[Check, ...]:
-        """Does the practice predict the pairs that the problem shows, and does the model stand by what it wrote?
-
-        The practice as context is its step and its answered pairs. What the problem shows is asked for in two questions
-        of two pairs, its first and its last.
-        """
-        steps, _, answer = practice.solution.partition(f"{ANSWER} ")
-        facts = problem.facts
-        queries = practice.prompt.partition(ASKS)[2]
-
-        def predict(asked: tuple[str, ...], shown: str) -> Check:
-            inputs = " ".join(fact.partition(">")[0] for fact in asked)
-            return Check(f"{answer} {shown}{ASKS}{inputs}{SOLVE} {steps}{ANSWER}", " ".join(asked))
-
-        return (
-            predict(facts[:QUERIES], facts[-1]),
-            predict(facts[-QUERIES:], facts[0]),
-            Check(f"{practice.prompt}{SOLVE} {steps}{ANSWER}", answer),
-            Check(f"{' '.join(facts)}{ASKS}{queries}{SOLVE}", steps),
-        )
-
     def is_correct(self, problem: Problem, practice: Practice) -> bool:
         """Every pair of prompt and solution is the hidden rule's."""
         return self.is_on_family(problem, practice) and self.rules[problem.family].makes(answer_of(practice.solution))
@@ -113,9 +92,5 @@ class ArithmeticTask(MatchedTask):
         """Random problems of the hidden rule, never with the problem's own prompt; see `KnowsFamily`."""
         rule = self.rules[problem.family]
         asked = frozenset(int(x) for x in problem.prompt.partition(ASKS)[2].split()) if strict else frozenset()
-        written: list[Practice] = []
-        while len(written) < count:
-            practice = documents.draw_gold_practice(rule, rng, asked)
-            if practice.prompt != problem.prompt:
-                written.append(practice)
-        return tuple(written)
+        draw = functools.partial(documents.draw_gold_practice, rule, rng, asked)
+        return tuple(other_than(problem, draw) for _ in range(count))

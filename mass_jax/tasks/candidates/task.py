@@ -11,7 +11,7 @@ from mass_jax.tasks.arithmetic.rules import QUERIES, Rule, mentioned, poses, rea
 from mass_jax.tasks.base import MALFORMED, Check, Practice, Problem
 from mass_jax.tasks.candidates import documents
 from mass_jax.tasks.candidates.documents import CANDIDATES, GIVEN
-from mass_jax.tasks.worked import ANSWER, ASKS, SOLVE, MatchedTask, answer_of
+from mass_jax.tasks.worked import ANSWER, ASKS, SOLVE, MatchedTask, answer_of, other_than
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,9 +126,5 @@ class CandidatesTask(MatchedTask):
         self, problem: Problem, rules: Sequence[Rule], rng: np.random.Generator, strict: bool
     ) -> tuple[Practice, ...]:
         exclude = documents.asked(problem.prompt) if strict else frozenset()
-        written: list[Practice] = []
-        while len(written) < len(rules):
-            practice = documents.draw_practice(problem, rules[len(written)], rng, exclude)
-            if practice.prompt != problem.prompt:
-                written.append(practice)
-        return tuple(written)
+        draws = (functools.partial(documents.draw_practice, problem, rule, rng, exclude) for rule in rules)
+        return tuple(other_than(problem, draw) for draw in draws)

@@ -1,16 +1,17 @@
 """Hidden programs as a `Task`: what a solution or practice says of a program is verified by running it."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
 
-from mass_jax.tasks.base import MALFORMED, Check, Practice, Problem
+from mass_jax.tasks.base import MALFORMED, Practice, Problem
 from mass_jax.tasks.programs import documents
 from mass_jax.tasks.programs.documents import GIVEN, QUERIES, Run, read_runs, stated
 from mass_jax.tasks.programs.rules import OPERATIONS, STEPS, STRINGS, Rule, run
-from mass_jax.tasks.worked import ANSWER, ASKS, SOLVE, MatchedTask, answer_of
+from mass_jax.tasks.worked import ANSWER, ASKS, SOLVE, MatchedTask, answer_of, other_than
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,23 +72,6 @@ class ProgramsTask(MatchedTask):
         program, runs = _program(text), read_runs(answer_of(text))
         return f"; {' '.join(program)} would give {_rerun(program, runs)}" if program and runs else ""
 
-    def checks(self, problem: Problem, practice: Practice) -> tuple[Check, ...]:
-        """Does the practice predict the runs that the problem shows, and does the model stand by what it wrote?"""
-        steps, _, answer = practice.solution.partition(f"{ANSWER} ")
-        facts = problem.facts
-        queries = practice.prompt.partition(ASKS)[2]
-
-        def predict(asked: tuple[str, ...], shown: str) -> Check:
-            inputs = " ".join(documents.inputs(asked))
-            return Check(f"{answer} {shown}{ASKS}{inputs}{SOLVE} {steps}{ANSWER}", " ".join(asked))
-
-        return (
-            predict(facts[:QUERIES], facts[-1]),
-            predict(facts[-QUERIES:], facts[0]),
-            Check(f"{practice.prompt}{SOLVE} {steps}{ANSWER}", answer),
-            Check(f"{' '.join(facts)}{ASKS}{queries}{SOLVE}", steps),
-        )
-
     def is_correct(self, problem: Problem, practice: Practice) -> bool:
         """Every run of it is the hidden program's, and the program that it names, when it is run, makes them."""
         if not self.is_on_family(problem, practice):
@@ -114,12 +98,8 @@ class ProgramsTask(MatchedTask):
     ) -> tuple[Practice, ...]:
         """Random problems of the hidden program, never with the problem's own prompt; see `KnowsFamily`."""
         exclude = documents.asked(problem.prompt) if strict else frozenset()
-        written: list[Practice] = []
-        while len(written) < count:
-            practice = documents.draw_practice(self.rules[problem.family], STRINGS, rng, exclude)
-            if practice.prompt != problem.prompt:
-                written.append(practice)
-        return tuple(written)
+        draw = functools.partial(documents.draw_practice, self.rules[problem.family], STRINGS, rng, exclude)
+        return tuple(other_than(problem, draw) for _ in range(count))
 
     def _holds(self, problem: Problem, runs: Sequence[Run]) -> bool:
         rule = self.rules[problem.family]
