@@ -83,7 +83,15 @@ class Texts(Protocol):
     def draw_document(
         self, rules: Sequence[Any], problem: Problem, rng: np.random.Generator, kind: str, held_out: frozenset[str]
     ) -> str:
-        """One document about a problem, of one of `KINDS`, that poses none of these canonical prompts."""
+        """One pretraining document.
+
+        Args:
+          rules: the rule of every family.
+          problem: of the pretraining split, which it is about.
+          rng: source of randomness.
+          kind: one of `KINDS`.
+          held_out: canonical prompts of the problems that it may not pose, neither as its own problem nor as practice.
+        """
 
 
 def other_than(problem: Problem, draw: Callable[[], Practice]) -> Practice:

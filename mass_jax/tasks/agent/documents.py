@@ -122,18 +122,10 @@ def shares(rule: Rule, files: Mapping[str, int], mine: Mapping[str, int]) -> boo
     return bool(files.items() & mine.items()) or rule.made(files) == rule.made(mine)
 
 
-def draw_document(  # parameters: what a document is about, what it may not say, and chance
+def draw_document(
     rules: Sequence[Rule], problem: Problem, rng: np.random.Generator, kind: str, held_out: frozenset[str] = frozenset()
 ) -> str:
-    """One pretraining document about the recipe of ``problem``.
-
-    Args:
-      rules: the recipe of every family.
-      problem: of the pretraining split.
-      rng: source of randomness.
-      kind: one of `worked.KINDS`.
-      held_out: canonical prompts of the problems whose runs no document may show together.
-    """
+    """One pretraining document about the recipe of ``problem``; it shows no held-out runs together; see `Texts`."""
     rule = rules[problem.family]
     if kind == "table":
         return f"{rule.name}{SOLVE} {shown(draw_run(rule, rng) for _ in range(TABLE))}"

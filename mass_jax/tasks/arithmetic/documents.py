@@ -56,15 +56,7 @@ def draw_gold_practice(rule: Rule, rng: np.random.Generator, exclude: frozenset[
 def draw_document(
     rules: Sequence[Rule], problem: Problem, rng: np.random.Generator, kind: str, held_out: frozenset[str] = frozenset()
 ) -> str:
-    """One pretraining document about what ``problem`` shows, in a new order and with new queries.
-
-    Args:
-      rules: the rule of every family.
-      problem: of the pretraining split.
-      rng: source of randomness.
-      kind: one of `worked.KINDS`.
-      held_out: canonical prompts of the problems that no document may pose, neither as its own problem nor as practice.
-    """
+    """One pretraining document about what ``problem`` shows, in a new order and with new queries; see `Texts`."""
     rule = rules[problem.family]
     if kind == "table":
         return f"{rule.name}{SOLVE} {' '.join(shuffled(rule.pairs, rng))}"

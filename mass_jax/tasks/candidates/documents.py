@@ -107,15 +107,7 @@ def unseen(prompt: str) -> frozenset[int]:
 def draw_document(
     rules: Sequence[Rule], problem: Problem, rng: np.random.Generator, kind: str, held_out: frozenset[str] = frozenset()
 ) -> str:
-    """One pretraining document about a problem's candidates, any of which may be the one that made the pairs.
-
-    Args:
-      rules: of every family; which ones are the candidates, the problem says.
-      problem: of the pretraining split.
-      rng: source of randomness.
-      kind: one of `worked.KINDS`.
-      held_out: canonical prompts of the problems that no document may pose, neither as its own problem nor as practice.
-    """
+    """One document about a problem's candidates, which it names; any may have made the pairs; see `Texts`."""
     candidates = [named(name) for name in names_of(problem.prompt)]
     rule = choice(candidates, rng)
     if kind == "table":

@@ -89,18 +89,10 @@ def draw_practice(rule: Rule, rng: np.random.Generator, not_of: str) -> Practice
             return posed
 
 
-def draw_document(  # parameters: what a document is about, what it may not say, and chance
+def draw_document(
     rules: Sequence[Rule], problem: Problem, rng: np.random.Generator, kind: str, held_out: frozenset[str] = frozenset()
 ) -> str:
-    """One pretraining document about the shape of ``problem``.
-
-    Args:
-      rules: the shape of every family.
-      problem: of the pretraining split.
-      rng: source of randomness.
-      kind: one of `worked.KINDS`.
-      held_out: canonical prompts of the games that no document may pose, nor say what they make.
-    """
+    """One pretraining document about the shape of ``problem``; no table has a held-out game; see `Texts`."""
     rule = rules[problem.family]
 
     def drawn(draw: Callable[[], Practice]) -> Practice:

@@ -127,18 +127,10 @@ def shares(one: Query, other: Query) -> bool:
     return one.start == other.start or one.goal == other.goal
 
 
-def draw_document(  # parameters: what a document is about, what it may not say, and chance
+def draw_document(
     rules: Sequence[Rule], problem: Problem, rng: np.random.Generator, kind: str, held_out: frozenset[str] = frozenset()
 ) -> str:
-    """One pretraining document about the rule of ``problem``.
-
-    Args:
-      rules: the rule of every family.
-      problem: of the pretraining split.
-      rng: source of randomness.
-      kind: one of `worked.KINDS`.
-      held_out: canonical prompts of the problems that no document may pose, neither as its own problem nor as practice.
-    """
+    """One pretraining document about the rule of ``problem``; see `Texts`."""
     rule = rules[problem.family]
     if kind == "table":
         runs = [choice(rule.runs[choice([*rule.runs], rng)], rng) for _ in range(TABLE)]

@@ -111,18 +111,10 @@ def inputs(runs: Iterable[str]) -> list[str]:
     return [run.partition(">")[0] for run in runs]
 
 
-def draw_document(  # parameters: what a document is about, what it may not say, and chance
+def draw_document(
     rules: Sequence[Rule], problem: Problem, rng: np.random.Generator, kind: str, held_out: frozenset[str] = frozenset()
 ) -> str:
-    """One pretraining document about what ``problem`` shows, in a new order and with new queries.
-
-    Args:
-      rules: the program of every family.
-      problem: of the pretraining split.
-      rng: source of randomness.
-      kind: one of `worked.KINDS`.
-      held_out: canonical prompts of the problems that no document may pose, neither as its own problem nor as practice.
-    """
+    """One pretraining document about what ``problem`` shows, in a new order and with new queries; see `Texts`."""
     rule = rules[problem.family]
     if kind == "table":
         return f"{rule.name}{SOLVE} {stated((x, rule.outputs[x]) for x in shuffled(STRINGS, rng)[:TABLE])}"
