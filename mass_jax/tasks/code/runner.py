@@ -7,7 +7,7 @@ is not judged.
 
 import dataclasses
 from collections.abc import Sequence
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 from absl import logging
 
@@ -15,7 +15,7 @@ from mass_jax.errors import InputError
 from mass_jax.tasks.code import judge
 from mass_jax.tasks.sandbox import jail
 from mass_jax.tasks.sandbox.jail import Limits
-from mass_jax.tasks.sandbox.pool import Pool
+from mass_jax.tasks.sandbox.pool import Pool, Pooled
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,8 +54,8 @@ class Result(NamedTuple):
         return self.judged and self.passed == self.total > 0
 
 
-class Runner:
-    """Runs solutions. A context manager; it is closed at exit at the latest. Workers are started when first needed."""
+class Runner(Pooled):
+    """Runs solutions."""
 
     def __init__(self, workers: int | None = None, limits: Limits = jail.USUAL, anyhow: bool = False):
         """A runner without processes yet.
@@ -99,13 +99,3 @@ class Runner:
                 logging.warning("A solution is not judged (%s, twice): %.80r.", outcome.reason, text)
                 results[text, suite] = Result(0, total, outcome.reason, judged=False)
         return [results[each] for each in solutions]
-
-    def close(self) -> None:
-        """End the workers. The runner can be used again; it then starts new ones."""
-        self._pool.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()

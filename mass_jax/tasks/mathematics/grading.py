@@ -6,14 +6,13 @@ What `exact.compare` decides never leaves this process. The rest goes to a `sand
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Self
 
 from absl import logging
 
 from mass_jax.tasks.base import Verdict
 from mass_jax.tasks.mathematics import equivalence, exact
 from mass_jax.tasks.mathematics.normal_form import normal_form
-from mass_jax.tasks.sandbox.pool import Pool
+from mass_jax.tasks.sandbox.pool import Pool, Pooled
 
 LONGEST_ANSWER = 1000
 """Characters of an answer; a longer one is wrong."""
@@ -38,11 +37,8 @@ class Counts:
     unjudged: int = 0
 
 
-class Grader:
-    """Judges final answers, many at a time. A context manager; it is closed at exit at the latest.
-
-    Workers are started when the first comparison needs them, and kept.
-    """
+class Grader(Pooled):
+    """Judges final answers, many at a time."""
 
     def __init__(self, workers: int | None = None, time_limit: float = 5.0):
         """A grader without processes yet.
@@ -86,16 +82,6 @@ class Grader:
         if hard:
             verdicts.update(self._judge(hard))
         return [verdicts[pair] for pair in normal]
-
-    def close(self) -> None:
-        """End the workers. The grader can be used again; it then starts new ones."""
-        self._pool.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
 
     def _judge(self, pairs: list[tuple[str, str]]) -> dict[tuple[str, str], Verdict]:
         """Judge by workers."""

@@ -197,6 +197,22 @@ class Pool:
         return lines
 
 
+class Pooled:
+    """A base for what calls a pool: a context manager, started and closed as the pool is."""
+
+    _pool: Pool
+
+    def close(self) -> None:
+        """End the workers. It can be used again; it then starts new ones."""
+        self._pool.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
 class _Worker:
     """One process and what it is doing."""
 
