@@ -3,8 +3,8 @@
     make demo
     python -m experiments.demo --config=configs/demo.py --workdir=runs/demo
 
-Hardware: 2 CPU cores. Time: 13 minutes on an AMD EPYC, and up to twice as long on slower cores. Expect, on the test
-split, right practice 37 -> 58 %, Base 61.7 %, MASS 84.5 % (+22.9 over Base, 95 % interval +18.6 to +27.1), frozen
+Hardware: 2 CPU cores. Time: 13 to 18 minutes on an AMD EPYC, 24 on an Intel Xeon. Expect, on the test
+split, right practice 37 -> 59 %, Base 61.7 %, MASS 85.2 % (+23.6 over Base, 95 % interval +19.3 to +27.9), frozen
 generator 80.5 %, oracle 91.2 %; on another kind of processor another draw of as much (docs/results.md).
 """
 
