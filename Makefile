@@ -28,7 +28,7 @@ QUICK = --xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_coun
 QUICK_COMPILE = XLA_FLAGS="$(QUICK)"
 
 # XLA frees its buffers after every program and asks for them again at the next; glibc would give them back to the
-# system in between, and each would be zeroed anew, which costs a fifth of the time. Only the first arena can keep large
+# system in between, and each would be zeroed anew: a fifth of all processor time. Only the first arena can keep large
 # ones.
 KEEP_MEMORY := MALLOC_ARENA_MAX=1 MALLOC_TRIM_THRESHOLD_=4294967296 MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TOP_PAD_=67108864
 
