@@ -28,8 +28,8 @@ QUICK = --xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_coun
 QUICK_COMPILE = XLA_FLAGS="$(QUICK)"
 
 # XLA frees its buffers after every program and asks for them again at the next; glibc would give them back to the
-# system in between, and each would be zeroed anew: a fifth of all processor time. Only the first arena can keep large
-# ones.
+# system in between, and each would be zeroed anew: a sixth of all processor time for those up to 32 MiB, a tenth of the
+# demo's for larger ones. Only the first arena can keep large ones.
 KEEP_MEMORY := MALLOC_ARENA_MAX=1 MALLOC_TRIM_THRESHOLD_=4294967296 MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TOP_PAD_=67108864
 
 # Test processes share the cores: one thread each, and always on the CPU. The tests of a file stay in one process, which

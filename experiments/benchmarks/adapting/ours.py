@@ -27,7 +27,7 @@ BATCH = 8
 AT_ONCE = 4
 """Problems whose steps are taken at once: of more of them more is alive, and no less time is taken."""
 LOSS_CHUNK = 48
-"""Positions of a problem whose logits are alive at once: of all of them they would be half of what a step keeps."""
+"""Positions of a problem whose logits are alive at once: all of them would be over a third of what a step keeps."""
 
 
 class Ours:
