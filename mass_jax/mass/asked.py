@@ -101,7 +101,7 @@ def credit(
 
 
 def generator(
-    actor: Actor, config: OuterConfig, opt_state: OptState, base: Params, data: UpdateData, limit: Array
+    actor: Actor, config: OuterConfig, opt_state: OptState, base: Params, data: UpdateData, limit: Array, kl: Array
 ) -> Asked:
     """Of `update.update_model`."""
     count, gradient = config.microbatches, TRAIN if config.outer is None else TRAIN_OUTER
@@ -128,6 +128,8 @@ def generator(
             calls += [call for kind in (gradient, BASE) for call in texts(sampled, kind, parts)]
         else:
             calls += texts(sampled, gradient, count)
+        if config.step_kl:  # before the step, after it, and after a shorter one
+            calls += 3 * texts(sampled, FORWARD, count)
     if data.solve is not None:
         calls.append(train(data.solve))
     if config.replay_weight:
@@ -135,9 +137,10 @@ def generator(
     if config.kl_weight:
         calls += [train(data.documents), train(data.documents, BASE)]
     trained, kept = (sum(leaf.size for leaf in jax.tree.leaves(tree)) for tree in (actor.params, opt_state))
+    copies = 1 + kept / trained + bool(config.step_kl)  # of a trial's parameters
     if config.outer is None:
-        return Asked(tuple(calls), copies=2 + kept / trained)
-    return Asked(tuple(calls), outer=1 + kept / trained)
+        return Asked(tuple(calls), copies=1 + copies)
+    return Asked(tuple(calls), outer=copies)
 
 
 def _inner_run(method: Method, estimator: Adjoint, examples: Sequences) -> Call:

@@ -34,7 +34,8 @@ class OuterConfig:
       sets: practice sets drawn for each problem.
       solutions: S, solutions sampled for each problem, from the adapted and from the un-adapted model (verifier).
       optimizer: of the model, see `optimizers.OPTIMIZERS`.
-      generator_rate: the model's rate at the start, for ``normalized`` the length of a step; 0 freezes the model.
+      generator_rate: the model's rate at the start, for ``normalized`` the length of a step, or with
+        ``step_kl`` the most; 0 freezes the model.
       momentum: the share of past gradients in the direction of the model's step.
       epsilon: Adam's, on the model.
       scorer_rate: Adam's rate for the scorer.
@@ -52,6 +53,8 @@ class OuterConfig:
       kl_weight: weight of KL(base || model) on the same documents. It has no gradient at the base.
       text_kl_weight: weight of KL(model || base) of what the model writes, practice or else attempts, in nats a text:
         beside the rewards that texts get, whose standard deviation is up to 1.
+      step_kl: the most nats a text by which the first step moves what was just written, practice or attempts; the
+        optimiser's step is shortened to it. It falls as the square of the rate does; 0 for steps as they are.
       clip: PPO's epsilon.
       epochs: gradient steps on each batch of generations; from the second on the clipping acts.
       parts: in which a step goes over its problems, from writing to attributing; what lies on the devices for a
@@ -93,6 +96,7 @@ class OuterConfig:
     max_norm: Positive
     credit_scale: Weight = 0.0
     text_kl_weight: Weight = 0.0
+    step_kl: Weight = 0.0
     adapters: Count = 1
     siblings: CountOrNone = 0
     lora_rank: CountOrNone = 0

@@ -1,5 +1,6 @@
 """The two updates of an outer step (docs/method.md, steps 5 and 6): the scorer's, and the model's."""
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeAlias
@@ -8,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from mass_jax.mass import objective, policy, scorer, theta
+from mass_jax.mass import objective, policy, scorer, theta, trust_region
 from mass_jax.mass.actor import Actor
 from mass_jax.mass.attribution import Attribution
 from mass_jax.mass.objective import Experience, Sampled, UpdateData
@@ -39,7 +40,8 @@ def update_scorer(
 ) -> tuple[Params, OptState, Array, Array]:
     """One step of the scorer's optimiser on the sum of ``gradients``; also the norm, and 1 if it was skipped."""
     gradient = jax.tree.map(lambda *shares: sum(shares[1:], shares[0]), *gradients)
-    return _step(scorer_optimizer(config), eta, opt_state, gradient, limit)
+    step = scorer_optimizer(config).update(gradient, opt_state, eta)
+    return _taken(eta, opt_state, gradient, step, limit)
 
 
 def model_gradient(actor: Actor, config: OuterConfig, base: Params, data: UpdateData) -> Gradient:
@@ -132,19 +134,7 @@ def _added_up(
         found, told = gradient(params, data)
         return sharding.constrain(found), told
 
-    def split(leaf: AnyArray, batch_axes: int) -> Array:
-        if policy.reads_once(len(leaf), count):
-            batch_axes = 1
-        # Row i is in part i mod count: what a device holds is a run of rows, some of which are in every part.
-        rows = jnp.asarray(leaf).reshape(-1, count, *leaf.shape[batch_axes:]).swapaxes(0, 1)
-        return partition.spread(rows, axis=1)
-
-    def rows(found: PyTree) -> PyTree:
-        if isinstance(found, Sequences):
-            return jax.tree.map(lambda leaf: split(leaf, leaf.ndim - 1), found)
-        return split(found, found.ndim)
-
-    microbatches = jax.tree.map(rows, data, is_leaf=lambda x: isinstance(x, Sequences))
+    microbatches = _in_parts(data, count)
 
     def add(total: Gradient, part: PyTree) -> tuple[Gradient, None]:
         found, told = gradient(params, part)
@@ -159,6 +149,24 @@ def _added_up(
     return jax.tree.map(lambda x, like: x.astype(like.dtype), found, params), told
 
 
+def _in_parts(data: PyTree, count: int) -> PyTree:
+    """Sequences and other arrays, their rows in ``count`` equal parts along a new first axis."""
+
+    def split(leaf: AnyArray, batch_axes: int) -> Array:
+        if policy.reads_once(len(leaf), count):
+            batch_axes = 1
+        # Row i is in part i mod count: what a device holds is a run of rows, some of which are in every part.
+        rows = jnp.asarray(leaf).reshape(-1, count, *leaf.shape[batch_axes:]).swapaxes(0, 1)
+        return partition.spread(rows, axis=1)
+
+    def rows(found: PyTree) -> PyTree:
+        if isinstance(found, Sequences):
+            return jax.tree.map(lambda leaf: split(leaf, leaf.ndim - 1), found)
+        return split(found, found.ndim)
+
+    return jax.tree.map(rows, data, is_leaf=lambda x: isinstance(x, Sequences))
+
+
 def _cosine(one: Params, other: Params) -> Array:
     """Of the angle between two gradients; 0 where one is 0."""
     # Products by element: a dot product would be of flat arrays, and those of split ones are gathered.
@@ -168,25 +176,58 @@ def _cosine(one: Params, other: Params) -> Array:
 
 @partial(jax.jit, static_argnames="config", donate_argnames=("actor", "opt_state"))
 def update_model(
-    actor: Actor, config: OuterConfig, opt_state: OptState, base: Params, data: UpdateData, limit: AnyArray
+    actor: Actor,
+    config: OuterConfig,
+    opt_state: OptState,
+    base: Params,
+    data: UpdateData,
+    limit: AnyArray,
+    kl: AnyArray | float = math.inf,
 ) -> tuple[Params, OptState, Metrics]:
     """One step of the model's optimiser, if its gradient's norm is within ``limit``.
 
-    The other arguments are those of `model_gradient`; the actor's parameters and the optimiser's state are donated.
-    Also returns the loss's parts, the gradient's norm
-    and whether the step was skipped.
+    With ``config.step_kl`` the step is shortened, until it moves what was sampled by at most ``kl`` nats a text. The
+    other arguments are those of `model_gradient`; the actor's parameters and the optimiser's state are donated. Also
+    returns the loss's parts, the gradient's norm, how long the step was and whether it was skipped.
     """
     gradient, parts = model_gradient(actor, config, base, data)
-    params, opt_state, norm, skipped = _step(model_optimizer(config), actor.params, opt_state, gradient, limit)
+    updates, moved = model_optimizer(config).update(gradient, opt_state, actor.params)
+    if config.step_kl and (sampled := data.sampled(actor, config)):
+        updates, told = trust_region.held(_distance(actor, config, base, sampled), actor.params, updates, kl)
+        parts |= told
+    params, opt_state, norm, skipped = _taken(actor.params, opt_state, gradient, (updates, moved), limit)
     params, opt_state = sharding.constrain((params, opt_state))
     return params, opt_state, parts | {Metric.NORM_GENERATOR: norm, Metric.SKIPPED_GENERATOR: skipped}
 
 
-def _step(
-    optimizer: optax.GradientTransformation, params: Params, opt_state: OptState, gradient: Params, limit: AnyArray
+def _distance(actor: Actor, config: OuterConfig, base: Params, sampled: Sequence[Sampled]) -> Callable[[Params], Array]:
+    """How far other parameters are from the actor's: KL of what was sampled, in nats a text, the most of all kinds."""
+
+    def log_probs(params: Params) -> list[Array]:
+        composed = actor.replace(params=theta.compose(config.outer, base, params))
+        return [
+            jax.lax.map(
+                partial(policy.text_log_probs, composed, spec=spec), _in_parts(batch.sequences, config.microbatches)
+            )
+            for batch, spec, _ in sampled
+        ]
+
+    before = log_probs(actor.params)
+
+    def distance(params: Params) -> Array:
+        return jnp.max(jnp.stack(list(map(trust_region.divergence, before, log_probs(params)))))
+
+    return distance
+
+
+def _taken(
+    params: Params, opt_state: OptState, gradient: Params, step: tuple[Params, OptState], limit: AnyArray
 ) -> tuple[Params, OptState, Array, Array]:
-    """One step, unless the gradient's norm is none or above ``limit``; also the norm, and 1 if it was skipped."""
-    updates, moved = optimizer.update(gradient, opt_state, params)
+    """A step's updates and next state, unless the gradient's norm is none or above ``limit``.
+
+    Also the norm, and 1 if it was skipped.
+    """
+    updates, moved = step
     norm = optax.tree.norm(gradient)
     fine = (norm <= limit) & jnp.isfinite(optax.tree.norm(updates))
     stepped = (optax.apply_updates(params, updates), moved)

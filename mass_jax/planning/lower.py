@@ -189,7 +189,7 @@ def lower(
         worked = step.work(actor, config, eta, part, keys, Shapes(recorder, checks), Hooks(timer))
         if config.generator_rate:
             data = _update_data(actor, config, worked, problems, recorder, documents)
-            programs.GENERATOR(actor.replace(params=trained), config, opt_state, base, data, struct(()))
+            programs.GENERATOR(actor.replace(params=trained), config, opt_state, base, data, struct(()), struct(()))
     # Where all is trained a phase reads one of two copies; an adapter lies on the base, which it reads too.
     resting = (base if config.outer is None else (), opt_state)
     found: dict[str, Planned] = {}

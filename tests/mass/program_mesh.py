@@ -66,10 +66,10 @@ def differentiate(place):
     def stepped(config, trained):
         opt_state = jax.jit(model_optimizer(config).init)(trained)
         data = UpdateData(experience, None, None, documents)
-        return update.update_model(actor.replace(params=trained), config, opt_state, moved, data, np.inf)
+        return update.update_model(actor.replace(params=trained), config, opt_state, moved, data, np.inf, 1e-6)
 
-    # Of an outer adapter, whose base stays.
-    own = stepped(dataclasses.replace(config, lora_rank=2), place(tiny.float64(outer))) if scan else ()
+    # Of an outer adapter, whose base stays; and shortened to a KL.
+    own = stepped(dataclasses.replace(config, lora_rank=2, step_kl=1.0), place(tiny.float64(outer))) if scan else ()
     updated, opt_state, parts = stepped(config, base)
     leaves = jax.tree.leaves(updated["layers"])
     split = max(len({str(shard.index) for shard in leaf.addressable_shards}) for leaf in leaves)

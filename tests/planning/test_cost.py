@@ -77,7 +77,7 @@ def _is_arrays(arg: Any) -> bool:
     return bool(leaves) and all(hasattr(leaf, "shape") for leaf in leaves)
 
 
-OUTER = dataclasses.replace(VERIFIER, lora_rank=9, lora_targets="(q|gate|down)_proj")
+OUTER = dataclasses.replace(VERIFIER, lora_rank=9, lora_targets="(q|gate|down)_proj", step_kl=0.1)
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def shapes(args: tuple) -> PyTree:
         (dataclasses.replace(tiny.OUTER, reward="complete"), 2, False),
         (dataclasses.replace(tiny.OUTER, reward="leave_one_out", adapters=2, siblings=3), 3, False),
         (dataclasses.replace(tiny.OUTER, reward="shuffled_scorer"), 3, False),
-        (dataclasses.replace(VERIFIER, lora_rank=2), 3, True),
+        (dataclasses.replace(VERIFIER, lora_rank=2, step_kl=0.1), 3, True),
     ],
     ids="gold,verifier,solver,three sets,complete credit of two halves,two adapters,scorer,outer adapter".split(","),
 )

@@ -141,6 +141,7 @@ SOUND = {
     "train.attribution_at": set(),
     "train.credit_scale": RATE,
     "train.text_kl_weight": RATE,
+    "train.step_kl": RATE,
     "train.adapters": COUNT,
     "train.siblings": COUNT_OR_NONE,
     "train.lora_rank": COUNT_OR_NONE,
