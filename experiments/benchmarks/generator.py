@@ -4,10 +4,10 @@
 
 Every reward of `mass.rewards` trains the same base and scorer with all else equal, once a seed. Rows of `OTHERS` train
 without a reward, or with something else changed. Rewards that compare sets have four of a problem, and a
-fourth of the problems: as many texts. Rows are measured on ``gate.problems`` problems of validation families, or with
-``--split=test`` on all of the test families: what is written, and what the model solves as it is, adapted to its own
-practice at uniform weights, and by its scorer's. Rows are kept as they are measured; the same command goes on, and one
-with other rows or seeds adds them.
+fourth of the problems: as many texts. Rows are measured on ``gate.problems`` problems of validation families, with
+``--split=train`` on as many of the families that are trained on, or with ``--split=test`` on all of the test families:
+what is written, and what the model solves as it is, adapted to its own practice at uniform weights, and by its
+scorer's. Rows are kept as they are measured; the same command goes on, and one with other rows or seeds adds them.
 """
 
 import json
@@ -79,7 +79,8 @@ ORACLE = ARMS["oracle_gold_family"]
 def measured(study: Study, name: str, split: str) -> dict[str, dict[str, float]]:
     """What a model writes and solves, in per cent; it is trained where it has to be. With the base comes the oracle."""
     state = base_state(study) if name == "base" else train_arm(study, name)
-    problems = study.splits.test if split == "test" else study.splits.validation[: study.config.gate.problems]
+    problems = getattr(study.splits, split)
+    problems = problems if split == "test" else problems[: study.config.gate.problems]
     evaluator = Evaluator(study, {name: state}, problems, study.config.seed + 2)
     found = decomposition(evaluator)[name]
     written, solved = found["practice"], found["accuracy"]
@@ -200,5 +201,5 @@ def _figure(rows: Sequence[Mapping[str, float]], column: str) -> str:
 if __name__ == "__main__":
     program.define_names("rows", None, ROWS, "Rows to measure; all where not given.")
     program.define_numbers("seeds", (0,), "Seeds of the training.", least=0, most=max(SEEDS))
-    flags.DEFINE_enum("split", "validation", ["validation", "test"], "Whose families are measured.")
+    flags.DEFINE_enum("split", "validation", ["train", "validation", "test"], "Whose families are measured.")
     entry.run(main)

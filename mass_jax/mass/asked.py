@@ -123,13 +123,14 @@ def generator(
 
     calls = []
     for i, sampled in enumerate(data.sampled(actor, config)):
+        number, parts = halving(config, sampled)
         if i == 0:  # in halves, and with its distance from the base
-            parts = halving(config, sampled)[1]
             calls += [call for kind in (gradient, BASE) for call in texts(sampled, kind, parts)]
         else:
             calls += texts(sampled, gradient, count)
-        if config.step_kl:  # before the step, after it, and after a shorter one
-            calls += 3 * texts(sampled, FORWARD, count)
+        if config.step_kl:  # one half, before the step, after it, and after a shorter one
+            half = [call._replace(times=call.times // number) for call in texts(sampled, FORWARD, parts)]
+            calls += 3 * half
     if data.solve is not None:
         calls.append(train(data.solve))
     if config.replay_weight:

@@ -15,8 +15,9 @@ from mass_jax.types import AnyArray, Array, Params
 
 TRIES = 20
 """Shorter steps that are tried, after which the shortest is taken."""
-LEAST, MOST = 0.1, 0.98
-"""Of a step that was too long, the next one's length, as a share."""
+AIM, LEAST = 0.95, 0.1
+"""Of a step that was too long: what is tried next, in units of the length at which it should be within the limit, so
+that the first try mostly is; and the least of the length that was tried."""
 
 
 def divergence(before: Array, after: Array) -> Array:
@@ -56,8 +57,8 @@ def held(
 
     def shorten(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         scale, apart, tries = state
-        ratio = jnp.sqrt(limit / apart)
-        scale = scale * jnp.where(jnp.isnan(ratio), LEAST, jnp.clip(ratio, LEAST, MOST))
+        share = AIM * jnp.sqrt(limit / apart)
+        scale = scale * jnp.where(share > LEAST, share, LEAST)  # also where the distance is no number
         return scale, at(scale), tries + 1
 
     whole = jnp.ones(())

@@ -201,16 +201,18 @@ def update_model(
 
 
 def _distance(actor: Actor, config: OuterConfig, base: Params, sampled: Sequence[Sampled]) -> Callable[[Params], Array]:
-    """How far other parameters are from the actor's: KL of what was sampled, in nats a text, the most of all kinds."""
+    """How far other parameters are from the actor's: KL of what was sampled, in nats a text, the most of all kinds.
+
+    Of the texts of every other problem, where there are halves.
+    """
+    found = [(halving(config, each), each) for each in sampled]
+    read = [
+        (_in_parts(_halves(each, number)[0].sequences, parts // number), each.spec) for (number, parts), each in found
+    ]
 
     def log_probs(params: Params) -> list[Array]:
         composed = actor.replace(params=theta.compose(config.outer, base, params))
-        return [
-            jax.lax.map(
-                partial(policy.text_log_probs, composed, spec=spec), _in_parts(batch.sequences, config.microbatches)
-            )
-            for batch, spec, _ in sampled
-        ]
+        return [jax.lax.map(partial(policy.text_log_probs, composed, spec=spec), texts) for texts, spec in read]
 
     before = log_probs(actor.params)
 

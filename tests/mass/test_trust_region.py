@@ -33,7 +33,7 @@ def test_the_divergence_is_the_kl_of_what_is_drawn():
     np.testing.assert_allclose(found, np.sum(before * np.log(before / after)), rtol=1e-4)
 
 
-@pytest.mark.parametrize(("limit", "scale"), [(0.0, 0.0), (0.02, 0.1), (0.5, 0.5), (2.0, 1.0), (3.0, 1.0)])
+@pytest.mark.parametrize(("limit", "scale"), [(0.0, 0.0), (0.02, 0.095), (0.5, 0.475), (2.1, 1.0), (3.0, 1.0)])
 def test_a_step_is_as_long_as_its_distance_allows(limit: float, scale: float):
     """At a distance of twice the square, which is that of a short step."""
     updates = {"a": jnp.array([0.6, 0.0]), "b": jnp.array(0.8)}
@@ -43,8 +43,8 @@ def test_a_step_is_as_long_as_its_distance_allows(limit: float, scale: float):
 
     start = {"a": jnp.array([3.0, 4.0]), "b": jnp.array(5.0)}
     held, told = jax.jit(lambda: trust_region.held(distance, start, updates, limit))()
-    np.testing.assert_allclose(optax.tree.norm(held), scale, rtol=0.02)
-    np.testing.assert_allclose(told["kl/step"], 2 * scale**2, rtol=0.04)
+    np.testing.assert_allclose(optax.tree.norm(held), scale, rtol=1e-3)
+    np.testing.assert_allclose(told["kl/step"], 2 * scale**2, rtol=2e-3)
     np.testing.assert_allclose(held["a"][0] * 0.8, held["b"] * 0.6, atol=1e-6)
 
 
@@ -69,7 +69,8 @@ def test_an_update_moves_what_was_written_by_the_given_kl(optimizer: str, microb
         state = init_state(ACTOR, config, tiny.CHECKS, jax.random.key(0))
         actor = ACTOR.replace(params=state.params)
         params, _, told = update.update_model(actor, config, state.opt_state, ACTOR.params, data, np.inf, kl)
-        return float(trust_region.divergence(before, log_probs_of(params))), told
+        half = slice(None, None, 2)  # of the problems
+        return float(trust_region.divergence(before[half], log_probs_of(params)[half])), told
 
     for kl in (1e-3, 0.1):
         apart, told = moved(config, kl)
