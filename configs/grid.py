@@ -3,7 +3,7 @@
 python -m experiments.demo --config=configs/grid.py --workdir=runs/grid
 
 Hardware: 2 CPU cores. Time and accuracies of the whole program are not measured. After 2,000 steps its base solves
-17.5 %, with the oracle 18.8 %: the gate is shut, and generator_rate is too large (docs/domain.md).
+17.5 %, with the oracle 18.8 %: the gate is shut (docs/domain.md).
 """
 
 from ml_collections import ConfigDict
