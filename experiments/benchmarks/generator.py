@@ -39,15 +39,18 @@ from mass_jax.tasks.base import KnowsFamily
 
 OTHERS: dict[str, dict[str, Any]] = {
     "frozen": {"generator_rate": 0.0, "attribution_weight": 0.0},  # the scorer alone
-    "solve": {"mode": "gold", "practice": False, "solve_weight": 1.0},  # the model alone, by references: L_solve
+    "solve": {  # the model alone, by references: L_solve
+        **{"mode": "gold", "practice": False, "solve_weight": 1.0},
+        **{"generator_rate": 0.5, "step_kl": 0.0},  # nothing is written, of which a KL could be
+    },
     "scorer_solve": {"reward": "scorer", "solve_weight": 1.0},  # both: what is told apart bounds what is chosen
     "privileged_solve": {"reward": "privileged", "solve_weight": 1.0},
     "z_scores": {"reward": "attribution", "credit_scale": 0.0},
     "siblings": {"reward": "attribution", "siblings": 4},
     "adapters": {"reward": "attribution", "adapters": 4},
     "verifier": {"mode": "verifier"},
-    "adam": {"optimizer": "adam", "generator_rate": 3e-3},  # rates: the better of two, on rules 4
-    "muon": {"optimizer": "muon", "generator_rate": 2e-2},
+    "adam": {"optimizer": "adam", "generator_rate": 3e-3, "step_kl": 0.0},  # rates: the better of two, on rules 4
+    "muon": {"optimizer": "muon", "generator_rate": 2e-2, "step_kl": 0.0},
 }
 """Rows without a reward of their own: these fields of ``train`` differ."""
 ROWS = (*OTHERS, *sorted(REWARDS))

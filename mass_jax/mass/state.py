@@ -54,7 +54,8 @@ class OuterConfig:
       text_kl_weight: weight of KL(model || base) of what the model writes, practice or else attempts, in nats a text:
         beside the rewards that texts get, whose standard deviation is up to 1.
       step_kl: the most nats a text by which the first step moves what was just written, practice or attempts; the
-        optimiser's step is shortened to it. It falls as the square of the rate does; 0 for steps as they are.
+        optimiser's step is shortened to it. It falls as the square of the rate does; 0 for steps as they are. With
+        several ``epochs`` each gradient step has an equal share of the length, which is the root of a KL.
       clip: PPO's epsilon.
       epochs: gradient steps on each batch of generations; from the second on the clipping acts.
       parts: in which a step goes over its problems, from writing to attributing; what lies on the devices for a
@@ -122,6 +123,15 @@ class OuterConfig:
             raise ValueError(
                 f"train.siblings = {self.siblings} adds references to the outer loss, which train.mode = 'verifier' "
                 "makes of sampled solutions: choose 'gold', or give 0."
+            )
+        sampled = self.attribution_weight if self.practice else 0.0
+        sampled = sampled or (self.solve_weight if self.mode == "verifier" else 0.0)
+        if self.step_kl and self.generator_rate and not sampled:
+            raise ValueError(
+                f"train.step_kl = {self.step_kl} is of texts that the model learns from, and there are none with "
+                f"train.mode = {self.mode!r}, train.practice = {self.practice}, train.attribution_weight = "
+                f"{self.attribution_weight} and train.solve_weight = {self.solve_weight}: give 0, and with it a "
+                "train.generator_rate that suits the base."
             )
         if not self.practice and not self.generator_rate:
             raise ValueError(

@@ -247,6 +247,11 @@ def test_the_fields_of_a_model_are_a_models():
         ({"train__mode": "verifier", "train__solutions": 1}, "train.solutions = 1: GRPO compares .* sample 2 or more"),
         ({"train__set_weight": 0.5}, "train.set_weight = 0.5 compares .* train.sets = 1: draw 2 or more"),
         ({"train__practice": False, "train__generator_rate": 0.0}, "leaves the scorer nothing to learn"),
+        (
+            {"train__practice": False, "train__step_kl": 0.3},
+            r"train.step_kl = 0.3 is of texts .* none with train.mode = 'gold', train.practice = False",
+        ),
+        ({"train__attribution_weight": 0.0, "train__step_kl": 0.3}, "train.attribution_weight = 0.0 .*: give 0"),
         ({"train__parts": 7}, "train.problems = 24 is not a multiple of train.parts = 7: choose one"),
         ({"train__parts": 3, "train__microbatches": 5}, "train.problems / train.parts = 8 is not a multiple"),
         ({"train__microbatches": 3}, "train.replay_batch = 64 is not a multiple of train.microbatches = 3"),
