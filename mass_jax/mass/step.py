@@ -126,7 +126,7 @@ def outer_step(
                 written, log_probs = practice
                 practice = Experience(written, log_probs, config.attribution_weight * found.advantages)
             data = hosts.share(UpdateData(practice, attempts, solve, documents))
-            kl = hosts.put(np.float32(config.step_kl * (1 - step / config.steps) ** 2))
+            kl = hosts.put(np.float32(config.step_kl * ((1 - step / config.steps) / config.epochs) ** 2))
             for _ in range(config.epochs):
                 params, opt_state, updates = programs.GENERATOR(
                     base.replace(params=params), config, opt_state, base.params, data, limits.generator, kl

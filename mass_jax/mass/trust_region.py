@@ -28,7 +28,8 @@ def divergence(before: Array, after: Array) -> Array:
       after: float [...], the same under what they are held against.
 
     The mean of r - 1 - log r, with r = after / before: it has the mean of -log r, is never negative, and its variance
-    is smaller where the two are close (Schulman 2020, "Approximating KL divergence", k3).
+    is smaller where the two are close (Schulman 2020, "Approximating KL divergence", k3). With top-p below 1 it is less
+    by the probability, at most 1, of what is in the nuclei of ``after`` alone: no draw from ``before`` shows that.
     """
     log_ratio = after - before
     return jnp.mean(jnp.expm1(log_ratio) - log_ratio)

@@ -188,15 +188,16 @@ def update_model(
 
     With ``config.step_kl`` the step is shortened, until it moves what was sampled by at most ``kl`` nats a text. The
     other arguments are those of `model_gradient`; the actor's parameters and the optimiser's state are donated. Also
-    returns the loss's parts, the gradient's norm, how long the step was and whether it was skipped.
+    returns the loss's parts, the gradient's norm, how long the step was (0 if skipped) and whether it was skipped.
     """
     gradient, parts = model_gradient(actor, config, base, data)
+    length: Metrics = {}
     updates, moved = model_optimizer(config).update(gradient, opt_state, actor.params)
     if config.step_kl and (sampled := data.sampled(actor, config)):
-        updates, told = trust_region.held(_distance(actor, config, base, sampled), actor.params, updates, kl)
-        parts |= told
+        updates, length = trust_region.held(_distance(actor, config, base, sampled), actor.params, updates, kl)
     params, opt_state, norm, skipped = _taken(actor.params, opt_state, gradient, (updates, moved), limit)
     params, opt_state = sharding.constrain((params, opt_state))
+    parts |= {name: jnp.where(skipped, 0.0, value) for name, value in length.items()}
     return params, opt_state, parts | {Metric.NORM_GENERATOR: norm, Metric.SKIPPED_GENERATOR: skipped}
 
 

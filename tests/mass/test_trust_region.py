@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from mass_jax.mass import trust_region, update
-from mass_jax.mass.generator import writing
+from mass_jax.mass.generator import attempting, writing
 from mass_jax.mass.objective import Experience, UpdateData
 from mass_jax.mass.policy import text_log_probs
 from mass_jax.mass.state import OuterConfig, init_state
@@ -22,6 +22,10 @@ ACTOR = tiny.make_actor()
 SILENT = dataclasses.replace(
     tiny.OUTER, solve_weight=0.0, replay_weight=0.0, kl_weight=0.0, generator_rate=100.0, step_kl=1.0
 )
+BASE = tiny.make_params(seed=1)
+"""Another one than the actor, which is not held to it."""
+HALF = slice(None, None, 2)
+"""The problems of which a distance is read."""
 WRITTEN = tiny.make_practice(tiny.make_problems(4)).arrays.written
 log_probs_of = jax.jit(lambda params: text_log_probs(ACTOR.replace(params=params), WRITTEN, writing(ACTOR)))
 
@@ -68,9 +72,8 @@ def test_an_update_moves_what_was_written_by_the_given_kl(optimizer: str, microb
     def moved(config: OuterConfig, kl: float) -> tuple[float, dict]:
         state = init_state(ACTOR, config, tiny.CHECKS, jax.random.key(0))
         actor = ACTOR.replace(params=state.params)
-        params, _, told = update.update_model(actor, config, state.opt_state, ACTOR.params, data, np.inf, kl)
-        half = slice(None, None, 2)  # of the problems
-        return float(trust_region.divergence(before[half], log_probs_of(params)[half])), told
+        params, _, told = update.update_model(actor, config, state.opt_state, BASE, data, np.inf, kl)
+        return float(trust_region.divergence(before[HALF], log_probs_of(params)[HALF])), told
 
     for kl in (1e-3, 0.1):
         apart, told = moved(config, kl)
@@ -80,12 +83,49 @@ def test_an_update_moves_what_was_written_by_the_given_kl(optimizer: str, microb
     assert free > 1 and "kl/step" not in told, "the same step is far too long"
 
 
-def test_the_kl_of_a_step_falls_as_the_square_of_the_rate_does():
-    config, apart = dataclasses.replace(SILENT, step_kl=0.02, generator_rate=3.0, reward="attribution"), []
+@pytest.mark.parametrize("learned", [0, 1])
+def test_of_practice_and_attempts_what_moves_most_is_held_and_a_skipped_step_has_no_length(learned: int):
+    config = dataclasses.replace(SILENT, mode="verifier", solutions=3, microbatches=2)
+    asked = tiny.make_solutions(tiny.make_problems(4)).sequences
+    kinds, worth = ((WRITTEN, writing(ACTOR)), (asked, attempting(ACTOR, 3))), np.random.default_rng(0)
+
+    @jax.jit
+    def log_probs(params: Params) -> list[jax.Array]:
+        return [text_log_probs(ACTOR.replace(params=params), *kind) for kind in kinds]
+
+    before = log_probs(ACTOR.params)
+    read = [
+        Experience(texts, found, float(i == learned) * worth.normal(size=found.shape).astype(np.float32))
+        for i, ((texts, _), found) in enumerate(zip(kinds, before, strict=True))
+    ]
+
+    def stepped(limit: float) -> tuple[Params, dict]:
+        state = init_state(ACTOR, config, tiny.CHECKS, jax.random.key(0))
+        data = UpdateData(*read, None, tiny.replay_documents())
+        actor = ACTOR.replace(params=state.params)
+        params, _, told = update.update_model(actor, config, state.opt_state, BASE, data, limit, 0.01)
+        return params, told
+
+    params, told = stepped(np.inf)
+    pairs = zip(before, log_probs(params), strict=True)
+    apart = [float(trust_region.divergence(one[HALF], other[HALF])) for one, other in pairs]
+    assert np.argmax(apart) == learned and min(apart) < 0.9 * max(apart), "each is the most once"
+    np.testing.assert_allclose(told["kl/step"], max(apart), rtol=1e-2)
+    assert 0.005 < max(apart) < 0.0101
+    params, told = stepped(0.0)
+    assert told["skipped/generator"] == 1 and told["kl/step"] == told["step/scale"] == 0
+    jax.tree.map(np.testing.assert_array_equal, params, ACTOR.params)
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_the_kl_of_a_step_falls_as_the_square_of_the_rate_does(epochs: int):
+    """Lengths of a step's epochs add up, and are roots of KLs."""
+    config = dataclasses.replace(SILENT, step_kl=0.02, generator_rate=3.0, reward="attribution", epochs=epochs)
+    apart = []
     base = tiny.make_actor(tiny.make_method(), tiny.LENIENT)
     for step in range(config.steps):
         state = init_state(base, config, tiny.CHECKS, jax.random.key(0))
         _, record = outer_step(base, config, state, step, tiny.make_problems(), tiny.replay_documents())
         apart.append(record.named()["kl/step"])
-    expected = 0.02 * (1 - np.arange(config.steps) / config.steps) ** 2
+    expected = 0.02 * ((1 - np.arange(config.steps) / config.steps) / epochs) ** 2
     assert (apart <= 1.001 * expected).all() and (apart > 0.5 * expected).all()
