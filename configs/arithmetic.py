@@ -45,7 +45,7 @@ def get_config() -> ConfigDict:
     config.train.attribution_at = "scorer"
     config.train.credit_scale = 0.0
     config.train.text_kl_weight = 0.0
-    config.train.step_kl = 0.0
+    del config.train.step_kl  # steps of Adam are as they are
     config.train.attribution_weight = 1.0
     config.train.malformed_reward = -0.6
     config.train.solve_weight = 0.1

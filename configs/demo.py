@@ -105,9 +105,7 @@ def get_config() -> ConfigDict:
     config.train.solutions = 8  # S, sampled solutions a problem in verifier mode
     config.train.optimizer = "normalized"  # of the model: normalized, muon, adam; see mass_jax/mass/optimizers.py
     config.train.generator_rate = 1.0  # the most length of the first step; it falls to 0 over the run
-    config.train.step_kl = (
-        0.3  # nats a text that the first step moves what is written by; it falls with the rate's square
-    )
+    config.train.step_kl = 0.3  # nats a text by which the first step moves what is written; falls with the rate squared
     config.train.momentum = 0.8  # the share of past gradients in the direction of a step
     config.train.epsilon = 1e-8  # Adam's, where the optimiser is Adam
     config.train.scorer_rate = 5e-2  # Adam, on the scorer
