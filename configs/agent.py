@@ -2,7 +2,8 @@
 
 python -m experiments.demo --config=configs/agent.py --workdir=runs/agent
 
-Hardware: 2 CPU cores. Time and accuracies of the whole program are not measured yet.
+Hardware: 2 CPU cores. Time and accuracies of the whole program are not measured. On validation families: Base 60.0 %,
+MASS with a frozen generator 71.9 %, and 58.1 % with one that is trained (docs/domain.md).
 """
 
 from ml_collections import ConfigDict
