@@ -16,7 +16,7 @@ from mass_jax.models.pretrained.errors import PretrainedError
 from tests.benchmarks import fuzz_kind
 
 CASES = 40
-LIMITS = runner.Limits(0.6, 1 << 27)
+LIMITS = runner.Limits(2.0, 1 << 25)  # far from what a slow machine takes for what is to stay below them
 
 
 @pytest.mark.parametrize("kind", program.KINDS)
@@ -55,9 +55,9 @@ def test_the_runner_finds_every_way_to_fail(tmp_path: Path):
         "accepted wrongly": "accepted, but has to be refused",
         "raises": "KeyError: 'raw'",
         "panics": "Panic: in Rust",
-        "loops": "more than 0.6 s of CPU time",
+        "loops": "more than 2 s of CPU time",
         "aborts": "exit code -6",
-        "swallows memory": "MiB, more than 128",
+        "swallows memory": "MiB, more than 32",
     }
     kept = sorted((tmp_path / "failures").iterdir())
     assert [folder.name for folder in kept] == [

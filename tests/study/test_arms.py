@@ -26,7 +26,7 @@ def test_an_arm_of_ones_own_has_a_row():
 def test_the_page_of_results_names_the_baselines():
     page = (Path(__file__).parents[2] / "docs/results.md").read_text(encoding="utf-8")
     *most, last = [ARMS[name].label for name in BASELINES]
-    assert f"each is compared with {', '.join(most)} and {last} (" in " ".join(page.split())
+    assert f"compare each arm with {', '.join(most)} and {last} (" in " ".join(page.split())
 
 
 @pytest.mark.parametrize("name", ["base", "tt_ss", "oracle_strict", "mass_no_update", "pretrain", "evaluation"])
