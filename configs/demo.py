@@ -4,7 +4,7 @@
     python -m experiments.demo --config=configs/demo.py --workdir=runs/demo
 
 Hardware: 2 CPU cores. Time: 13 to 18 minutes on an AMD EPYC, 24 on an Intel Xeon. Expect, on the test
-split, right practice 37 -> 59 %, Base 61.7 %, MASS 85.2 % (+23.6 over Base, 95 % interval +19.3 to +27.9), frozen
+split, right practice 37 -> 59 %, Base 61.7 %, MASS 83.6 % (+21.9 over Base, 95 % interval +18.1 to +26.0), frozen
 generator 80.5 %, oracle 91.2 %; on another kind of processor another draw of as much (docs/results.md).
 """
 
