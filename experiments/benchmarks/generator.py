@@ -39,9 +39,12 @@ from mass_jax.tasks.base import KnowsFamily
 
 OTHERS: dict[str, dict[str, Any]] = {
     "frozen": {"generator_rate": 0.0, "attribution_weight": 0.0},  # the scorer alone
-    "solve": {  # the model alone, by references: L_solve
-        **{"mode": "gold", "practice": False, "solve_weight": 1.0},
-        **{"generator_rate": 0.5, "step_kl": 0.0},  # nothing is written, of which a KL could be
+    "solve": {  # the model alone, by references: L_solve. It writes nothing, of which a KL could be
+        "mode": "gold",
+        "practice": False,
+        "solve_weight": 1.0,
+        "generator_rate": 0.5,
+        "step_kl": 0.0,
     },
     "scorer_solve": {"reward": "scorer", "solve_weight": 1.0},  # both: what is told apart bounds what is chosen
     "privileged_solve": {"reward": "privileged", "solve_weight": 1.0},
