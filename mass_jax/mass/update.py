@@ -215,6 +215,7 @@ def _distance(actor: Actor, config: OuterConfig, base: Params, sampled: Sequence
         composed = actor.replace(params=theta.compose(config.outer, base, params))
         return [jax.lax.map(partial(policy.text_log_probs, composed, spec=spec), texts) for texts, spec in read]
 
+    # Computed anew, so that a step of no length has no distance: the sampler's own differ by rounding.
     before = log_probs(actor.params)
 
     def distance(params: Params) -> Array:
